@@ -1,0 +1,60 @@
+/** Commands that all six committees share; the organism's own travel inside `machine`. */
+import {
+  bytes,
+  type Codec,
+  count,
+  decode,
+  encode,
+  fixed,
+  type Infer,
+  list,
+  literal,
+  oneOf,
+  struct,
+  text,
+  u64,
+  union,
+} from "../codec/codec.ts";
+import { G2_BYTES } from "../identity/lattice-config.ts";
+import { ORGANISMS } from "../identity/organisms.ts";
+import { CHUNK_BYTES } from "./entry.ts";
+import { CERTIFIED, type CertifiedOutcome } from "./outcome.ts";
+
+/** The largest command, chunked or not. */
+export const COMMAND_BYTES_MAX = 16 * 1024 * 1024;
+export const FACT_BYTES_MAX = 256 * 1024;
+export const STAGE = text(32);
+export const TOPIC = text(32);
+
+const VOTE = struct({ stage: STAGE, slot: u64, share: fixed(G2_BYTES) });
+
+export const COMMAND = union({
+  /** A process start: from here on only this incarnation speaks for the member. Signed with the member key. */
+  join: struct({ incarnation: u64, key: fixed(32) }),
+  /** Shares of certificates over this committee's own decisions. */
+  vote: struct({ votes: list(VOTE, 64) }),
+  /** "Let every undecided slot up to `toSlot` expire for this stage." Counts when q members say so. */
+  skip: struct({ stage: STAGE, toSlot: u64 }),
+  /** "This is what I had received in time." */
+  close: struct({ stage: STAGE, slot: u64, inputs: list(fixed(32), 65_536) }),
+  /** A fact about the outside world. */
+  saw: struct({ topic: TOPIC, slot: u64, fact: bytes(FACT_BYTES_MAX) }),
+  /** An upstream outcome with its certificate. */
+  observe: struct({ organism: oneOf(...ORGANISMS), certified: CERTIFIED as Codec<CertifiedOutcome> }),
+  /** A part of a command that is too large for one entry. */
+  chunk: struct({ digest: fixed(32), index: count, count: count, part: bytes(CHUNK_BYTES) }),
+  /** A command of the organism itself. */
+  machine: struct({ command: bytes(COMMAND_BYTES_MAX) }),
+});
+export type CommitteeCommand = Infer<typeof COMMAND>;
+
+const VERSIONED = struct({ version: literal(1), command: COMMAND as Codec<CommitteeCommand> });
+
+export function encodeCommand(command: CommitteeCommand): Uint8Array {
+  return encode(VERSIONED, { version: 1, command });
+}
+
+/** @throws CodecError */
+export function decodeCommand(raw: Uint8Array): CommitteeCommand {
+  return decode(VERSIONED, raw).command;
+}

@@ -1,0 +1,205 @@
+/**
+ * One error vocabulary. A *refusal* (machine.ts) is a value in the replicated history; a *fault* is what a caller is
+ * told: a gRPC status plus `google.rpc.ErrorInfo {domain, reason, metadata}`; a *bug* stops the process.
+ */
+
+/** gRPC status names; `core/` knows the names only. */
+export type StatusName =
+  | "INVALID_ARGUMENT"
+  | "FAILED_PRECONDITION"
+  | "ABORTED"
+  | "UNAVAILABLE"
+  | "RESOURCE_EXHAUSTED"
+  | "NOT_FOUND"
+  | "OUT_OF_RANGE"
+  | "ALREADY_EXISTS"
+  | "PERMISSION_DENIED"
+  | "UNAUTHENTICATED"
+  | "DEADLINE_EXCEEDED"
+  | "UNIMPLEMENTED"
+  | "INTERNAL";
+
+/** One reason of a catalogue. */
+export interface FaultEntry {
+  readonly code: StatusName;
+  /** What it means, one sentence. */
+  readonly meaning: string;
+  /** What the caller should do next, one sentence. */
+  readonly remedy: string;
+  /** May the identical call be repeated? */
+  readonly retry: boolean;
+}
+
+export type FaultCatalogue<R extends string = string> = { readonly [K in R]: FaultEntry };
+
+/** An error a caller may see. The message and the metadata carry ids, sizes and numbers, never content. */
+export class Fault extends Error {
+  override readonly name = "Fault";
+  readonly code: StatusName;
+  /** `<organism>.lattice` */
+  readonly domain: string;
+  readonly reason: string;
+  readonly metadata: Readonly<Record<string, string>>;
+  constructor(
+    domain: string,
+    reason: string,
+    entry: FaultEntry,
+    detail?: string,
+    metadata: Readonly<Record<string, string>> = {},
+    options?: { readonly cause?: unknown },
+  ) {
+    super(detail ?? entry.meaning, options);
+    this.code = entry.code;
+    this.domain = domain;
+    this.reason = reason;
+    this.metadata = metadata;
+  }
+}
+
+/** Faults of one domain: `const fault = faultsOf("zipnet", FAULTS); throw fault("ROUND_CLOSED", "…")`. */
+export function faultsOf<R extends string>(
+  domain: string,
+  catalogue: FaultCatalogue<R>,
+): (reason: R, detail?: string, metadata?: Readonly<Record<string, string>>) => Fault {
+  return (reason, detail, metadata) => new Fault(`${domain}.lattice`, reason, catalogue[reason], detail, metadata);
+}
+
+/** Reasons that every member can give. */
+export const COMMON_FAULTS = {
+  ORGANISM_MISMATCH: {
+    code: "FAILED_PRECONDITION",
+    meaning: "The caller is bound to another committee.",
+    remedy: "Compare the two ids in the metadata; one side has another lattice config.",
+    retry: false,
+  },
+  MALFORMED: {
+    code: "INVALID_ARGUMENT",
+    meaning: "The bytes are not a canonical encoding of what was expected.",
+    remedy: "Fix the caller; the same bytes are refused for ever.",
+    retry: false,
+  },
+  NOT_AUTHOR: {
+    code: "PERMISSION_DENIED",
+    meaning: "The entry is not from an admitted member's current incarnation.",
+    remedy: "Nothing: a newer process speaks for this member.",
+    retry: false,
+  },
+  OUT_OF_ORDER: {
+    code: "ABORTED",
+    meaning: "The entry does not follow its author's previous one.",
+    remedy: "Resend from the first entry not yet consumed.",
+    retry: true,
+  },
+  FORKED_HEAD: {
+    code: "FAILED_PRECONDITION",
+    meaning: "The entry was signed over a chain head that is not in this log.",
+    remedy: "The broker shows members different logs; stop it and compare heads.",
+    retry: false,
+  },
+  SLOT_DECIDED: {
+    code: "FAILED_PRECONDITION",
+    meaning: "This stage of the slot has been decided already.",
+    remedy: "Read the outcome; send for a later slot.",
+    retry: false,
+  },
+  SLOT_OUT_OF_WINDOW: {
+    code: "OUT_OF_RANGE",
+    meaning: "The slot lies below the floor or beyond the window.",
+    remedy: "Use a slot between the floor and the window named in the metadata.",
+    retry: false,
+  },
+  BAD_CERTIFICATE: {
+    code: "INVALID_ARGUMENT",
+    meaning: "The certificate does not verify under the lattice config.",
+    remedy: "Discard it; ask another member.",
+    retry: false,
+  },
+  BAD_SHARE: {
+    code: "INVALID_ARGUMENT",
+    meaning: "The share does not verify under its member's public share.",
+    remedy: "Nothing: it is attributed to its author.",
+    retry: false,
+  },
+  DUPLICATE: {
+    code: "ALREADY_EXISTS",
+    meaning: "This has been said already.",
+    remedy: "Nothing to do.",
+    retry: false,
+  },
+  NOT_READY: {
+    code: "UNAVAILABLE",
+    meaning: "The member is starting, draining, or has no log.",
+    remedy: "Retry, or ask another member.",
+    retry: true,
+  },
+  FATE_UNKNOWN: {
+    code: "DEADLINE_EXCEEDED",
+    meaning: "The request was published, but has not come back in the log in time.",
+    remedy: "Ask again with the same content: it is accepted once.",
+    retry: true,
+  },
+  LOG_REFUSED: {
+    code: "RESOURCE_EXHAUSTED",
+    meaning: "The committee's log takes no more from this member now.",
+    remedy: "Wait for a checkpoint to free space, or use another member.",
+    retry: true,
+  },
+  OUTCOME_TOO_OLD: {
+    code: "OUT_OF_RANGE",
+    meaning: "The outcomes asked for are older than the archive.",
+    remedy: "Start from the oldest slot, named in the metadata.",
+    retry: false,
+  },
+  OUTCOME_UNKNOWN: {
+    code: "NOT_FOUND",
+    meaning: "There is no such outcome, or not yet.",
+    remedy: "Watch the stream; it comes when the slot is decided.",
+    retry: true,
+  },
+  BODY_NOT_ADMITTED: {
+    code: "PERMISSION_DENIED",
+    meaning: "This body is served to admitted members only until its slot is on chain.",
+    remedy: "Wait for the slot to land; a body of a slot that did not land is never published.",
+    retry: false,
+  },
+  SLOW_CONSUMER: {
+    code: "RESOURCE_EXHAUSTED",
+    meaning: "The stream's buffer overflowed because the reader was too slow.",
+    remedy: "Resume from the last slot you have seen.",
+    retry: true,
+  },
+  TOO_LARGE: {
+    code: "INVALID_ARGUMENT",
+    meaning: "The message is larger than its limit.",
+    remedy: "Send less; the limit is in the metadata.",
+    retry: false,
+  },
+  UPSTREAM_UNREACHABLE: {
+    code: "UNAVAILABLE",
+    meaning: "Nobody of the committee asked for answered in time.",
+    remedy: "Retry; look at that committee's members.",
+    retry: true,
+  },
+  BUG: {
+    code: "INTERNAL",
+    meaning: "The member broke one of its own rules.",
+    remedy: "Report it with the member's log.",
+    retry: false,
+  },
+} as const satisfies FaultCatalogue;
+
+export type CommonReason = keyof typeof COMMON_FAULTS;
+
+/** A rule of our own is broken: the process must stop rather than diverge. */
+export class Bug extends Error {
+  override readonly name = "Bug";
+}
+
+export function invariant(holds: unknown, rule: string): asserts holds {
+  if (!holds) throw new Bug(rule);
+}
+
+/** The end of an exhaustive switch. */
+export function assertNever(value: never): never {
+  throw new Bug(`unexpected alternative: ${String((value as { type?: unknown })?.type)}`);
+}

@@ -1,0 +1,89 @@
+/** Everything the outside world can do to a member, as interfaces: production, tests and simulation differ only here. */
+import type { Lane } from "./committee/entry.ts";
+
+/** Wall clock. `nowMs` is Unix time in ms; it may step. */
+export interface Clock {
+  nowMs(): number;
+}
+
+/** Cryptographic randomness: `count` fresh bytes. */
+export type Random = (count: number) => Uint8Array;
+
+/** One message of the log, in order, exactly once per position. */
+export interface LogMessage {
+  /** 1, 2, 3 … within the log's generation. */
+  readonly position: bigint;
+  readonly raw: Uint8Array;
+}
+
+/** What became of an append. `unknown` means: consume and see. */
+export type AppendFate = "stored" | "unknown";
+
+/** Raised by a log that will not take this message: full, too large, not permitted. Never retried blindly. */
+export class LogRefusal extends Error {
+  override readonly name = "LogRefusal";
+  readonly reason: "LOG_FULL" | "ENTRY_TOO_LARGE" | "NOT_PERMITTED";
+  constructor(reason: LogRefusal["reason"], message: string) {
+    super(message);
+    this.reason = reason;
+  }
+}
+
+/**
+ * A totally ordered, durable log of opaque messages, shared by one committee. It orders and stores; it is trusted
+ * with nothing else (log.md §9). De-duplication is not part of the contract: the same message may land many times.
+ */
+export interface Log {
+  /** The position of the newest message, 0 when there is none. */
+  lastPosition(): Promise<bigint>;
+  /** The position of the oldest message still held; lastPosition + 1 when nothing is held. */
+  firstPosition(): Promise<bigint>;
+  /** Publishes one message under this member's subject. @throws LogRefusal */
+  append(lane: Lane, raw: Uint8Array, id: string): Promise<AppendFate>;
+  /**
+   * Delivers every message from `from` on, in order, without holes, until `signal` aborts; survives the broker's
+   * restarts by itself. Resolves when aborted.
+   * @throws HistoryGone when `from` lies before the oldest message held
+   */
+  consume(from: bigint, deliver: (message: LogMessage) => void, signal: AbortSignal): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** The log no longer holds what was asked for: load a snapshot. */
+export class HistoryGone extends Error {
+  override readonly name = "HistoryGone";
+  readonly firstPosition: bigint;
+  constructor(firstPosition: bigint) {
+    super(`the log starts at position ${firstPosition}`);
+    this.firstPosition = firstPosition;
+  }
+}
+
+/** A second, different promise under one key: this member must not say it. */
+export class PromiseConflict extends Error {
+  override readonly name = "PromiseConflict";
+  constructor(key: string) {
+    super(`a different promise is journaled under ${key}`);
+  }
+}
+
+/** A member's own durable memory (log.md §3). Every method resolves after the bytes are on disk. */
+export interface Journal {
+  /** Strictly grows over the life of the journal; one per process start. */
+  nextIncarnation(atLeast: bigint): Promise<bigint>;
+  /**
+   * Journals what must never be said twice differently. Identical bytes again are fine.
+   * @throws PromiseConflict
+   */
+  promise(key: string, slot: bigint, bytes: Uint8Array): Promise<void>;
+  /** The promised bytes, when there are any. */
+  promised(key: string): Uint8Array | undefined;
+  /** Journals a signed entry before it is published. */
+  entry(id: Uint8Array, raw: Uint8Array): Promise<void>;
+  /** Named private state that must survive (ratchets, counters); replaces the earlier value atomically. */
+  put(name: string, bytes: Uint8Array): Promise<void>;
+  get(name: string): Uint8Array | undefined;
+  /** Forgets promises of slots below `slot`. */
+  trim(slot: bigint): Promise<void>;
+  close(): Promise<void>;
+}
