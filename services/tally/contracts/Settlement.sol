@@ -131,7 +131,6 @@ contract Settlement is EIP712, ReentrancyGuardTransient {
     error WrongBlockHash(uint64 blockNumber, bytes32 given, bytes32 actual);
     error BlockOutOfRange(uint64 blockNumber);
     error BlockInRange(uint64 blockNumber);
-    error NotStaged(bytes32 digest);
     error AlreadyStaged(bytes32 digest);
     error StillStaged(uint256 until);
     error TotalDecreases(uint256 given, uint256 last);

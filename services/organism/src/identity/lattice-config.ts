@@ -98,7 +98,6 @@ const OFFER = struct({
 const ATELIER = struct({
   /** The builder's public key; the committee signs with its shares. */
   builderKey: fixed(G1_BYTES),
-  chainGenesisHash: fixed(32),
   candidateMs: count,
   patienceMs: count,
   /** The share of block gas that blind winners may claim, in basis points. */

@@ -18,11 +18,21 @@ type ServerStream<M extends DescMethod> = (
   call: Call,
 ) => AsyncIterable<MessageInitShape<M["output"]>>;
 
-/** One handler per method; `server_streaming` methods are async generators. Other stream kinds are not used. */
+type BidiStream<M extends DescMethod> = (
+  requests: AsyncIterable<MessageShape<M["input"]>>,
+  call: Call,
+) => AsyncIterable<MessageInitShape<M["output"]>>;
+
+/**
+ * One handler per method; `server_streaming` methods are async generators, and so are `bidi_streaming` ones, which
+ * only reflection has. Client streams are not used.
+ */
 export type Handlers<S extends DescService> = {
   [K in keyof S["method"]]: S["method"][K]["methodKind"] extends "server_streaming"
     ? ServerStream<S["method"][K]>
-    : Unary<S["method"][K]>;
+    : S["method"][K]["methodKind"] extends "bidi_streaming"
+      ? BidiStream<S["method"][K]>
+      : Unary<S["method"][K]>;
 };
 
 /** A service and its handlers, types checked against each other and then forgotten. */

@@ -1,0 +1,548 @@
+/**
+ * The committee layer: turns log messages into machine events, the same on every member.
+ *
+ * Pure: no clock, no I/O, no randomness. What a corrupt member, client or broker could put into the log is refused
+ * here with a reason and without a change of state, except that the message still advances the chain head.
+ */
+import { CodecError, compareBytes, concat, decode, encode, equalBytes, toHex } from "../codec/codec.ts";
+import { blsVerify } from "../crypto/bls.ts";
+import { verifyTagged } from "../crypto/ed25519.ts";
+import { hashBytes } from "../crypto/hash.ts";
+import { committeeId, type LatticeConfig, slotAt } from "../identity/lattice-config.ts";
+import { type Context, type Decision, type Duty, type Machine, type MachineEvent, type Refusal, refuse, type View } from "../machine.ts";
+import type { Organism } from "../identity/organisms.ts";
+import { type CommitteeCommand, decodeCommand } from "./commands.ts";
+import { decodeEntry, ENTRY_TAG, type EntryBody, entryHash, genesisHead, nextHead, type SignedEntry } from "./entry.ts";
+import { type CertifiedOutcome, type Outcome, outcomeDigest, verifyCertificate } from "./outcome.ts";
+import { type Quorum, type Roster, rosterQuorum } from "./roster.ts";
+import {
+  type AuthorState,
+  emptyAuthor,
+  emptySlot,
+  HEADS_KEPT,
+  SHARED_STATE,
+  type SharedState,
+  SLOTS_KEPT,
+  type SlotRecord,
+  WINDOW_AHEAD,
+} from "./state.ts";
+
+/** What one log message did. */
+export interface Applied {
+  readonly position: bigint;
+  /** Who wrote it, when that could be established. */
+  readonly author: number | undefined;
+  /** Identifies the entry to whoever appended it. */
+  readonly entry: Uint8Array | undefined;
+  /** Why it had no effect. */
+  readonly refusal: Refusal | undefined;
+  /** Stages decided by it, in order. */
+  readonly decided: readonly Outcome[];
+  /** Stages whose certificate became complete by it. */
+  readonly certified: readonly Outcome[];
+}
+
+export interface CommitteeOptions<State, Command, D extends Duty> {
+  readonly config: LatticeConfig;
+  readonly roster: Roster;
+  readonly machine: Machine<State, Command, D>;
+  readonly generation?: bigint;
+}
+
+/** The first slot of every lattice; slot 0 is the time before. */
+const FIRST_SLOT = 1n;
+
+export class Committee<State, Command, D extends Duty> {
+  readonly config: LatticeConfig;
+  readonly organism: Organism;
+  readonly id: Uint8Array;
+  readonly roster: Roster;
+  readonly quorum: Quorum;
+  readonly machine: Machine<State, Command, D>;
+  #shared: SharedState;
+  #inner: State;
+  #decided: Outcome[] = [];
+  #certified: Outcome[] = [];
+
+  constructor(options: CommitteeOptions<State, Command, D>) {
+    this.config = options.config;
+    this.machine = options.machine;
+    this.organism = options.machine.organism;
+    this.id = committeeId(options.config, this.organism);
+    this.roster = options.roster;
+    this.quorum = rosterQuorum(options.config, this.organism, options.roster);
+    const generation = options.generation ?? 0n;
+    this.#shared = {
+      version: 1,
+      generation,
+      position: 0n,
+      heads: [genesisHead(this.id, generation)],
+      logTimeMs: 0n,
+      authors: options.roster.members.map(emptyAuthor),
+      floors: new Map(this.machine.stages.map((stage) => [stage, FIRST_SLOT])),
+      collapsedBelow: FIRST_SLOT,
+      slots: new Map(),
+    };
+    this.#inner = this.machine.genesis();
+  }
+
+  get position(): bigint {
+    return this.#shared.position;
+  }
+  get generation(): bigint {
+    return this.#shared.generation;
+  }
+  get head(): Uint8Array {
+    return this.#shared.heads.at(-1) ?? new Uint8Array(32);
+  }
+  get collapsedBelow(): bigint {
+    return this.#shared.collapsedBelow;
+  }
+  get logTimeMs(): number {
+    return Number(this.#shared.logTimeMs);
+  }
+  /** The organism's state; read only. */
+  get state(): State {
+    return this.#inner;
+  }
+
+  author(index: number): Readonly<AuthorState> | undefined {
+    return this.#shared.authors[index];
+  }
+  floor(stage: string): bigint {
+    return this.#shared.floors.get(stage) ?? FIRST_SLOT;
+  }
+  outcome(stage: string, slot: bigint): Outcome | undefined {
+    return this.#shared.slots.get(slot)?.stages.get(stage)?.outcome;
+  }
+  observed(organism: Organism, stage: string, slot: bigint): CertifiedOutcome | undefined {
+    return this.#shared.slots.get(slot)?.observed.get(`${organism}/${stage}`);
+  }
+  /** The newest slot for which an upstream stage is known here; 0 for none. */
+  newestObserved(organism: Organism, stage: string): bigint {
+    let newest = 0n;
+    for (const [slot, { observed }] of this.#shared.slots) {
+      if (slot > newest && observed.has(`${organism}/${stage}`)) newest = slot;
+    }
+    return newest;
+  }
+  votes(stage: string, slot: bigint): ReadonlyMap<number, Uint8Array> {
+    return this.#shared.slots.get(slot)?.stages.get(stage)?.votes ?? new Map();
+  }
+  /** Decisions this member has not voted for and that still need votes, oldest first. */
+  unvoted(self: number): Outcome[] {
+    const open: Outcome[] = [];
+    for (const record of this.#shared.slots.values()) {
+      for (const { outcome, votes } of record.stages.values()) {
+        if (votes.size < this.quorum.quorum && !votes.has(self)) open.push(outcome);
+      }
+    }
+    return open.sort((a, b) => (a.slot < b.slot ? -1 : a.slot > b.slot ? 1 : 0));
+  }
+  /** How far this member has said that slots of `stage` may expire. */
+  skippedTo(self: number, stage: string): bigint {
+    return this.#shared.authors[self]?.skips.get(stage) ?? 0n;
+  }
+
+  view(self: number, nowMs: number, promised: (key: string) => boolean): View {
+    return {
+      self,
+      nowMs,
+      quorum: this.quorum,
+      roster: this.roster,
+      promised,
+      floor: (stage) => this.floor(stage),
+      outcome: (stage, slot) => this.outcome(stage, slot),
+      observed: (organism, stage, slot) => this.observed(organism, stage, slot)?.outcome,
+      said: (topic, slot) => this.#shared.slots.get(slot)?.facts.get(topic)?.by.get(self),
+      hasClosed: (stage, slot) => this.#shared.slots.get(slot)?.closes.get(stage)?.by.has(self) ?? false,
+    };
+  }
+
+  /** Applies one log message. Total: whatever the bytes are, the result says what became of them. */
+  apply(position: bigint, raw: Uint8Array): Applied {
+    this.#decided = [];
+    this.#certified = [];
+    let entry: SignedEntry | undefined;
+    let refusal: Refusal | undefined;
+    try {
+      entry = decodeEntry(raw);
+    } catch (error) {
+      if (!(error instanceof CodecError)) throw error;
+      refusal = refuse("MALFORMED", `not an entry: ${error.message}`);
+    }
+    const hash = entry === undefined ? undefined : entryHash(entry.bodyBytes);
+    if (entry !== undefined && hash !== undefined) refusal = this.#applyEntry(position, entry, hash);
+    const authentic = entry !== undefined && refusal?.reason !== "NOT_AUTHOR" && refusal?.reason !== "MALFORMED";
+    this.#advance(position, raw);
+    return {
+      position,
+      author: authentic ? entry?.body.author : undefined,
+      entry: hash,
+      refusal,
+      decided: this.#decided,
+      certified: this.#certified,
+    };
+  }
+
+  #advance(position: bigint, raw: Uint8Array): void {
+    const head = nextHead(this.head, position, raw);
+    this.#shared.heads.push(head);
+    if (this.#shared.heads.length > HEADS_KEPT) this.#shared.heads.splice(0, this.#shared.heads.length - HEADS_KEPT);
+    this.#shared.position = position;
+  }
+
+  #applyEntry(position: bigint, entry: SignedEntry, hash: Uint8Array): Refusal | undefined {
+    const { body } = entry;
+    if (!equalBytes(body.committee, this.id)) return refuse("ORGANISM_MISMATCH", "the entry belongs to another committee");
+    if (body.generation !== this.#shared.generation) return refuse("OUT_OF_ORDER", "the entry belongs to another generation");
+    if (body.epoch !== this.roster.epoch) return refuse("OUT_OF_ORDER", "the entry belongs to another epoch");
+    const author = this.#shared.authors[body.author];
+    const member = this.roster.members[body.author];
+    if (author === undefined || member === undefined) return refuse("NOT_AUTHOR", "no such member");
+
+    let command: CommitteeCommand;
+    try {
+      command = decodeCommand(body.command);
+    } catch (error) {
+      if (!(error instanceof CodecError)) throw error;
+      return refuse("MALFORMED", `not a command: ${error.message}`);
+    }
+    if (command.type === "join") {
+      if (!verifyTagged(member.memberKey, ENTRY_TAG, entry.bodyBytes, entry.signature)) {
+        return refuse("NOT_AUTHOR", "the join is not signed by the member key");
+      }
+      if (command.incarnation !== body.incarnation || command.incarnation <= author.incarnation) {
+        return refuse("NOT_AUTHOR", "a higher incarnation has joined already");
+      }
+      if (body.lane !== "ctl" || body.sequence !== 1n) return refuse("OUT_OF_ORDER", "a join opens the ctl lane");
+    } else {
+      if (author.key === undefined || body.incarnation !== author.incarnation) {
+        return refuse("NOT_AUTHOR", "not the member's current incarnation");
+      }
+      if (!verifyTagged(author.key, ENTRY_TAG, entry.bodyBytes, entry.signature)) {
+        return refuse("NOT_AUTHOR", "the entry is not signed by the incarnation key");
+      }
+      const lane = author[body.lane];
+      if (body.sequence !== lane.sequence + 1n || !equalBytes(body.previous, lane.previous)) {
+        return refuse("OUT_OF_ORDER", `sequence ${body.sequence} after ${lane.sequence}`);
+      }
+    }
+    const forked = this.#checkHead(position, body);
+    if (forked !== undefined) return forked;
+
+    if (command.type === "join") {
+      this.#shared.authors[body.author] = {
+        ...emptyAuthor(),
+        incarnation: command.incarnation,
+        key: command.key,
+        clockMs: author.clockMs,
+        skips: author.skips,
+      };
+    }
+    const current = this.#shared.authors[body.author] ?? author;
+    current[body.lane] = { sequence: body.sequence, previous: hash };
+    this.#advanceTime(current, body.clockMs);
+    const refusal = command.type === "join" ? undefined : this.#dispatch(position, body.author, command);
+    this.#ripenCloses(position);
+    this.#collapse();
+    return refusal;
+  }
+
+  /** A stated head must be in this chain: a fork shows at the first entry that crosses it (log.md §2). */
+  #checkHead(position: bigint, body: EntryBody): Refusal | undefined {
+    const back = this.#shared.position - body.seenPosition;
+    if (body.seenPosition >= position || back < 0n) return refuse("FORKED_HEAD", "the author saw what is not yet here");
+    const seen = this.#shared.heads.at(-1 - Number(back));
+    if (seen === undefined) return refuse("OUT_OF_ORDER", "the author's view of the log is too old");
+    if (!equalBytes(seen, body.seenHead)) {
+      return refuse("FORKED_HEAD", `at position ${body.seenPosition} member ${body.author} saw another chain`);
+    }
+    return undefined;
+  }
+
+  /** Log time: the lower median of members' last clocks, never going back. */
+  #advanceTime(author: AuthorState, clockMs: bigint): void {
+    if (clockMs > author.clockMs) author.clockMs = clockMs;
+    const clocks = this.#shared.authors.map((each) => each.clockMs).sort((a, b) => (a < b ? -1 : a > b ? 1 : 0));
+    const median = clocks[Math.floor((clocks.length - 1) / 2)] ?? 0n;
+    if (median > this.#shared.logTimeMs) this.#shared.logTimeMs = median;
+  }
+
+  #dispatch(position: bigint, author: number, command: Exclude<CommitteeCommand, { type: "join" }>): Refusal | undefined {
+    switch (command.type) {
+      case "vote":
+        return this.#applyVotes(author, command.votes);
+      case "skip":
+        return this.#applySkip(position, author, command.stage, command.toSlot);
+      case "close":
+        return this.#applyClose(author, command.stage, command.slot, command.inputs);
+      case "saw":
+        return this.#applySaw(position, author, command.topic, command.slot, command.fact);
+      case "observe":
+        return this.#applyObserve(position, command.organism, command.certified);
+      case "chunk":
+        return this.#applyChunk(position, author, command);
+      case "machine": {
+        let decoded: Command;
+        try {
+          decoded = decode(this.machine.command, command.command);
+        } catch (error) {
+          if (!(error instanceof CodecError)) throw error;
+          return refuse("MALFORMED", `not a ${this.organism} command: ${error.message}`);
+        }
+        return this.#event(position, { type: "command", author, command: decoded });
+      }
+    }
+  }
+
+  #event(position: bigint, event: MachineEvent<Command>): Refusal | undefined {
+    const context: Context = {
+      position,
+      nowMs: this.logTimeMs,
+      quorum: this.quorum,
+      roster: this.roster,
+      outcome: (stage, slot) => this.outcome(stage, slot),
+      observed: (organism, stage, slot) => this.observed(organism, stage, slot)?.outcome,
+      open: (stage, slot) => this.#inWindow(slot) && this.outcome(stage, slot) === undefined && slot >= this.floor(stage),
+      decide: (decision) => this.#decide(decision),
+    };
+    return this.machine.apply(this.#inner, event, context);
+  }
+
+  #inWindow(slot: bigint): boolean {
+    return slot >= this.#shared.collapsedBelow && slot <= slotAt(this.config, this.logTimeMs) + WINDOW_AHEAD;
+  }
+
+  #slot(slot: bigint): SlotRecord {
+    let record = this.#shared.slots.get(slot);
+    if (record === undefined) {
+      record = emptySlot();
+      this.#shared.slots.set(slot, record);
+    }
+    return record;
+  }
+
+  #decide(decision: Decision): boolean {
+    const { stage, slot } = decision;
+    if (!this.machine.stages.includes(stage) || !this.#inWindow(slot) || slot < this.floor(stage)) return false;
+    const record = this.#slot(slot);
+    if (record.stages.has(stage)) return false;
+    const outcome: Outcome = {
+      version: 1,
+      committee: this.id,
+      generation: this.#shared.generation,
+      epoch: this.roster.epoch,
+      slot,
+      stage,
+      kind: decision.kind,
+      commitment: decision.commitment,
+      bodyHash: decision.bodyHash,
+    };
+    record.stages.set(stage, { outcome, votes: new Map() });
+    let floor = this.floor(stage);
+    while (this.#shared.slots.get(floor)?.stages.has(stage) === true) floor += 1n;
+    this.#shared.floors.set(stage, floor);
+    this.#decided.push(outcome);
+    return true;
+  }
+
+  #applyVotes(
+    author: number,
+    votes: readonly { readonly stage: string; readonly slot: bigint; readonly share: Uint8Array }[],
+  ): Refusal | undefined {
+    const member = this.roster.members[author];
+    if (member === undefined) return refuse("NOT_AUTHOR", "no such member");
+    let refusal: Refusal | undefined;
+    for (const { stage, slot, share } of votes) {
+      const record = this.#shared.slots.get(slot)?.stages.get(stage);
+      if (record === undefined) {
+        refusal ??= refuse("OUTCOME_UNKNOWN", `nothing is decided for ${stage} of slot ${slot}`);
+      } else if (record.votes.has(author)) {
+        refusal ??= refuse("DUPLICATE", `member ${author} has voted for ${stage} of slot ${slot}`);
+      } else if (record.votes.size >= this.quorum.quorum) {
+        // Certified already: a further share adds nothing and costs a pairing.
+      } else if (!blsVerify(member.certificateShare, outcomeDigest(record.outcome), share)) {
+        refusal ??= refuse("BAD_SHARE", `member ${author}'s share for ${stage} of slot ${slot} does not verify`);
+      } else {
+        record.votes.set(author, share);
+        if (record.votes.size === this.quorum.quorum) this.#certified.push(record.outcome);
+      }
+    }
+    return refusal;
+  }
+
+  #applySkip(position: bigint, author: number, stage: string, toSlot: bigint): Refusal | undefined {
+    if (!this.machine.stages.includes(stage)) return refuse("MALFORMED", `no stage ${stage}`);
+    const latest = slotAt(this.config, this.logTimeMs) + 1n;
+    if (toSlot > latest) return refuse("SLOT_OUT_OF_WINDOW", `slot ${toSlot} has not begun`);
+    const state = this.#shared.authors[author];
+    if (state === undefined) return refuse("NOT_AUTHOR", "no such member");
+    if (toSlot <= (state.skips.get(stage) ?? 0n)) return refuse("DUPLICATE", "said already");
+    state.skips.set(stage, toSlot);
+    const said = this.#shared.authors.map((each) => each.skips.get(stage) ?? 0n);
+    said.sort((a, b) => (a < b ? 1 : a > b ? -1 : 0));
+    const agreed = said[this.quorum.quorum - 1] ?? 0n;
+    for (let slot = this.floor(stage); slot <= agreed; slot++) {
+      if (!this.#decide({ stage, slot, kind: "skipped", commitment: new Uint8Array() })) continue;
+      this.#event(position, { type: "skipped", stage, slot });
+    }
+    return undefined;
+  }
+
+  #applyClose(author: number, stage: string, slot: bigint, inputs: Uint8Array[]): Refusal | undefined {
+    if (!this.#inWindow(slot)) return refuse("SLOT_OUT_OF_WINDOW", `slot ${slot} is outside the window`);
+    const { closes } = this.#slot(slot);
+    const record = closes.get(stage) ?? { done: false, by: new Map() };
+    if (record.by.has(author)) return refuse("DUPLICATE", `member ${author} has closed ${stage} of slot ${slot}`);
+    if (closes.size >= 8 && !closes.has(stage)) return refuse("MALFORMED", "too many stages");
+    record.by.set(author, inputs);
+    closes.set(stage, record);
+    return undefined;
+  }
+
+  /** A close counts once q members closed and every input that f + 1 of them listed has landed (log.md §5). */
+  #ripenCloses(position: bigint): void {
+    for (const [slot, { closes }] of this.#shared.slots) {
+      for (const [stage, record] of closes) {
+        if (record.done || record.by.size < this.quorum.quorum) continue;
+        const listed = new Map<string, { hash: Uint8Array; times: number }>();
+        for (const inputs of record.by.values()) {
+          for (const hash of inputs) {
+            const key = toHex(hash);
+            listed.set(key, { hash, times: (listed.get(key)?.times ?? 0) + 1 });
+          }
+        }
+        const missing = [...listed.values()].some(
+          ({ hash, times }) => times > this.quorum.faults && !this.machine.hasInput(this.#inner, stage, slot, hash),
+        );
+        if (missing) continue;
+        record.done = true;
+        this.#event(position, { type: "closed", stage, slot });
+      }
+    }
+  }
+
+  #applySaw(position: bigint, author: number, topic: string, slot: bigint, fact: Uint8Array): Refusal | undefined {
+    if (!this.#inWindow(slot)) return refuse("SLOT_OUT_OF_WINDOW", `slot ${slot} is outside the window`);
+    const { facts } = this.#slot(slot);
+    const record = facts.get(topic) ?? { agreed: false, by: new Map<number, Uint8Array>() };
+    if (record.by.has(author)) return refuse("DUPLICATE", `member ${author} has spoken of ${topic} in slot ${slot}`);
+    if (facts.size >= 64 && !facts.has(topic)) return refuse("MALFORMED", "too many topics");
+    record.by.set(author, fact);
+    facts.set(topic, record);
+    const alike = [...record.by.values()].filter((other) => equalBytes(other, fact)).length;
+    if (record.agreed || alike < this.quorum.quorum) return undefined;
+    record.agreed = true;
+    return this.#event(position, { type: "agreed", topic, slot, fact });
+  }
+
+  #applyObserve(position: bigint, organism: Organism, certified: CertifiedOutcome): Refusal | undefined {
+    const { outcome } = certified;
+    const followed = this.machine.upstream.some((each) => each.organism === organism && each.stage === outcome.stage);
+    if (!followed) return refuse("MALFORMED", `${organism}/${outcome.stage} is not upstream of ${this.organism}`);
+    if (!this.#inWindow(outcome.slot)) return refuse("SLOT_OUT_OF_WINDOW", `slot ${outcome.slot} is outside the window`);
+    const key = `${organism}/${outcome.stage}`;
+    const record = this.#slot(outcome.slot);
+    if (record.observed.has(key)) return refuse("DUPLICATE", `${key} of slot ${outcome.slot} is known`);
+    const refusal = checkUpstream(this.config, organism, certified);
+    if (refusal !== undefined) return refusal;
+    record.observed.set(key, certified);
+    return this.#event(position, { type: "observed", organism, outcome });
+  }
+
+  #applyChunk(
+    position: bigint,
+    author: number,
+    chunk: { readonly digest: Uint8Array; readonly index: number; readonly count: number; readonly part: Uint8Array },
+  ): Refusal | undefined {
+    const state = this.#shared.authors[author];
+    if (state === undefined) return refuse("NOT_AUTHOR", "no such member");
+    if (chunk.count < 2 || chunk.count > 64 || chunk.index >= chunk.count) return refuse("MALFORMED", "chunk numbering");
+    if (chunk.index === 0) state.assembly = { digest: chunk.digest, count: chunk.count, parts: [] };
+    const { assembly } = state;
+    if (
+      assembly === undefined ||
+      !equalBytes(assembly.digest, chunk.digest) ||
+      assembly.count !== chunk.count ||
+      assembly.parts.length !== chunk.index
+    ) {
+      state.assembly = undefined;
+      return refuse("OUT_OF_ORDER", "the chunk does not continue its author's large command");
+    }
+    assembly.parts.push(chunk.part);
+    if (assembly.parts.length < assembly.count) return undefined;
+    state.assembly = undefined;
+    const whole = concat(...assembly.parts);
+    if (!equalBytes(commandDigest(whole), chunk.digest)) return refuse("MALFORMED", "the chunks do not add up");
+    let command: CommitteeCommand;
+    try {
+      command = decodeCommand(whole);
+    } catch (error) {
+      if (!(error instanceof CodecError)) throw error;
+      return refuse("MALFORMED", `not a command: ${error.message}`);
+    }
+    if (command.type === "join" || command.type === "chunk") return refuse("MALFORMED", "a chunked command may not nest");
+    return this.#dispatch(position, author, command);
+  }
+
+  /** Forgets what lies SLOTS_KEPT below the lowest undecided slot. Driven by decisions, so alike on all members. */
+  #collapse(): void {
+    let lowest: bigint | undefined;
+    for (const floor of this.#shared.floors.values()) if (lowest === undefined || floor < lowest) lowest = floor;
+    const below = (lowest ?? FIRST_SLOT) - SLOTS_KEPT;
+    if (below <= this.#shared.collapsedBelow) return;
+    for (const slot of [...this.#shared.slots.keys()]) if (slot < below) this.#shared.slots.delete(slot);
+    this.#shared.collapsedBelow = below;
+    this.machine.collapse(this.#inner, below);
+  }
+
+  /** The whole state, canonically. */
+  snapshot(): Uint8Array {
+    const shared = encode(SHARED_STATE, this.#shared);
+    const inner = encode(this.machine.state, this.#inner);
+    return concat(lengthPrefix(shared), shared, inner);
+  }
+
+  /** @throws CodecError when the bytes are not a state of this committee. */
+  restore(snapshot: Uint8Array): void {
+    const length = new DataView(snapshot.buffer, snapshot.byteOffset, snapshot.byteLength).getUint32(0);
+    const shared = decode(SHARED_STATE, snapshot.subarray(4, 4 + length));
+    if (shared.authors.length !== this.roster.members.length) throw new CodecError("authors", "another roster's state");
+    const inner = decode(this.machine.state, snapshot.subarray(4 + length));
+    this.#shared = shared;
+    this.#inner = inner;
+  }
+
+  stateHash(): Uint8Array {
+    return hashBytes("lattice/state/v1", this.snapshot());
+  }
+}
+
+function lengthPrefix(bytes: Uint8Array): Uint8Array {
+  const prefix = new Uint8Array(4);
+  new DataView(prefix.buffer).setUint32(0, bytes.length);
+  return prefix;
+}
+
+/** Ties the chunks of one large command together. */
+export function commandDigest(command: Uint8Array): Uint8Array {
+  return hashBytes("lattice/entry/chunked/v1", command);
+}
+
+/** What is wrong with an upstream outcome, judged by the lattice config alone; undefined when it stands. */
+export function checkUpstream(config: LatticeConfig, organism: Organism, certified: CertifiedOutcome): Refusal | undefined {
+  const { outcome, signature } = certified;
+  if (!equalBytes(outcome.committee, committeeId(config, organism))) {
+    return refuse("ORGANISM_MISMATCH", `the outcome is not from this lattice's ${organism}`);
+  }
+  if (!verifyCertificate(config[organism].policy.certificateKey, outcome, signature)) {
+    return refuse("BAD_CERTIFICATE", `the certificate of ${organism}/${outcome.stage} of slot ${outcome.slot} does not verify`);
+  }
+  return undefined;
+}
+
+/** Ascending by bytes: the order in which sets are hashed. */
+export function sortedHashes(hashes: Iterable<Uint8Array>): Uint8Array[] {
+  return [...hashes].sort(compareBytes);
+}

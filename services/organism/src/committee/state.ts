@@ -1,0 +1,66 @@
+/** The replicated state that all six committees share, around the organism's own. Canonical, bounded, without secrets. */
+import { bool, bytes, type Codec, count, fixed, type Infer, list, literal, map, optional, struct, text, u64 } from "../codec/codec.ts";
+import { G2_BYTES } from "../identity/lattice-config.ts";
+import { CHUNK_BYTES } from "./entry.ts";
+import { FACT_BYTES_MAX } from "./commands.ts";
+import { CERTIFIED, type CertifiedOutcome, OUTCOME, type Outcome } from "./outcome.ts";
+
+/** Chain heads kept for judging what an author says it saw. */
+export const HEADS_KEPT = 2048;
+/** Decided slots kept below the lowest undecided one. */
+export const SLOTS_KEPT = 40n;
+/** How far beyond the log's own slot a command may reach. */
+export const WINDOW_AHEAD = 8n;
+
+const LANE = struct({ sequence: u64, previous: fixed(32) });
+const AUTHOR = struct({
+  incarnation: u64,
+  key: optional(fixed(32)),
+  ctl: LANE,
+  bulk: LANE,
+  clockMs: u64,
+  /** Chunks of a large command, until it is whole. */
+  assembly: optional(struct({ digest: fixed(32), count: count, parts: list(bytes(CHUNK_BYTES), 64) })),
+  /** Per stage: every undecided slot up to here may expire, says this member. */
+  skips: map(text(32), u64, 8),
+});
+export type AuthorState = Infer<typeof AUTHOR>;
+
+const STAGE_RECORD = struct({ outcome: OUTCOME as Codec<Outcome>, votes: map(count, fixed(G2_BYTES), 16) });
+const CLOSE_RECORD = struct({ done: bool, by: map(count, list(fixed(32), 65_536), 16) });
+const FACT_RECORD = struct({ agreed: bool, by: map(count, bytes(FACT_BYTES_MAX), 16) });
+const SLOT_RECORD = struct({
+  stages: map(text(32), STAGE_RECORD, 8),
+  closes: map(text(32), CLOSE_RECORD, 8),
+  facts: map(text(32), FACT_RECORD, 64),
+  /** Keyed `organism/stage`. */
+  observed: map(text(64), CERTIFIED as Codec<CertifiedOutcome>, 16),
+});
+export type SlotRecord = Infer<typeof SLOT_RECORD>;
+export type CloseRecord = Infer<typeof CLOSE_RECORD>;
+
+export const SHARED_STATE = struct({
+  version: literal(1),
+  generation: u64,
+  /** Last position applied. */
+  position: u64,
+  /** Heads at positions `position − heads.length + 1 … position`. */
+  heads: list(fixed(32), HEADS_KEPT),
+  logTimeMs: u64,
+  authors: list(AUTHOR as Codec<AuthorState>, 16),
+  /** Per stage: the lowest undecided slot. */
+  floors: map(text(32), u64, 8),
+  /** Everything below has been forgotten. */
+  collapsedBelow: u64,
+  slots: map(u64, SLOT_RECORD as Codec<SlotRecord>, 100_000),
+});
+export type SharedState = Infer<typeof SHARED_STATE>;
+
+export function emptyAuthor(): AuthorState {
+  const lane = () => ({ sequence: 0n, previous: new Uint8Array(32) });
+  return { incarnation: 0n, key: undefined, ctl: lane(), bulk: lane(), clockMs: 0n, assembly: undefined, skips: new Map() };
+}
+
+export function emptySlot(): SlotRecord {
+  return { stages: new Map(), closes: new Map(), facts: new Map(), observed: new Map() };
+}

@@ -1,0 +1,183 @@
+/** `lattice.committee.v1.CommitteeService`: what every member answers, whatever its organism. */
+import { CommitteeService } from "@lattice/proto/lattice/committee/v1/committee_service_pb.ts";
+import type { Committee } from "../committee/committee.ts";
+import type { CertifiedOutcome, Outcome } from "../committee/outcome.ts";
+import type { Roster } from "../committee/roster.ts";
+import { sealTo } from "../crypto/box.ts";
+import { verifyTagged } from "../crypto/ed25519.ts";
+import { COMMON_FAULTS, faultsOf } from "../fault.ts";
+import { encodeConfig, latticeId, type LatticeConfig, slotAt, slotStartMs } from "../identity/lattice-config.ts";
+import { isOrganism, type Organism } from "../identity/organisms.ts";
+import type { Duty } from "../machine.ts";
+import type { Clock, Random } from "../ports.ts";
+import { defineService, type GrpcService } from "../rpc/define.ts";
+import type { BodyPolicy } from "../service.ts";
+import { toWireOutcome } from "./committee-wire.ts";
+import type { FileBodyStore } from "./file-body-store.ts";
+import type { OutcomeArchive } from "./outcome-archive.ts";
+import { BODY_BOX_INFO, BODY_REQUEST_TAG, bodyAad, bodyRequestDigest } from "./upstream.ts";
+
+/** A signed body request is good for this long either way. */
+const REQUEST_AGE_MAX_MS = 30_000;
+
+export interface CommitteeServiceOptions<State, Command, D extends Duty> {
+  readonly config: LatticeConfig;
+  readonly organism: Organism;
+  readonly self: number;
+  readonly committee: Committee<State, Command, D>;
+  readonly rosters: { readonly [O in Organism]: Roster };
+  readonly archive: OutcomeArchive;
+  readonly bodies: FileBodyStore;
+  readonly policies: Readonly<Record<string, BodyPolicy>>;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly caughtUp: () => boolean;
+  readonly snapshotPosition: () => bigint;
+}
+
+export function committeeService<State, Command, D extends Duty>(options: CommitteeServiceOptions<State, Command, D>): GrpcService {
+  const { config, organism, self, committee, archive, bodies, clock } = options;
+  const fault = faultsOf(organism, COMMON_FAULTS);
+  const { stages } = committee.machine;
+  // The hash of the whole state costs a full encoding: once per position, on demand.
+  let hashed: { position: bigint; hash: Uint8Array } | undefined;
+
+  const stateHash = (): Uint8Array => {
+    if (hashed?.position !== committee.position) hashed = { position: committee.position, hash: committee.stateHash() };
+    return hashed.hash;
+  };
+
+  const decidedSlot = (): bigint => {
+    let lowest: bigint | undefined;
+    for (const stage of stages) {
+      const floor = committee.floor(stage);
+      if (lowest === undefined || floor < lowest) lowest = floor;
+    }
+    return (lowest ?? 1n) - 1n;
+  };
+
+  async function bodyOf(stage: string, slot: bigint): Promise<{ outcome: Outcome; body: Uint8Array }> {
+    const outcome = committee.outcome(stage, slot) ?? (await archive.get(stage, slot))?.outcome;
+    if (outcome?.bodyHash === undefined) throw fault("OUTCOME_UNKNOWN", `no body for ${stage} of slot ${slot}`);
+    const body = (await bodies.get(outcome.bodyHash)) ?? committee.machine.bodyOf?.(committee.state, stage, slot);
+    if (body === undefined) throw fault("OUTCOME_UNKNOWN", `this member does not hold the body of ${stage} of slot ${slot}`);
+    return { outcome, body };
+  }
+
+  return defineService(CommitteeService, {
+    async getStatus() {
+      return {
+        identity: {
+          name: config.name,
+          chainId: config.chainId,
+          latticeId: latticeId(config),
+          config: encodeConfig(config),
+          throwAway: config.throwAway,
+          keyOrigin: config.keys,
+        },
+        organism,
+        committeeId: committee.id,
+        memberIndex: self,
+        memberCount: committee.quorum.members,
+        faultCount: committee.quorum.faults,
+        quorum: committee.quorum.quorum,
+        generation: committee.generation,
+        position: committee.position,
+        chainHead: committee.head,
+        stateHash: stateHash(),
+        caughtUp: options.caughtUp(),
+        members: committee.roster.members.map((member) => {
+          const author = committee.author(member.index);
+          return {
+            index: member.index,
+            memberKey: member.memberKey,
+            incarnation: author?.incarnation ?? 0n,
+            clockMs: author?.clockMs ?? 0n,
+          };
+        }),
+        upstream: committee.machine.upstream.map((each) => ({ ...each, slot: committee.newestObserved(each.organism, each.stage) })),
+        decidedSlot: decidedSlot(),
+        snapshotPosition: options.snapshotPosition(),
+      };
+    },
+
+    async getOutcome({ stage, slot }) {
+      const certified = await archive.get(stage, slot);
+      if (certified === undefined) throw fault("OUTCOME_UNKNOWN", `no certified ${stage} of slot ${slot}`);
+      return { outcome: toWireOutcome(certified) };
+    },
+
+    async *watchOutcomes({ stage, fromSlot }, call) {
+      if (stage !== "" && !stages.includes(stage)) throw fault("OUTCOME_UNKNOWN", `${organism} has no stage ${stage}`);
+      const wanted = stage === "" ? stages : [stage];
+      for (const each of wanted) {
+        const oldest = archive.oldest(each);
+        if (fromSlot > 0n && oldest !== undefined && fromSlot < oldest && oldest > 1n) {
+          throw fault("OUTCOME_TOO_OLD", `${each} is held from slot ${oldest}`, { oldest_slot: oldest.toString() });
+        }
+      }
+      yield* withHeartbeat(archive.watch(wanted, fromSlot, call.signal), config, clock, call.signal);
+    },
+
+    async getBody(request) {
+      const policy = options.policies[request.stage];
+      if (policy === undefined) throw fault("OUTCOME_UNKNOWN", `${organism}/${request.stage} has no bodies`);
+      const isPublic = policy.readers === "everyone" || (policy.publicWhenLanded && bodies.landed(request.slot));
+      if (isPublic) return { body: (await bodyOf(request.stage, request.slot)).body };
+      if (!isOrganism(request.requesterOrganism)) throw fault("BODY_NOT_ADMITTED");
+      const requester = options.rosters[request.requesterOrganism].members[request.requesterIndex];
+      const age = Math.abs(clock.nowMs() - Number(request.signedAtMs));
+      const digest = bodyRequestDigest({
+        committee: committee.id,
+        stage: request.stage,
+        slot: request.slot,
+        organism: request.requesterOrganism,
+        index: request.requesterIndex,
+        signedAtMs: request.signedAtMs,
+      });
+      const admitted =
+        requester !== undefined &&
+        policy.readers !== "everyone" &&
+        policy.readers.includes(request.requesterOrganism) &&
+        age <= REQUEST_AGE_MAX_MS &&
+        verifyTagged(requester.memberKey, BODY_REQUEST_TAG, digest, request.signature);
+      if (!admitted) throw fault("BODY_NOT_ADMITTED");
+      const { outcome, body } = await bodyOf(request.stage, request.slot);
+      const info = new TextEncoder().encode(BODY_BOX_INFO);
+      const aad = bodyAad(committee.id, request.stage, request.slot, outcome.bodyHash ?? new Uint8Array());
+      return { sealedBody: sealTo(requester.boxKey, info, aad, body, options.random) };
+    },
+  });
+}
+
+type WatchEvent = { event: { case: "outcome"; value: ReturnType<typeof toWireOutcome> } | { case: "heartbeatSlot"; value: bigint } };
+
+/** Outcomes as they come, and a sign of life at least once a slot. */
+async function* withHeartbeat(
+  outcomes: AsyncGenerator<CertifiedOutcome>,
+  config: LatticeConfig,
+  clock: Clock,
+  signal: AbortSignal,
+): AsyncGenerator<WatchEvent> {
+  const heartbeat = (): WatchEvent => ({ event: { case: "heartbeatSlot", value: slotAt(config, clock.nowMs()) } });
+  // The first heartbeat tells the reader that the stream stands.
+  yield heartbeat();
+  let next = outcomes.next();
+  while (!signal.aborted) {
+    const now = clock.nowMs();
+    const untilSlot = Math.max(slotStartMs(config, slotAt(config, now) + 1n) - now, 50);
+    let timer: NodeJS.Timeout | undefined;
+    const tick = new Promise<"tick">((resolve) => {
+      timer = setTimeout(() => resolve("tick"), Math.min(untilSlot, config.slotMs));
+    });
+    const event = await Promise.race([next, tick]);
+    clearTimeout(timer);
+    if (event === "tick") {
+      yield heartbeat();
+      continue;
+    }
+    if (event.done === true) return;
+    yield { event: { case: "outcome", value: toWireOutcome(event.value) } };
+    next = outcomes.next();
+  }
+}

@@ -1,0 +1,62 @@
+/** Protobuf outcomes ↔ canonical ones. */
+import type { MessageInitShape } from "@bufbuild/protobuf";
+import {
+  type CertifiedOutcome as WireOutcome,
+  type CertifiedOutcomeSchema,
+  OutcomeKind as WireKind,
+} from "@lattice/proto/lattice/committee/v1/outcome_pb.ts";
+import { decode, encode, CodecError } from "../codec/codec.ts";
+import { CERTIFIED, type CertifiedOutcome, type OutcomeKind } from "../committee/outcome.ts";
+
+const TO_WIRE: Readonly<Record<OutcomeKind, WireKind>> = {
+  result: WireKind.RESULT,
+  empty: WireKind.EMPTY,
+  skipped: WireKind.SKIPPED,
+};
+const FROM_WIRE = new Map<WireKind, OutcomeKind>(
+  (Object.entries(TO_WIRE) as [OutcomeKind, WireKind][]).map(([kind, wire]) => [wire, kind]),
+);
+
+export function toWireOutcome(certified: CertifiedOutcome): MessageInitShape<typeof CertifiedOutcomeSchema> {
+  const { outcome, signature, signers } = certified;
+  return {
+    committeeId: outcome.committee,
+    generation: outcome.generation,
+    epoch: outcome.epoch,
+    slot: outcome.slot,
+    stage: outcome.stage,
+    kind: TO_WIRE[outcome.kind],
+    commitment: outcome.commitment,
+    bodyHash: outcome.bodyHash ?? new Uint8Array(),
+    signature,
+    signers: [...signers],
+  };
+}
+
+/** Undefined when a length or a value is out of range; the certificate itself is not checked here. */
+export function fromWireOutcome(wire: WireOutcome): CertifiedOutcome | undefined {
+  const kind = FROM_WIRE.get(wire.kind);
+  if (kind === undefined) return undefined;
+  const candidate: CertifiedOutcome = {
+    outcome: {
+      version: 1,
+      committee: wire.committeeId,
+      generation: wire.generation,
+      epoch: wire.epoch,
+      slot: wire.slot,
+      stage: wire.stage,
+      kind,
+      commitment: wire.commitment,
+      bodyHash: wire.bodyHash.length === 0 ? undefined : wire.bodyHash,
+    },
+    signature: wire.signature,
+    signers: [...wire.signers],
+  };
+  try {
+    // The canonical codec knows every length and range; the round trip also copies out of the transport's buffers.
+    return decode(CERTIFIED, encode(CERTIFIED, candidate));
+  } catch (error) {
+    if (error instanceof CodecError) return undefined;
+    throw error;
+  }
+}

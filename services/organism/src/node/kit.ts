@@ -1,0 +1,171 @@
+/**
+ * The files by which a lattice is handed around: the config (the handshake), the certified rosters, endpoint hints,
+ * and each member's own key file. Everything is verified when it is read; nothing is trusted for lying in a folder.
+ */
+import { readFileSync, statSync } from "node:fs";
+import { z } from "zod";
+import { CodecError, decode, encode, equalBytes, fromHex, toHex } from "../codec/codec.ts";
+import { CERTIFIED, type CertifiedOutcome, verifyCertificate } from "../committee/outcome.ts";
+import { ROSTER, type Roster } from "../committee/roster.ts";
+import { committeeId, ConfigProblems, configFromHex, type LatticeConfig } from "../identity/lattice-config.ts";
+import { ORGANISMS, type Organism } from "../identity/organisms.ts";
+import type { MemberSecrets } from "../service.ts";
+import type { Endpoints } from "./upstream.ts";
+
+/** Stage under which a roster is certified. */
+export const ROSTER_STAGE = "roster";
+
+/** Something in the kit is missing, malformed, or does not verify. One readable line. */
+export class KitProblem extends Error {
+  override readonly name = "KitProblem";
+}
+
+function read(path: string, what: string): string {
+  try {
+    return readFileSync(path, "utf8");
+  } catch (error) {
+    throw new KitProblem(`${what}: cannot read ${path}: ${(error as NodeJS.ErrnoException).code ?? "error"}`);
+  }
+}
+
+function readJson<T>(path: string, what: string, schema: z.ZodType<T>): T {
+  let parsed: unknown;
+  try {
+    parsed = JSON.parse(read(path, what));
+  } catch (error) {
+    if (error instanceof KitProblem) throw error;
+    throw new KitProblem(`${what}: ${path} is not JSON`);
+  }
+  const result = schema.safeParse(parsed);
+  if (!result.success) {
+    const problems = result.error.issues.map((issue) => `${issue.path.join(".")}: ${issue.message}`);
+    throw new KitProblem(`${what}: ${problems.join("; ")}`);
+  }
+  return result.data;
+}
+
+/** @throws KitProblem */
+export function parseConfigHex(hex: string): LatticeConfig {
+  try {
+    return configFromHex(hex.trim());
+  } catch (error) {
+    if (error instanceof CodecError || error instanceof ConfigProblems) throw new KitProblem(`lattice config: ${error.message}`);
+    throw error;
+  }
+}
+
+/** @throws KitProblem */
+export function readConfig(path: string): LatticeConfig {
+  return parseConfigHex(read(path, "lattice config"));
+}
+
+export type Rosters = { readonly [O in Organism]: Roster };
+
+/** Checks a certified roster against the config and returns it. @throws KitProblem */
+export function verifyRoster(config: LatticeConfig, organism: Organism, certified: CertifiedOutcome): Roster {
+  const { outcome, signature } = certified;
+  const id = committeeId(config, organism);
+  if (outcome.stage !== ROSTER_STAGE || !equalBytes(outcome.committee, id)) {
+    throw new KitProblem(`roster of ${organism}: certified for another committee than ${toHex(id)}`);
+  }
+  if (!verifyCertificate(config[organism].policy.certificateKey, outcome, signature)) {
+    throw new KitProblem(`roster of ${organism}: the certificate does not verify under the lattice config`);
+  }
+  const roster = decode(ROSTER, outcome.commitment);
+  const { membersMin, membersMax } = config[organism].policy;
+  if (!equalBytes(roster.committee, id) || roster.members.length < membersMin || roster.members.length > membersMax) {
+    throw new KitProblem(`roster of ${organism}: does not fit the config's policy`);
+  }
+  if (roster.members.some((member, index) => member.index !== index)) {
+    throw new KitProblem(`roster of ${organism}: member indexes are not 0, 1, 2 …`);
+  }
+  return roster;
+}
+
+const HEX = z.string().regex(/^[0-9a-f]*$/);
+const ROSTERS_FILE = z.object(Object.fromEntries(ORGANISMS.map((organism) => [organism, HEX])) as Record<Organism, typeof HEX>);
+
+/** The six certified rosters, as they are. @throws KitProblem */
+export function readCertifiedRosters(path: string): { readonly [O in Organism]: CertifiedOutcome } {
+  const file = readJson(path, "rosters", ROSTERS_FILE);
+  const entries = ORGANISMS.map((organism) => {
+    try {
+      return [organism, decode(CERTIFIED, fromHex(file[organism]))] as const;
+    } catch (error) {
+      if (error instanceof CodecError) throw new KitProblem(`roster of ${organism}: ${error.message}`);
+      throw error;
+    }
+  });
+  return Object.fromEntries(entries) as { [O in Organism]: CertifiedOutcome };
+}
+
+/** @throws KitProblem */
+export function readRosters(path: string, config: LatticeConfig): Rosters {
+  const certified = readCertifiedRosters(path);
+  return Object.fromEntries(ORGANISMS.map((organism) => [organism, verifyRoster(config, organism, certified[organism])])) as Rosters;
+}
+
+export function rostersToJson(rosters: { readonly [O in Organism]: CertifiedOutcome }): string {
+  const hex = Object.fromEntries(ORGANISMS.map((organism) => [organism, toHex(encode(CERTIFIED, rosters[organism]))]));
+  return `${JSON.stringify(hex, null, 2)}\n`;
+}
+
+const ADDRESS = z.string().regex(/^[^\s:]+:\d{1,5}$/, "host:port expected");
+const ENDPOINTS_FILE = z.looseObject({
+  ...(Object.fromEntries(ORGANISMS.map((organism) => [organism, z.array(ADDRESS).min(1)])) as Record<
+    Organism,
+    z.ZodArray<typeof ADDRESS>
+  >),
+  aggregator: z.array(ADDRESS).default([]),
+});
+export type EndpointsFile = Endpoints & { readonly aggregator: readonly string[] };
+
+/** @throws KitProblem */
+export function readEndpoints(path: string): EndpointsFile {
+  return readJson(path, "endpoints", ENDPOINTS_FILE) as EndpointsFile;
+}
+
+const KEY = (bytes: number) => z.string().regex(new RegExp(`^[0-9a-f]{${bytes * 2}}$`), `${bytes} bytes of lower-case hex expected`);
+const KEY_FILE = z.strictObject({
+  organism: z.enum(ORGANISMS),
+  index: z.number().int().min(0).max(15),
+  boxKey: KEY(32),
+  memberKey: KEY(32),
+  certificateShare: KEY(32),
+  secondShare: KEY(32).optional(),
+  signerKey: KEY(32).optional(),
+  serverKey: KEY(32).optional(),
+  operatorKey: KEY(32).optional(),
+});
+export type KeyFile = z.infer<typeof KEY_FILE>;
+
+/**
+ * A member's own secrets. Refused when others may read the file: a share that leaked is worse than a member down.
+ * @throws KitProblem
+ */
+export function readKeyFile(path: string): { organism: Organism; index: number; secrets: MemberSecrets } {
+  let mode: number;
+  try {
+    mode = statSync(path).mode & 0o777;
+  } catch (error) {
+    throw new KitProblem(`key file: cannot read ${path}: ${(error as NodeJS.ErrnoException).code ?? "error"}`);
+  }
+  if ((mode & 0o077) !== 0) throw new KitProblem(`key file: ${path} is open to others (mode ${mode.toString(8)}); 400 expected`);
+  const file = readJson(path, "key file", KEY_FILE);
+  const optionalKeys = Object.fromEntries(
+    (["secondShare", "signerKey", "serverKey", "operatorKey"] as const).flatMap((name) => {
+      const hex = file[name];
+      return hex === undefined ? [] : [[name, fromHex(hex)]];
+    }),
+  );
+  return {
+    organism: file.organism,
+    index: file.index,
+    secrets: {
+      boxKey: fromHex(file.boxKey),
+      memberKey: fromHex(file.memberKey),
+      certificateShare: fromHex(file.certificateShare),
+      ...optionalKeys,
+    },
+  };
+}

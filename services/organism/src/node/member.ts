@@ -1,0 +1,543 @@
+/**
+ * One member of one committee, running: log → committee → duties → log. Production, the embedded lattice and tests
+ * all start members here; they differ in the ports they pass in.
+ */
+import { encode, tryDecode } from "../codec/codec.ts";
+import { type Applied, Committee } from "../committee/committee.ts";
+import { type CommitteeCommand, encodeCommand } from "../committee/commands.ts";
+import type { Lane } from "../committee/entry.ts";
+import { type CertifiedOutcome, type Outcome, outcomeDigest } from "../committee/outcome.ts";
+import type { Roster } from "../committee/roster.ts";
+import { blsSign } from "../crypto/bls.ts";
+import { generateSigningKey } from "../crypto/ed25519.ts";
+import { combineSignatures } from "../crypto/threshold.ts";
+import { agreementKey } from "../crypto/x25519.ts";
+import { COMMON_FAULTS, faultsOf } from "../fault.ts";
+import { committeeId, latticeId, type LatticeConfig } from "../identity/lattice-config.ts";
+import type { Organism } from "../identity/organisms.ts";
+import type { Duty, Refusal, Submission } from "../machine.ts";
+import { errorFields, type Logger } from "../observe/logger.ts";
+import type { Meters } from "../observe/meters.ts";
+import type { SlotTracer } from "../observe/tracing.ts";
+import { ATTRIBUTION } from "../outcomes/tally.ts";
+import { type Clock, HistoryGone, type Journal, type Log, PromiseConflict, type Random } from "../ports.ts";
+import type { GrpcService } from "../rpc/define.ts";
+import type { MemberHost, MemberSecrets, OrganismDefinition, OrganismNode } from "../service.ts";
+import { Appender } from "./appender.ts";
+import { committeeService } from "./committee-service.ts";
+import { FileBodyStore } from "./file-body-store.ts";
+import { OutcomeArchive } from "./outcome-archive.ts";
+import { Snapshots } from "./snapshots.ts";
+import { type Endpoints, UpstreamFollower } from "./upstream.ts";
+
+export interface MemberOptions<State, Command, D extends Duty, Settings> {
+  readonly definition: OrganismDefinition<State, Command, D, Settings>;
+  readonly settings: Settings;
+  readonly config: LatticeConfig;
+  readonly self: number;
+  readonly rosters: { readonly [O in Organism]: Roster };
+  readonly secrets: MemberSecrets;
+  readonly endpoints: () => Endpoints;
+  readonly log: Log;
+  readonly journal: Journal;
+  /** False when the journal was just created: such a member may have promised what it no longer knows. */
+  readonly journalIsOld: boolean;
+  readonly directory: string;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly logger: Logger;
+  readonly meters: Meters;
+  readonly tracer: SlotTracer;
+  /** Called when the member must not go on: another incarnation speaks for it, or its log is forked. */
+  readonly onFatal: (reason: string, detail: string) => void;
+}
+
+/** How often duties are looked at without anything happening. */
+const TICK_MS = 50;
+const DUTY_PAUSE_MIN_MS = 200;
+const DUTY_PAUSE_MAX_MS = 5000;
+/** How long a client's request waits for its entry to come back. */
+const SUBMIT_DEADLINE_MS = 10_000;
+/** How long each further member waits before it, too, observes an upstream outcome. */
+const OBSERVE_PATIENCE_MS = 300;
+const SNAPSHOT_EVERY_SLOTS = 16n;
+
+export class Member<State, Command, D extends Duty, Settings> {
+  readonly organism: Organism;
+  readonly committee: Committee<State, Command, D>;
+  readonly host: MemberHost<State, Command, Settings>;
+  readonly services: readonly GrpcService[];
+  readonly #options: MemberOptions<State, Command, D, Settings>;
+  readonly #node: OrganismNode<Command, D>;
+  readonly #archive: OutcomeArchive;
+  readonly #bodies: FileBodyStore;
+  readonly #snapshots: Snapshots;
+  readonly #follower: UpstreamFollower;
+  readonly #stop = new AbortController();
+  readonly #pendingObserve = new Map<string, { readonly organism: Organism; readonly certified: CertifiedOutcome; readonly atMs: number }>();
+  readonly #busy = new Set<string>();
+  readonly #retry = new Map<string, { readonly atMs: number; readonly times: number }>();
+  #appender: Appender | undefined;
+  #consuming: Promise<void> = Promise.resolve();
+  #timer: NodeJS.Timeout | undefined;
+  #woken = false;
+  #caughtUp = false;
+  #draining = false;
+  #abstainBelow = 0n;
+  #snapshotPosition = 0n;
+  #snapshotSlot = 0n;
+  #snapshotting: Promise<void> = Promise.resolve();
+
+  private constructor(
+    options: MemberOptions<State, Command, D, Settings>,
+    parts: { archive: OutcomeArchive; bodies: FileBodyStore; snapshots: Snapshots; committee: Committee<State, Command, D> },
+  ) {
+    this.#options = options;
+    this.organism = options.definition.organism;
+    this.committee = parts.committee;
+    this.#archive = parts.archive;
+    this.#bodies = parts.bodies;
+    this.#snapshots = parts.snapshots;
+    const memberKey = generateSigningKey(options.secrets.memberKey);
+    this.#follower = new UpstreamFollower({
+      config: options.config,
+      self: this.organism,
+      index: options.self,
+      memberKey,
+      boxKey: agreementKey(options.secrets.boxKey),
+      rosters: options.rosters,
+      endpoints: options.endpoints,
+      clock: options.clock,
+      log: options.logger,
+      fromSlot: () => (this.committee.collapsedBelow > 1n ? this.committee.collapsedBelow : 1n),
+      known: (organism, outcome) => this.committee.observed(organism, outcome.stage, outcome.slot) !== undefined,
+      onOutcome: (organism, certified) => this.#noteUpstream(organism, certified),
+    });
+    this.host = this.#makeHost();
+    this.#node = options.definition.createNode(this.host);
+    this.services = [
+      ...this.#node.services,
+      committeeService({
+        config: options.config,
+        organism: this.organism,
+        self: options.self,
+        committee: this.committee,
+        rosters: options.rosters,
+        archive: this.#archive,
+        bodies: this.#bodies,
+        policies: this.#node.bodies,
+        clock: options.clock,
+        random: options.random,
+        caughtUp: () => this.#caughtUp,
+        snapshotPosition: () => this.#snapshotPosition,
+      }),
+    ];
+  }
+
+  /** Loads the newest snapshot, reads the log's tail, joins, and takes up its duties. */
+  static async start<State, Command, D extends Duty, Settings>(
+    options: MemberOptions<State, Command, D, Settings>,
+  ): Promise<Member<State, Command, D, Settings>> {
+    const { definition, config, rosters, directory } = options;
+    const { organism } = definition;
+    const machine = definition.createMachine(config, rosters[organism]);
+    const committee = new Committee<State, Command, D>({ config, roster: rosters[organism], machine });
+    const snapshots = await Snapshots.open(directory, committee.id);
+    for await (const snapshot of snapshots.candidates()) {
+      if (snapshot.generation !== committee.generation) continue;
+      committee.restore(snapshot.state);
+      break;
+    }
+    const archive = await OutcomeArchive.open(directory, organism);
+    const bodies = await FileBodyStore.open(directory);
+    const member = new Member(options, { archive, bodies, snapshots, committee });
+    member.#snapshotPosition = committee.position;
+    await member.#begin();
+    return member;
+  }
+
+  async #begin(): Promise<void> {
+    const { log, logger, config } = this.#options;
+    await this.#node.start?.();
+    const target = await log.lastPosition();
+    if (target < this.committee.position) {
+      this.#options.onFatal("LOG_ROLLED_BACK", `the log ends at ${target}, this member has applied ${this.committee.position}`);
+      return;
+    }
+    logger.info("member starts", {
+      lattice: config.name,
+      lattice_id: Buffer.from(latticeId(config)).toString("hex"),
+      key_origin: config.keys,
+      throw_away: config.throwAway,
+      committee_id: Buffer.from(committeeId(config, this.organism)).toString("hex"),
+      from_position: this.committee.position,
+      to_position: target,
+    });
+    const reached = new Promise<void>((resolve) => {
+      this.#onPosition = (position) => {
+        if (position >= target) resolve();
+      };
+      this.#onPosition(this.committee.position);
+    });
+    this.#consuming = this.#consume();
+    await reached;
+    this.#onPosition = () => undefined;
+    this.#caughtUp = true;
+    await this.#join();
+    this.#follower.follow(this.committee.machine.upstream);
+    this.#timer = setInterval(() => this.#schedule(), TICK_MS);
+    this.#schedule();
+    logger.info("member is ready", { position: this.committee.position });
+  }
+
+  #onPosition: (position: bigint) => void = () => undefined;
+
+  async #consume(): Promise<void> {
+    const { log, onFatal } = this.#options;
+    try {
+      await log.consume(this.committee.position + 1n, (message) => this.#deliver(message.position, message.raw), this.#stop.signal);
+    } catch (error) {
+      if (error instanceof HistoryGone) onFatal("HISTORY_GONE", error.message);
+      else onFatal("LOG_LOST", error instanceof Error ? error.message : "the log cannot be read");
+    }
+  }
+
+  async #join(): Promise<void> {
+    const { journal, self, secrets, random, log, clock, definition, journalIsOld, config, logger } = this.#options;
+    const known = this.committee.author(self)?.incarnation ?? 0n;
+    const incarnation = await journal.nextIncarnation(known + 1n);
+    if (!journalIsOld && known > 0n) {
+      const slot = BigInt(Math.max(0, Math.floor((clock.nowMs() - config.genesisMs) / config.slotMs)));
+      this.#abstainBelow = slot + BigInt(config.pipelineDepth) + 1n;
+      logger.warn("the journal is new but this member is not: it abstains", { below_slot: this.#abstainBelow });
+    }
+    this.#appender = new Appender({
+      organism: definition.organism,
+      committee: this.committee.id,
+      generation: this.committee.generation,
+      epoch: this.committee.roster.epoch,
+      author: self,
+      incarnation,
+      memberKey: secrets.memberKey,
+      incarnationSeed: random(32),
+      log,
+      journal,
+      clock,
+      view: () => ({ position: this.committee.position, head: this.committee.head }),
+      onPressure: (refused) => this.#options.meters.gauge("lattice_log_refusing", refused === undefined ? 0 : 1),
+    });
+    const refusal = await this.#appender.join();
+    if (refusal !== undefined) this.#options.onFatal("JOIN_REFUSED", `${refusal.reason}: ${refusal.detail}`);
+  }
+
+  #deliver(position: bigint, raw: Uint8Array): void {
+    const { self, logger, meters, onFatal } = this.#options;
+    const startedAt = process.hrtime.bigint();
+    const applied = this.committee.apply(position, raw);
+    meters.count("lattice_entries_applied_total");
+    meters.record("lattice_apply_seconds", Number(process.hrtime.bigint() - startedAt) / 1e9);
+    meters.gauge("lattice_log_position", Number(position));
+    if (applied.refusal !== undefined) {
+      meters.count("lattice_entries_refused_total", 1, { reason: applied.refusal.reason });
+      logger.debug("entry refused", { position, author: applied.author, ...applied.refusal });
+      if (applied.refusal.reason === "FORKED_HEAD") {
+        logger.error("an author saw another chain: the broker shows members different logs", { position, author: applied.author });
+        meters.count("lattice_log_forks_total");
+      }
+    }
+    this.#checkSucceeded(applied, self, onFatal);
+    this.#appender?.consumed(applied);
+    for (const outcome of applied.decided) this.#decided(outcome);
+    for (const outcome of applied.certified) this.#certify(outcome);
+    this.#onPosition(position);
+    this.#schedule();
+  }
+
+  /** A higher incarnation of this member means a newer process: this one must fall silent. */
+  #checkSucceeded(applied: Applied, self: number, onFatal: (reason: string, detail: string) => void): void {
+    if (applied.author !== self || this.#ownIncarnation === undefined) return;
+    const current = this.committee.author(self)?.incarnation ?? 0n;
+    if (current > this.#ownIncarnation) onFatal("SUCCEEDED", "a newer process speaks for this member");
+  }
+
+  get #ownIncarnation(): bigint | undefined {
+    return this.#appender?.incarnation;
+  }
+
+  #decided(outcome: Outcome): void {
+    const { logger, meters, tracer, clock, config } = this.#options;
+    meters.count("lattice_outcomes_total", 1, { stage: outcome.stage, kind: outcome.kind });
+    if (!this.#caughtUp) return;
+    const now = clock.nowMs();
+    logger.info("decided", { slot: outcome.slot, stage: outcome.stage, kind: outcome.kind });
+    const startMs = Math.min(now, config.genesisMs + (Number(outcome.slot) - 1) * config.slotMs);
+    tracer.span(outcome.slot, `${this.organism}/${outcome.stage}`, { kind: outcome.kind, position: Number(this.committee.position) }, startMs, now);
+    this.#node.decided?.(outcome);
+  }
+
+  /** q shares are in the log: combine them, keep and publish the certificate. */
+  #certify(outcome: Outcome): void {
+    const votes = [...this.committee.votes(outcome.stage, outcome.slot)];
+    const { quorum } = this.committee.quorum;
+    const signature = combineSignatures(
+      votes.slice(0, quorum).map(([index, share]) => ({ index, signature: share })),
+      quorum,
+    );
+    const certified: CertifiedOutcome = { outcome, signature, signers: votes.map(([index]) => index).sort((a, b) => a - b) };
+    const { logger } = this.#options;
+    this.#archive.put(certified).catch((error: unknown) => logger.error("the outcome archive failed", errorFields(error)));
+    const last = this.committee.machine.stages.at(-1) ?? "";
+    if (outcome.stage === last && this.#caughtUp) this.#maybeSnapshot(outcome.slot);
+  }
+
+  #maybeSnapshot(slot: bigint): void {
+    const { journal, logger } = this.#options;
+    if (slot < this.#snapshotSlot + SNAPSHOT_EVERY_SLOTS) return;
+    this.#snapshotSlot = slot;
+    const keepFrom = this.committee.collapsedBelow;
+    this.#snapshotting = this.#snapshotting
+      .then(() => this.#saveSnapshot())
+      .then(() => journal.trim(keepFrom))
+      .then(() => this.#bodies.prune(slot))
+      .catch((error: unknown) => logger.error("the snapshot failed", errorFields(error)));
+  }
+
+  async #saveSnapshot(): Promise<void> {
+    const { position, generation } = this.committee;
+    if (position === this.#snapshotPosition) return;
+    await this.#snapshots.save(generation, position, this.committee.snapshot());
+    this.#snapshotPosition = position;
+  }
+
+  #noteUpstream(organism: Organism, certified: CertifiedOutcome): void {
+    const { outcome } = certified;
+    const key = `${organism}/${outcome.stage}/${outcome.slot}`;
+    if (!this.#pendingObserve.has(key)) {
+      this.#pendingObserve.set(key, { organism, certified, atMs: this.#options.clock.nowMs() });
+    }
+    this.#noteLanded(organism, outcome);
+    this.#schedule();
+  }
+
+  #noteLanded(organism: Organism, outcome: Outcome): void {
+    if (organism !== "tally" || outcome.stage !== "attribution" || outcome.kind === "skipped") return;
+    if (tryDecode(ATTRIBUTION, outcome.commitment)?.landed !== true) return;
+    this.#bodies.markLanded(outcome.slot).catch((error: unknown) => {
+      this.#options.logger.error("the body store failed", errorFields(error));
+    });
+  }
+
+  /** Looks at duties once per turn of the event loop, however often it is asked. */
+  #schedule(): void {
+    if (this.#woken || !this.#caughtUp || this.#draining || this.#appender === undefined) return;
+    this.#woken = true;
+    setImmediate(() => {
+      this.#woken = false;
+      if (!this.#draining) this.#takeUpDuties();
+    });
+  }
+
+  #takeUpDuties(): void {
+    const { self, clock, journal } = this.#options;
+    const now = clock.nowMs();
+    this.#vote();
+    this.#skip(now);
+    this.#observe(now);
+    const view = this.committee.view(self, now, (key) => journal.promised(key) !== undefined);
+    for (const duty of this.committee.machine.duties(this.committee.state, view)) {
+      if (duty.promise && duty.slot < this.#abstainBelow) continue;
+      this.#attempt(duty.key, () => this.#carryOut(duty));
+    }
+  }
+
+  /** Runs `work` unless it is running or pausing; pauses double while it does not succeed. */
+  #attempt(key: string, work: () => Promise<boolean>): void {
+    const { clock, logger } = this.#options;
+    const pausing = this.#retry.get(key);
+    if (this.#busy.has(key) || (pausing !== undefined && clock.nowMs() < pausing.atMs)) return;
+    this.#busy.add(key);
+    work()
+      .catch((error: unknown) => {
+        if (error instanceof PromiseConflict) logger.error("a promise would be broken; withheld", { duty: key });
+        else if (!this.#draining) logger.warn("duty failed; it is tried again", { duty: key, ...errorFields(error) });
+        return false;
+      })
+      .then((done) => {
+        this.#busy.delete(key);
+        if (done) this.#retry.delete(key);
+        else {
+          const times = (pausing?.times ?? 0) + 1;
+          const pauseMs = Math.min(DUTY_PAUSE_MIN_MS * 2 ** Math.min(times - 1, 8), DUTY_PAUSE_MAX_MS);
+          this.#retry.set(key, { atMs: clock.nowMs() + pauseMs, times });
+          if (this.#retry.size > 4096) this.#retry.clear();
+        }
+        this.#schedule();
+      });
+  }
+
+  async #carryOut(duty: D): Promise<boolean> {
+    const { journal } = this.#options;
+    let command = duty.promise ? journal.promised(duty.key) : undefined;
+    let lane: Lane = duty.lane ?? "ctl";
+    if (command === undefined) {
+      const submission = await this.#node.execute(duty);
+      if (submission === undefined) return false;
+      command = this.#encodeSubmission(submission);
+      if (duty.promise) await journal.promise(duty.key, duty.slot, command);
+    }
+    if (command.length > 64 * 1024) lane = "bulk";
+    return this.#append(lane, command);
+  }
+
+  async #append(lane: Lane, command: Uint8Array): Promise<boolean> {
+    const refusal = await this.#appender?.append(lane, command);
+    return refusal === undefined;
+  }
+
+  #encodeSubmission(submission: Submission<Command>): Uint8Array {
+    switch (submission.type) {
+      case "machine":
+        return encodeCommand({ type: "machine", command: encode(this.committee.machine.command, submission.command) });
+      case "saw":
+        return encodeCommand({ ...submission });
+      case "close":
+        return encodeCommand({ ...submission, inputs: [...submission.inputs] });
+    }
+  }
+
+  #vote(): void {
+    const { self, secrets, journal } = this.#options;
+    const open = this.committee
+      .unvoted(self)
+      .filter((outcome) => outcome.slot >= this.#abstainBelow && !this.#busy.has(`vote/${outcome.stage}/${outcome.slot}`))
+      .slice(0, 64);
+    if (open.length === 0) return;
+    const keys = open.map((outcome) => `vote/${outcome.stage}/${outcome.slot}`);
+    for (const key of keys.slice(1)) this.#busy.add(key);
+    this.#attempt(keys[0] ?? "vote", async () => {
+      try {
+        const votes = [];
+        for (const outcome of open) {
+          const digest = outcomeDigest(outcome);
+          await journal.promise(`vote/${outcome.stage}/${outcome.slot}`, outcome.slot, digest);
+          votes.push({ stage: outcome.stage, slot: outcome.slot, share: blsSign(secrets.certificateShare, digest) });
+        }
+        return await this.#append("ctl", encodeCommand({ type: "vote", votes }));
+      } finally {
+        for (const key of keys.slice(1)) this.#busy.delete(key);
+      }
+    });
+  }
+
+  #skip(now: number): void {
+    const { self } = this.#options;
+    const { machine } = this.committee;
+    for (const stage of machine.stages) {
+      let to = 0n;
+      for (let slot = this.committee.floor(stage); ; slot++) {
+        const at = machine.skipAtMs(stage, slot);
+        if (at === undefined || at > now) break;
+        to = slot;
+      }
+      if (to > this.committee.skippedTo(self, stage)) {
+        this.#attempt(`skip/${stage}/${to}`, () => this.#append("ctl", encodeCommand({ type: "skip", stage, toSlot: to })));
+      }
+    }
+  }
+
+  #observe(now: number): void {
+    const { self } = this.#options;
+    const members = this.committee.quorum.members;
+    for (const [key, { organism, certified, atMs }] of this.#pendingObserve) {
+      const { stage, slot } = certified.outcome;
+      if (slot < this.committee.collapsedBelow || this.committee.observed(organism, stage, slot) !== undefined) {
+        this.#pendingObserve.delete(key);
+        continue;
+      }
+      const rank = (self + members - Number(slot % BigInt(members))) % members;
+      if (now < atMs + rank * OBSERVE_PATIENCE_MS) continue;
+      const command: CommitteeCommand = { type: "observe", organism, certified };
+      this.#attempt(`observe/${key}`, () => this.#append("ctl", encodeCommand(command)));
+    }
+  }
+
+  #makeHost(): MemberHost<State, Command, Settings> {
+    const { config, self, rosters, settings, secrets, clock, random, journal, logger, meters, directory } = this.#options;
+    const fault = faultsOf(this.organism, COMMON_FAULTS);
+    return {
+      config,
+      organism: this.organism,
+      committee: this.committee.id,
+      self,
+      roster: rosters[this.organism],
+      rosters,
+      settings,
+      secrets,
+      clock,
+      random,
+      journal,
+      log: logger,
+      meters,
+      bodies: this.#bodies,
+      directory,
+      state: () => this.committee.state,
+      caughtUp: () => this.#caughtUp,
+      submit: (submission) => this.#submit(submission, fault),
+      outcome: (stage, slot) => this.committee.outcome(stage, slot) ?? this.#archive.recent(stage, slot)?.outcome,
+      certified: (stage, slot) => this.#archive.recent(stage, slot),
+      watch: (stage, fromSlot, signal) => this.#archive.watch([stage], fromSlot, signal),
+      observed: (organism, stage, slot) => this.committee.observed(organism, stage, slot)?.outcome,
+      fetchBody: (organism, outcome) => this.#fetchBody(organism, outcome),
+      wake: () => this.#schedule(),
+    };
+  }
+
+  async #fetchBody(organism: Organism, outcome: Outcome): Promise<Uint8Array> {
+    const kept = outcome.bodyHash === undefined ? undefined : await this.#bodies.get(outcome.bodyHash);
+    if (kept !== undefined) return kept;
+    const body = await this.#follower.fetchBody(organism, outcome);
+    await this.#bodies.put(outcome.slot, body);
+    return body;
+  }
+
+  async #submit(
+    submission: Submission<Command>,
+    fault: ReturnType<typeof faultsOf<keyof typeof COMMON_FAULTS>>,
+  ): Promise<Refusal | undefined> {
+    if (!this.#caughtUp || this.#draining || this.#appender === undefined) throw fault("NOT_READY");
+    const command = this.#encodeSubmission(submission);
+    let timer: NodeJS.Timeout | undefined;
+    const deadline = new Promise<never>((_, reject) => {
+      timer = setTimeout(() => reject(fault("FATE_UNKNOWN")), SUBMIT_DEADLINE_MS);
+    });
+    try {
+      return await Promise.race([this.#appender.append(command.length > 64 * 1024 ? "bulk" : "ctl", command), deadline]);
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  /** True while the member takes part: caught up and not draining. */
+  ready(): boolean {
+    return this.#caughtUp && !this.#draining && this.#appender !== undefined;
+  }
+
+  /** Stops taking up duties, lets what is in flight land, saves a snapshot, closes everything. */
+  async stop(graceMs = 2000): Promise<void> {
+    if (this.#draining) return;
+    this.#draining = true;
+    clearInterval(this.#timer);
+    const until = Date.now() + graceMs;
+    while ((this.#appender?.inFlight ?? 0) > 0 && Date.now() < until) await new Promise((resolve) => setTimeout(resolve, 20));
+    await this.#follower.close();
+    this.#appender?.close();
+    this.#stop.abort();
+    await this.#consuming;
+    await this.#node.stop?.();
+    await this.#snapshotting;
+    await this.#saveSnapshot();
+    await this.#archive.close();
+    await this.#options.journal.close();
+    await this.#options.log.close();
+  }
+}

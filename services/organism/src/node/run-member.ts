@@ -1,0 +1,181 @@
+/** Runs one member as a process: settings → kit → log → member → servers → signals. All six `main.ts` call this. */
+import { randomBytes } from "node:crypto";
+import { existsSync, mkdirSync, readFileSync, statSync } from "node:fs";
+import { join } from "node:path";
+import { z } from "zod";
+import { toHex } from "../codec/codec.ts";
+import { initCrypto } from "../crypto/engine.ts";
+import { Fault } from "../fault.ts";
+import { latticeId, type LatticeConfig } from "../identity/lattice-config.ts";
+import { JetStreamLog, UnfitServer } from "../log/jetstream-log.ts";
+import type { Duty } from "../machine.ts";
+import { startHttpEndpoint } from "../observe/http.ts";
+import { createLogger } from "../observe/logger.ts";
+import { createMeters } from "../observe/meters-otel.ts";
+import { createSlotTracer } from "../observe/tracing.ts";
+import { healthService } from "../rpc/health.ts";
+import { reflectionServices } from "../rpc/reflection.ts";
+import { startServer } from "../rpc/server.ts";
+import type { OrganismDefinition } from "../service.ts";
+import { CorruptFile } from "./append-file.ts";
+import { FileJournal } from "./file-journal.ts";
+import { KitProblem, parseConfigHex, readConfig, readEndpoints, readKeyFile, readRosters } from "./kit.ts";
+import { Member } from "./member.ts";
+import { parseSettings, type SharedSettings, SettingsProblems } from "./settings.ts";
+
+/** Exit codes, as docs/operators.md lists them. */
+export const EXIT = { ok: 0, failed: 1, usage: 2, precondition: 5 } as const;
+
+const NATS_CREDENTIALS = z.strictObject({
+  user: z.string(),
+  password: z.string(),
+  stream: z.string(),
+  subject: z.string(),
+  inboxPrefix: z.string(),
+});
+
+function loadConfig(settings: SharedSettings): LatticeConfig {
+  const { LATTICE_CONFIG_HEX: hex, LATTICE_CONFIG_FILE: file, LATTICE_INSTANCE: name, LATTICE_CHAIN_ID: chainId } = settings;
+  if ((hex === undefined) === (file === undefined)) {
+    throw new SettingsProblems(["LATTICE_CONFIG_HEX or LATTICE_CONFIG_FILE: exactly one of the two is needed"]);
+  }
+  const config = hex !== undefined ? parseConfigHex(hex) : readConfig(file ?? "");
+  if (name !== undefined && name !== config.name) throw new KitProblem(`LATTICE_INSTANCE is ${name}, the config is ${config.name}`);
+  if (chainId !== undefined && chainId !== config.chainId) {
+    throw new KitProblem(`LATTICE_CHAIN_ID is ${chainId}, the config says ${config.chainId}`);
+  }
+  return config;
+}
+
+function readCredentials(path: string): z.infer<typeof NATS_CREDENTIALS> {
+  try {
+    if ((statSync(path).mode & 0o077) !== 0) throw new KitProblem(`NATS credentials: ${path} is open to others; mode 400 expected`);
+    return NATS_CREDENTIALS.parse(JSON.parse(readFileSync(path, "utf8")));
+  } catch (error) {
+    if (error instanceof KitProblem) throw error;
+    throw new KitProblem(`NATS credentials: ${path} is missing or not {user, password, stream, subject, inboxPrefix}`);
+  }
+}
+
+function splitAddress(address: string): { host: string; port: number } {
+  const at = address.lastIndexOf(":");
+  return { host: address.slice(0, at), port: Number(address.slice(at + 1)) };
+}
+
+/** Runs until SIGTERM or SIGINT; exits the process. Every expected failure is one readable line and an exit code. */
+export async function runMember<State, Command, D extends Duty, Settings extends Record<string, unknown>>(
+  definition: OrganismDefinition<State, Command, D, Settings>,
+): Promise<void> {
+  try {
+    await run(definition);
+  } catch (error) {
+    const expected =
+      error instanceof SettingsProblems ||
+      error instanceof KitProblem ||
+      error instanceof UnfitServer ||
+      error instanceof CorruptFile ||
+      error instanceof Fault;
+    const lines = error instanceof SettingsProblems ? error.problems : [error instanceof Error ? error.message : String(error)];
+    for (const line of lines) process.stderr.write(`${definition.organism}: ${line}\n`);
+    if (!expected && error instanceof Error) process.stderr.write(`${error.stack}\n`);
+    process.exit(error instanceof SettingsProblems ? EXIT.usage : expected ? EXIT.precondition : EXIT.failed);
+  }
+}
+
+async function run<State, Command, D extends Duty, Settings extends Record<string, unknown>>(
+  definition: OrganismDefinition<State, Command, D, Settings>,
+): Promise<void> {
+  const { shared, own } = parseSettings(process.env, definition.organism, definition.settings);
+  const config = loadConfig(shared);
+  const key = readKeyFile(shared.LATTICE_KEY_FILE);
+  if (key.organism !== definition.organism) throw new KitProblem(`key file: belongs to ${key.organism}, not ${definition.organism}`);
+  const rosters = readRosters(shared.LATTICE_ROSTERS_FILE, config);
+  const endpointsFile = shared.LATTICE_ENDPOINTS_FILE;
+  readEndpoints(endpointsFile);
+  const credentials = readCredentials(shared.LATTICE_NATS_CREDENTIALS_FILE);
+  const labels = {
+    lattice: config.name,
+    chain_id: config.chainId.toString(),
+    organism: definition.organism,
+    role: "member",
+    member: key.index.toString(),
+  };
+  const logger = createLogger(shared.LATTICE_LOG_LEVEL, {
+    service: definition.organism,
+    member: key.index,
+    lattice: config.name,
+  });
+  await initCrypto();
+  mkdirSync(shared.LATTICE_DATA_DIR, { recursive: true, mode: 0o700 });
+  const journalIsOld = existsSync(join(shared.LATTICE_DATA_DIR, "journal"));
+  const journal = await FileJournal.open(shared.LATTICE_DATA_DIR);
+  const log = await JetStreamLog.open({
+    servers: shared.LATTICE_NATS_SERVERS.split(","),
+    ...credentials,
+    member: key.index,
+    ...(shared.LATTICE_NATS_MONITOR_URL === undefined ? {} : { monitorUrl: shared.LATTICE_NATS_MONITOR_URL }),
+    onEvent: (event) => logger.warn(event),
+  });
+  const meters = await createMeters({ labels });
+  const tracer = await createSlotTracer({
+    latticeId: latticeId(config),
+    service: definition.organism,
+    attributes: labels,
+    ...(shared.LATTICE_TRACE_FILE === undefined ? {} : { file: shared.LATTICE_TRACE_FILE }),
+  });
+  let stopping = false;
+  const member = await Member.start<State, Command, D, Settings>({
+    definition,
+    settings: own,
+    config,
+    self: key.index,
+    rosters,
+    secrets: key.secrets,
+    endpoints: () => readEndpoints(endpointsFile),
+    log,
+    journal,
+    journalIsOld,
+    directory: shared.LATTICE_DATA_DIR,
+    clock: { nowMs: () => Date.now() },
+    random: (count) => new Uint8Array(randomBytes(count)),
+    logger,
+    meters: meters.meters,
+    tracer,
+    onFatal: (reason, detail) => {
+      if (stopping) return;
+      logger.error("this member must stop", { reason, problem: detail });
+      process.exit(EXIT.failed);
+    },
+  });
+  const health = healthService({ ready: () => member.ready() });
+  const server = await startServer({
+    address: shared.LATTICE_LISTEN,
+    services: [...member.services, health.service, ...reflectionServices([...member.services, health.service])],
+    committee: member.committee.id,
+    organism: definition.organism,
+    log: logger,
+    meters: meters.meters,
+  });
+  const http =
+    shared.LATTICE_METRICS_LISTEN === undefined
+      ? undefined
+      : await startHttpEndpoint({ ...splitAddress(shared.LATTICE_METRICS_LISTEN), metrics: meters, ready: () => member.ready() });
+  logger.info("serving", { address: shared.LATTICE_LISTEN, lattice_id: toHex(latticeId(config)) });
+
+  const drain = async (): Promise<void> => {
+    if (stopping) process.exit(EXIT.failed);
+    stopping = true;
+    logger.info("draining");
+    health.drain();
+    await server.drain(1000);
+    await member.stop();
+    await http?.close();
+    await tracer.close();
+    process.exit(EXIT.ok);
+  };
+  for (const signal of ["SIGTERM", "SIGINT"] as const) {
+    process.on(signal, () => {
+      drain().catch(() => process.exit(EXIT.failed));
+    });
+  }
+}

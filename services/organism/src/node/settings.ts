@@ -1,0 +1,88 @@
+/** A member's settings, from the environment or a file of the same names. Every problem is reported at once. */
+import { readFileSync } from "node:fs";
+import { type ZodType, z } from "zod";
+
+/** Environment variables that describe what runs, not how: shared by all members. */
+export const SHARED_SETTINGS = z.object({
+  LATTICE_CONFIG_HEX: z.string().optional().describe("the lattice config, as the handshake gives it"),
+  LATTICE_CONFIG_FILE: z.string().optional().describe("a file holding LATTICE_CONFIG_HEX"),
+  LATTICE_INSTANCE: z.string().optional().describe("expected lattice name; refused when the config says another"),
+  LATTICE_CHAIN_ID: z.coerce.bigint().optional().describe("expected chain id; refused when the config says another"),
+  LATTICE_ROSTERS_FILE: z.string().describe("the six certified rosters"),
+  LATTICE_ENDPOINTS_FILE: z.string().describe("where members answer, by organism"),
+  LATTICE_KEY_FILE: z.string().describe("this member's own keys and shares, mode 0400"),
+  LATTICE_DATA_DIR: z.string().describe("journal, snapshots, outcomes and bodies of this member"),
+  LATTICE_LISTEN: z.string().regex(/^[^\s:]+:\d{1,5}$/, "host:port expected").describe("gRPC address"),
+  LATTICE_METRICS_LISTEN: z
+    .string()
+    .regex(/^[^\s:]+:\d{1,5}$/, "host:port expected")
+    .optional()
+    .describe("Prometheus metrics, /livez and /readyz"),
+  LATTICE_NATS_SERVERS: z.string().describe("nats://host:port, comma separated"),
+  LATTICE_NATS_CREDENTIALS_FILE: z.string().describe("JSON {user, password, stream, subject, inboxPrefix}, mode 0400"),
+  LATTICE_NATS_MONITOR_URL: z.url().optional().describe("the server's monitoring endpoint, where sync_always is verified"),
+  LATTICE_LOG_LEVEL: z.enum(["debug", "info", "warn", "error", "silent"]).default("info").describe("log level"),
+  LATTICE_TRACE_FILE: z.string().optional().describe("spans as JSON lines, besides OTLP"),
+});
+export type SharedSettings = z.infer<typeof SHARED_SETTINGS>;
+
+/** Settings that are wrong. One line each; values are never shown. */
+export class SettingsProblems extends Error {
+  override readonly name = "SettingsProblems";
+  readonly problems: readonly string[];
+  constructor(problems: readonly string[]) {
+    super(`settings: ${problems.join("; ")}`);
+    this.problems = problems;
+  }
+}
+
+/** `NAME=value` lines; `#` comments and blank lines are skipped. */
+export function parseEnvironmentFile(text: string): Record<string, string> {
+  const values: Record<string, string> = {};
+  for (const line of text.split("\n")) {
+    const trimmed = line.trim();
+    if (trimmed === "" || trimmed.startsWith("#")) continue;
+    const at = trimmed.indexOf("=");
+    if (at > 0) values[trimmed.slice(0, at)] = trimmed.slice(at + 1);
+  }
+  return values;
+}
+
+/**
+ * Reads shared and own settings from `environment`, completed by the file named in LATTICE_ENV_FILE (the environment
+ * wins). Unknown names with our prefixes are problems too: a typo that silently means "default" is the worst outcome.
+ * @throws SettingsProblems
+ */
+export function parseSettings<S extends Record<string, unknown>>(
+  environment: Readonly<Record<string, string | undefined>>,
+  organism: string,
+  own: ZodType<S>,
+): { readonly shared: SharedSettings; readonly own: S } {
+  const problems: string[] = [];
+  let fromFile: Record<string, string> = {};
+  const file = environment["LATTICE_ENV_FILE"];
+  if (file !== undefined) {
+    try {
+      fromFile = parseEnvironmentFile(readFileSync(file, "utf8"));
+    } catch {
+      problems.push("LATTICE_ENV_FILE: cannot be read");
+    }
+  }
+  const values: Record<string, string | undefined> = { ...fromFile, ...environment };
+  const prefix = `${organism.toUpperCase()}_`;
+  const pick = (start: string) =>
+    Object.fromEntries(Object.entries(values).filter(([name, value]) => name.startsWith(start) && value !== undefined && value !== ""));
+  const shared = SHARED_SETTINGS.safeParse(pick("LATTICE_"));
+  const ownResult = own.safeParse(pick(prefix));
+  const known = new Set([...Object.keys(SHARED_SETTINGS.shape), "LATTICE_ENV_FILE", "LATTICE_VECTORS"]);
+  for (const name of Object.keys(pick("LATTICE_"))) if (!known.has(name)) problems.push(`${name}: unknown setting`);
+  if (own instanceof z.ZodObject) {
+    for (const name of Object.keys(pick(prefix))) if (!(name in own.shape)) problems.push(`${name}: unknown setting`);
+  }
+  for (const result of [shared, ownResult]) {
+    if (result.success) continue;
+    for (const issue of result.error.issues) problems.push(`${issue.path.join(".")}: ${issue.message}`);
+  }
+  if (problems.length > 0 || !shared.success || !ownResult.success) throw new SettingsProblems(problems);
+  return { shared: Object.freeze(shared.data), own: Object.freeze(ownResult.data) };
+}
