@@ -7,12 +7,16 @@
  */
 import type { DescMethod, Message } from "@bufbuild/protobuf";
 import {
+  logVerbosity,
+  type Metadata,
+  type MethodDefinition,
   Server,
   ServerCredentials,
   type ServerDuplexStream,
   type ServerUnaryCall,
   type ServerWritableStream,
   type sendUnaryData,
+  setLogVerbosity,
   type UntypedHandleCall,
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
@@ -23,6 +27,9 @@ import { checkBinding, ORGANISM_HEADER } from "./binding.ts";
 import type { Call, GrpcService } from "./define.ts";
 import { rpcFault, statusOfFault } from "./errors.ts";
 import { messageBytes, methodPath, parseMessage, RAW } from "./wire.ts";
+
+// grpc-js would write to stderr by itself, addresses included; what matters is in our own log.
+if (process.env["GRPC_VERBOSITY"] === undefined) setLogVerbosity(logVerbosity.NONE);
 
 /** What a server allows its callers. */
 export interface ServerLimits {
