@@ -9,7 +9,9 @@ import { fileURLToPath } from "node:url";
 
 const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
 const stamp = join(root, "node_modules", ".lattice-installed");
-const lock = createHash("sha256").update(readFileSync(join(root, "package-lock.json"))).digest("hex");
+const lock = createHash("sha256")
+  .update(readFileSync(join(root, "package-lock.json")))
+  .digest("hex");
 const say = (line) => process.stderr.write(`${line}\n`);
 
 if (!existsSync(stamp) || readFileSync(stamp, "utf8") !== lock) {
@@ -33,13 +35,19 @@ const bundled = [`node-${process.platform}-${process.arch}`, "node"]
   .find((path) => existsSync(path));
 const node = bundled ?? process.execPath;
 if (bundled === undefined && Number(process.versions.node.split(".")[0]) < 24) {
-  say(`Node 24 or newer is needed; no bundled one for ${process.platform}-${process.arch}, and this is ${process.version}`);
+  say(
+    `Node 24 or newer is needed; no bundled one for ${process.platform}-${process.arch}, and this is ${process.version}`,
+  );
   process.exit(5);
 }
 
 // Children find `node` on their PATH too.
 const env = { ...process.env, PATH: `${dirname(node)}:${process.env.PATH ?? ""}` };
-const child = spawn(node, ["--disable-warning=ExperimentalWarning", ...process.argv.slice(2)], { cwd: root, stdio: "inherit", env });
+const child = spawn(node, ["--disable-warning=ExperimentalWarning", ...process.argv.slice(2)], {
+  cwd: root,
+  stdio: "inherit",
+  env,
+});
 // Ctrl-C reaches the whole group; a signal sent to this process alone is handed on.
 for (const signal of ["SIGTERM", "SIGHUP"]) process.on(signal, () => child.kill(signal));
 process.on("SIGINT", () => {});

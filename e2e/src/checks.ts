@@ -42,7 +42,10 @@ function protoIsCurrent(root: string): boolean {
 }
 
 const CHECKS: readonly Check[] = [
-  { name: "format and lint (biome)", run: (root) => succeeds(bin(root, "biome"), ["check", "--error-on-warnings", "."], root) },
+  {
+    name: "format and lint (biome)",
+    run: (root) => succeeds(bin(root, "biome"), ["check", "--error-on-warnings", "."], root),
+  },
   { name: "types (tsc)", run: (root) => succeeds(bin(root, "tsc"), ["-p", "."], root) },
   { name: "proto lint (buf)", run: (root) => succeeds(bin(root, "buf"), ["lint"], join(root, "proto")) },
   { name: "generated code is current", run: protoIsCurrent },

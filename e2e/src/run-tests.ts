@@ -10,11 +10,18 @@ const ROOT = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
 
 const failed = runChecks(ROOT);
 const files: string[] = [];
-for await (const file of glob("{proto,services/*,gateway,deploy,e2e}/{src,test}/**/*.test.ts", { cwd: ROOT })) files.push(join(ROOT, file));
+for await (const file of glob("{proto,services/*,gateway,deploy,e2e}/{src,test}/**/*.test.ts", { cwd: ROOT }))
+  files.push(join(ROOT, file));
 files.sort();
 const tests = spawnSync(
   process.execPath,
-  ["--disable-warning=ExperimentalWarning", "--test", `--test-concurrency=${availableParallelism()}`, "--test-timeout=300000", ...files],
+  [
+    "--disable-warning=ExperimentalWarning",
+    "--test",
+    `--test-concurrency=${availableParallelism()}`,
+    "--test-timeout=300000",
+    ...files,
+  ],
   { cwd: ROOT, stdio: "inherit", env: process.env },
 );
 if (failed.length > 0) process.stdout.write(`checks failed: ${failed.join(", ")}\n`);

@@ -69,7 +69,7 @@ function listeningUrl(child: ChildProcess): Promise<string> {
 }
 
 /** Reading, test and sending clients of a started chain. */
-export function clients(url: string, chainId = anvilChain.id) {
+export function clients(url: string, chainId: number = anvilChain.id) {
   const chain = { ...anvilChain, id: chainId };
   const transport = http(url);
   return {

@@ -139,6 +139,12 @@ export class Bench {
     }
   }
 
+  /** Makes `address` the fee recipient from the block after the next on. */
+  async feesTo(address: Hex): Promise<void> {
+    await this.clients.tester.setCoinbase({ address });
+    await this.mine(1);
+  }
+
   async mine(blocks: number | bigint): Promise<void> {
     await this.clients.tester.mine({ blocks: Number(blocks) });
   }

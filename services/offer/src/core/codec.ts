@@ -20,7 +20,7 @@ import {
 import { AUCTION, type AuctionCommitment } from "@lattice/organism/outcomes/offer.ts";
 import { BID_CONTEXT, type BidContext } from "./bid.ts";
 import { BUNDLE_BYTES_MAX, bundleLayerBytes, VALUE_LAYER_BYTES } from "./layers.ts";
-import { ACCOUNTS_MAX, BID_COUNT_CEILING, DEBTS_MAX, SEARCHERS_PER_ACCOUNT } from "./limits.ts";
+import { ACCOUNTS_MAX, BID_COUNT_CEILING, DEBTS_MAX, SEARCHERS_PER_ACCOUNT, STANDINGS_MAX } from "./limits.ts";
 import { CANCEL, REGISTRATION } from "./requests.ts";
 import type { AccountState, Command, Debt, EscrowQuery, LiveBid, SlotState, State, Verdict } from "./types.ts";
 
@@ -48,13 +48,11 @@ const STANDING = struct({
   standing: oneOf("live", "withdrawn", "won", "lost", "void", "unanswered"),
 });
 const BOXES = map(count, bytes(SHARE_BOX_BYTES_MAX), 16);
-/** Replaced and cancelled bids are remembered too. */
-const IDS_MAX = BID_COUNT_CEILING * 8;
 
 const SLOT_STATE: Codec<SlotState> = struct<{ [K in keyof SlotState]: SlotState[K] }>({
   bids: map(hexOf(32), LIVE_BID, BID_COUNT_CEILING),
-  standings: map(hexOf(32), STANDING, IDS_MAX),
-  nonces: map(hexOf(20), list(u64, IDS_MAX), IDS_MAX),
+  standings: map(hexOf(32), STANDING, STANDINGS_MAX),
+  nonces: map(hexOf(20), list(u64, STANDINGS_MAX), STANDINGS_MAX),
   blindClosed: bool,
   blindIds: list(fixed(32), BID_COUNT_CEILING),
   phase: oneOf("bidding", "closed", "opening", "reopened", "done"),

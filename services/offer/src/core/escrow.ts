@@ -21,7 +21,7 @@ import {
   SEARCHERS_PER_ACCOUNT,
 } from "./limits.ts";
 import { isSignedBy, type Registration, registrationDigest } from "./requests.ts";
-import type { EscrowQuery, State } from "./types.ts";
+import type { State } from "./types.ts";
 
 /** @param slot the slot that log time is in */
 export function register(
@@ -158,10 +158,6 @@ export function forgetDebts(state: State, belowSlot: bigint): void {
   for (const [key, { slot }] of state.debts) if (slot + DEBT_SLOTS_MAX < belowSlot) state.debts.delete(key);
 }
 
-/** True when some query is open that still matters. */
-export function openQuery(state: State): EscrowQuery | undefined {
-  return state.query;
-}
 
 function debtsByAge(state: State): string[] {
   const entries = [...state.debts].sort(([a, { slot: x }], [b, { slot: y }]) =>

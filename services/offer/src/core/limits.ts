@@ -2,6 +2,8 @@
 
 /** Bids that take part in one slot, at most; fewer where bundles are large (`bidsPerSlotMax`). */
 export const BID_COUNT_CEILING = 1024;
+/** Bids remembered for one slot, withdrawn ones included. */
+export const STANDINGS_MAX = BID_COUNT_CEILING * 8;
 /** Sealed bytes held for one slot. */
 const BID_BYTES_PER_SLOT = 32 * 1024 * 1024;
 

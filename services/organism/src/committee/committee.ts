@@ -9,8 +9,17 @@ import { blsVerify } from "../crypto/bls.ts";
 import { verifyTagged } from "../crypto/ed25519.ts";
 import { hashBytes } from "../crypto/hash.ts";
 import { committeeId, type LatticeConfig, slotAt } from "../identity/lattice-config.ts";
-import { type Context, type Decision, type Duty, type Machine, type MachineEvent, type Refusal, refuse, type View } from "../machine.ts";
 import type { Organism } from "../identity/organisms.ts";
+import {
+  type Context,
+  type Decision,
+  type Duty,
+  type Machine,
+  type MachineEvent,
+  type Refusal,
+  refuse,
+  type View,
+} from "../machine.ts";
 import { type CommitteeCommand, decodeCommand } from "./commands.ts";
 import { decodeEntry, ENTRY_TAG, type EntryBody, entryHash, genesisHead, nextHead, type SignedEntry } from "./entry.ts";
 import { type CertifiedOutcome, type Outcome, outcomeDigest, verifyCertificate } from "./outcome.ts";
@@ -194,8 +203,10 @@ export class Committee<State, Command, D extends Duty> {
 
   #applyEntry(position: bigint, entry: SignedEntry, hash: Uint8Array): Refusal | undefined {
     const { body } = entry;
-    if (!equalBytes(body.committee, this.id)) return refuse("ORGANISM_MISMATCH", "the entry belongs to another committee");
-    if (body.generation !== this.#shared.generation) return refuse("OUT_OF_ORDER", "the entry belongs to another generation");
+    if (!equalBytes(body.committee, this.id))
+      return refuse("ORGANISM_MISMATCH", "the entry belongs to another committee");
+    if (body.generation !== this.#shared.generation)
+      return refuse("OUT_OF_ORDER", "the entry belongs to another generation");
     if (body.epoch !== this.roster.epoch) return refuse("OUT_OF_ORDER", "the entry belongs to another epoch");
     const author = this.#shared.authors[body.author];
     const member = this.roster.members[body.author];
@@ -269,7 +280,11 @@ export class Committee<State, Command, D extends Duty> {
     if (median > this.#shared.logTimeMs) this.#shared.logTimeMs = median;
   }
 
-  #dispatch(position: bigint, author: number, command: Exclude<CommitteeCommand, { type: "join" }>): Refusal | undefined {
+  #dispatch(
+    position: bigint,
+    author: number,
+    command: Exclude<CommitteeCommand, { type: "join" }>,
+  ): Refusal | undefined {
     switch (command.type) {
       case "vote":
         return this.#applyVotes(author, command.votes);
@@ -304,7 +319,8 @@ export class Committee<State, Command, D extends Duty> {
       roster: this.roster,
       outcome: (stage, slot) => this.outcome(stage, slot),
       observed: (organism, stage, slot) => this.observed(organism, stage, slot)?.outcome,
-      open: (stage, slot) => this.#inWindow(slot) && this.outcome(stage, slot) === undefined && slot >= this.floor(stage),
+      open: (stage, slot) =>
+        this.#inWindow(slot) && this.outcome(stage, slot) === undefined && slot >= this.floor(stage),
       decide: (decision) => this.#decide(decision),
     };
     return this.machine.apply(this.#inner, event, context);
@@ -441,7 +457,8 @@ export class Committee<State, Command, D extends Duty> {
     const { outcome } = certified;
     const followed = this.machine.upstream.some((each) => each.organism === organism && each.stage === outcome.stage);
     if (!followed) return refuse("MALFORMED", `${organism}/${outcome.stage} is not upstream of ${this.organism}`);
-    if (!this.#inWindow(outcome.slot)) return refuse("SLOT_OUT_OF_WINDOW", `slot ${outcome.slot} is outside the window`);
+    if (!this.#inWindow(outcome.slot))
+      return refuse("SLOT_OUT_OF_WINDOW", `slot ${outcome.slot} is outside the window`);
     const key = `${organism}/${outcome.stage}`;
     const record = this.#slot(outcome.slot);
     if (record.observed.has(key)) return refuse("DUPLICATE", `${key} of slot ${outcome.slot} is known`);
@@ -458,7 +475,8 @@ export class Committee<State, Command, D extends Duty> {
   ): Refusal | undefined {
     const state = this.#shared.authors[author];
     if (state === undefined) return refuse("NOT_AUTHOR", "no such member");
-    if (chunk.count < 2 || chunk.count > 64 || chunk.index >= chunk.count) return refuse("MALFORMED", "chunk numbering");
+    if (chunk.count < 2 || chunk.count > 64 || chunk.index >= chunk.count)
+      return refuse("MALFORMED", "chunk numbering");
     if (chunk.index === 0) state.assembly = { digest: chunk.digest, count: chunk.count, parts: [] };
     const { assembly } = state;
     if (
@@ -482,7 +500,8 @@ export class Committee<State, Command, D extends Duty> {
       if (!(error instanceof CodecError)) throw error;
       return refuse("MALFORMED", `not a command: ${error.message}`);
     }
-    if (command.type === "join" || command.type === "chunk") return refuse("MALFORMED", "a chunked command may not nest");
+    if (command.type === "join" || command.type === "chunk")
+      return refuse("MALFORMED", "a chunked command may not nest");
     return this.#dispatch(position, author, command);
   }
 
@@ -531,13 +550,20 @@ export function commandDigest(command: Uint8Array): Uint8Array {
 }
 
 /** What is wrong with an upstream outcome, judged by the lattice config alone; undefined when it stands. */
-export function checkUpstream(config: LatticeConfig, organism: Organism, certified: CertifiedOutcome): Refusal | undefined {
+export function checkUpstream(
+  config: LatticeConfig,
+  organism: Organism,
+  certified: CertifiedOutcome,
+): Refusal | undefined {
   const { outcome, signature } = certified;
   if (!equalBytes(outcome.committee, committeeId(config, organism))) {
     return refuse("ORGANISM_MISMATCH", `the outcome is not from this lattice's ${organism}`);
   }
   if (!verifyCertificate(config[organism].policy.certificateKey, outcome, signature)) {
-    return refuse("BAD_CERTIFICATE", `the certificate of ${organism}/${outcome.stage} of slot ${outcome.slot} does not verify`);
+    return refuse(
+      "BAD_CERTIFICATE",
+      `the certificate of ${organism}/${outcome.stage} of slot ${outcome.slot} does not verify`,
+    );
   }
   return undefined;
 }

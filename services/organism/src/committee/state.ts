@@ -1,8 +1,22 @@
 /** The replicated state that all six committees share, around the organism's own. Canonical, bounded, without secrets. */
-import { bool, bytes, type Codec, count, fixed, type Infer, list, literal, map, optional, struct, text, u64 } from "../codec/codec.ts";
+import {
+  bool,
+  bytes,
+  type Codec,
+  count,
+  fixed,
+  type Infer,
+  list,
+  literal,
+  map,
+  optional,
+  struct,
+  text,
+  u64,
+} from "../codec/codec.ts";
 import { G2_BYTES } from "../identity/lattice-config.ts";
-import { CHUNK_BYTES } from "./entry.ts";
 import { FACT_BYTES_MAX } from "./commands.ts";
+import { CHUNK_BYTES } from "./entry.ts";
 import { CERTIFIED, type CertifiedOutcome, OUTCOME, type Outcome } from "./outcome.ts";
 
 /** Chain heads kept for judging what an author says it saw. */
@@ -58,7 +72,15 @@ export type SharedState = Infer<typeof SHARED_STATE>;
 
 export function emptyAuthor(): AuthorState {
   const lane = () => ({ sequence: 0n, previous: new Uint8Array(32) });
-  return { incarnation: 0n, key: undefined, ctl: lane(), bulk: lane(), clockMs: 0n, assembly: undefined, skips: new Map() };
+  return {
+    incarnation: 0n,
+    key: undefined,
+    ctl: lane(),
+    bulk: lane(),
+    clockMs: 0n,
+    assembly: undefined,
+    skips: new Map(),
+  };
 }
 
 export function emptySlot(): SlotRecord {

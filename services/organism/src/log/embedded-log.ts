@@ -2,8 +2,9 @@
  * A committee log inside one process: one file, one order, several members. Same contract as JetStream's
  * (`conformance.ts`), for lattices without a broker. Members still exchange bytes only.
  */
-import { AppendFile } from "../node/append-file.ts";
+
 import type { Lane } from "../committee/entry.ts";
+import { AppendFile } from "../node/append-file.ts";
 import { type AppendFate, HistoryGone, type Log, type LogMessage, LogRefusal } from "../ports.ts";
 
 /** The largest message, as JetStream's `max_msg_size`. */

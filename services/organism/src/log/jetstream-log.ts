@@ -38,7 +38,12 @@ export interface JetStreamOptions {
 /** The broker cannot be used as it is. One readable line; never retried. */
 export class UnfitServer extends Error {
   override readonly name = "UnfitServer";
-  readonly reason: "NATS_TOO_OLD" | "NATS_LAZY_SYNC" | "NATS_UNREACHABLE" | "NATS_PAYLOAD_TOO_SMALL" | "NATS_AUTHORIZATION";
+  readonly reason:
+    | "NATS_TOO_OLD"
+    | "NATS_LAZY_SYNC"
+    | "NATS_UNREACHABLE"
+    | "NATS_PAYLOAD_TOO_SMALL"
+    | "NATS_AUTHORIZATION";
   constructor(reason: UnfitServer["reason"], message: string) {
     super(message);
     this.reason = reason;
@@ -70,11 +75,17 @@ export class JetStreamLog implements Log {
     try {
       const version = connection.info?.version ?? "0";
       if (olderThan(version, SERVER_VERSION_MIN)) {
-        throw new UnfitServer("NATS_TOO_OLD", `nats-server ${version} is too old; ${SERVER_VERSION_MIN} or newer is needed`);
+        throw new UnfitServer(
+          "NATS_TOO_OLD",
+          `nats-server ${version} is too old; ${SERVER_VERSION_MIN} or newer is needed`,
+        );
       }
       const payload = connection.info?.max_payload ?? 0;
       if (payload < PAYLOAD_BYTES_MIN) {
-        throw new UnfitServer("NATS_PAYLOAD_TOO_SMALL", `max_payload is ${payload}; at least ${PAYLOAD_BYTES_MIN} is needed`);
+        throw new UnfitServer(
+          "NATS_PAYLOAD_TOO_SMALL",
+          `max_payload is ${payload}; at least ${PAYLOAD_BYTES_MIN} is needed`,
+        );
       }
       if (options.monitorUrl !== undefined) await verifySync(options.monitorUrl);
       const manager = await managerPatiently(connection);
@@ -156,7 +167,13 @@ export class JetStreamLog implements Log {
     let silent = false;
     const watchdog = (async () => {
       for await (const status of messages.status()) {
-        const lost = ["heartbeats_missed", "consumer_not_found", "consumer_deleted", "stream_not_found", "ordered_consumer_recreated"];
+        const lost = [
+          "heartbeats_missed",
+          "consumer_not_found",
+          "consumer_deleted",
+          "stream_not_found",
+          "ordered_consumer_recreated",
+        ];
         if (lost.includes(status.type)) {
           silent = true;
           messages.stop();
@@ -236,7 +253,10 @@ async function verifySync(monitorUrl: string): Promise<void> {
     throw new UnfitServer("NATS_UNREACHABLE", `nats-server's monitoring endpoint does not answer: ${describe(error)}`);
   }
   if (answer.jetstream?.config?.sync_always !== true) {
-    throw new UnfitServer("NATS_LAZY_SYNC", "nats-server acknowledges before it syncs; set jetstream.sync_interval: always");
+    throw new UnfitServer(
+      "NATS_LAZY_SYNC",
+      "nats-server acknowledges before it syncs; set jetstream.sync_interval: always",
+    );
   }
 }
 
@@ -257,7 +277,9 @@ function refusalOf(error: unknown): LogRefusal | undefined {
 }
 
 function isPassing(error: unknown): boolean {
-  return error instanceof Error && /timeout|not enabled|no responders|disconnect/i.test(`${error.name} ${error.message}`);
+  return (
+    error instanceof Error && /timeout|not enabled|no responders|disconnect/i.test(`${error.name} ${error.message}`)
+  );
 }
 
 function describe(error: unknown): string {
@@ -270,7 +292,11 @@ function pause(ms: number): Promise<void> {
 
 /** Dotted version comparison; anything that is not a number counts as 0. */
 export function olderThan(version: string, minimum: string): boolean {
-  const parts = (text: string): number[] => text.split(/[.-]/).slice(0, 3).map((part) => Number.parseInt(part, 10) || 0);
+  const parts = (text: string): number[] =>
+    text
+      .split(/[.-]/)
+      .slice(0, 3)
+      .map((part) => Number.parseInt(part, 10) || 0);
   const [a, b] = [parts(version), parts(minimum)];
   for (let index = 0; index < 3; index++) {
     const difference = (a[index] ?? 0) - (b[index] ?? 0);

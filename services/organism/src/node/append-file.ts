@@ -3,7 +3,7 @@
  * A torn tail (a crash in the middle of a write) is cut off at open; a bad record before the end is a broken disk and
  * is refused, because what follows it was acknowledged.
  */
-import { type FileHandle, open, mkdir } from "node:fs/promises";
+import { type FileHandle, mkdir, open } from "node:fs/promises";
 import { dirname } from "node:path";
 import { crc32 } from "node:zlib";
 

@@ -3,13 +3,20 @@
  * (log.md §3). Entries of a lane are numbered and chained, so there is one order and no second version of anything:
  * of unknown fate means resending the identical bytes, oldest first.
  */
-import { encode } from "../codec/codec.ts";
+import { encode, toHex } from "../codec/codec.ts";
+import { encodeCommand } from "../committee/commands.ts";
 import type { Applied } from "../committee/committee.ts";
 import { commandDigest } from "../committee/committee.ts";
-import { encodeCommand } from "../committee/commands.ts";
-import { CHUNK_BYTES, ENTRY_BODY, ENTRY_TAG, encodeEntry, entryHash, type Lane, ZERO_HASH } from "../committee/entry.ts";
+import {
+  CHUNK_BYTES,
+  ENTRY_BODY,
+  ENTRY_TAG,
+  encodeEntry,
+  entryHash,
+  type Lane,
+  ZERO_HASH,
+} from "../committee/entry.ts";
 import { generateSigningKey, type SigningKey, signTagged } from "../crypto/ed25519.ts";
-import { toHex } from "../codec/codec.ts";
 import { COMMON_FAULTS, faultsOf } from "../fault.ts";
 import { type Refusal, refuse } from "../machine.ts";
 import { type Clock, type Journal, type Log, LogRefusal } from "../ports.ts";
@@ -88,7 +95,11 @@ export class Appender {
   /** Announces this incarnation. Resolves when it has been applied. */
   join(): Promise<Refusal | undefined> {
     const { incarnation } = this.#options;
-    return this.#enqueue("ctl", encodeCommand({ type: "join", incarnation, key: this.#incarnationKey.publicKey }), true);
+    return this.#enqueue(
+      "ctl",
+      encodeCommand({ type: "join", incarnation, key: this.#incarnationKey.publicKey }),
+      true,
+    );
   }
 
   /** Puts a command into the log; a large one goes as chunks. Resolves to its refusal once applied. @throws Fault */
@@ -200,7 +211,8 @@ export class Appender {
     this.#closed = true;
     clearInterval(this.#timer);
     for (const lane of [this.#lanes.ctl, this.#lanes.bulk]) {
-      for (const pending of lane.pending.splice(0)) pending.done(refuse("NOT_READY", "the member stopped before the entry landed"));
+      for (const pending of lane.pending.splice(0))
+        pending.done(refuse("NOT_READY", "the member stopped before the entry landed"));
     }
   }
 }

@@ -6,7 +6,7 @@ import type { Roster } from "../committee/roster.ts";
 import { sealTo } from "../crypto/box.ts";
 import { verifyTagged } from "../crypto/ed25519.ts";
 import { COMMON_FAULTS, faultsOf } from "../fault.ts";
-import { encodeConfig, latticeId, type LatticeConfig, slotAt, slotStartMs } from "../identity/lattice-config.ts";
+import { encodeConfig, type LatticeConfig, latticeId, slotAt, slotStartMs } from "../identity/lattice-config.ts";
 import { isOrganism, type Organism } from "../identity/organisms.ts";
 import type { Duty } from "../machine.ts";
 import type { Clock, Random } from "../ports.ts";
@@ -35,7 +35,9 @@ export interface CommitteeServiceOptions<State, Command, D extends Duty> {
   readonly snapshotPosition: () => bigint;
 }
 
-export function committeeService<State, Command, D extends Duty>(options: CommitteeServiceOptions<State, Command, D>): GrpcService {
+export function committeeService<State, Command, D extends Duty>(
+  options: CommitteeServiceOptions<State, Command, D>,
+): GrpcService {
   const { config, organism, self, committee, archive, bodies, clock } = options;
   const fault = faultsOf(organism, COMMON_FAULTS);
   const { stages } = committee.machine;
@@ -60,7 +62,8 @@ export function committeeService<State, Command, D extends Duty>(options: Commit
     const outcome = committee.outcome(stage, slot) ?? (await archive.get(stage, slot))?.outcome;
     if (outcome?.bodyHash === undefined) throw fault("OUTCOME_UNKNOWN", `no body for ${stage} of slot ${slot}`);
     const body = (await bodies.get(outcome.bodyHash)) ?? committee.machine.bodyOf?.(committee.state, stage, slot);
-    if (body === undefined) throw fault("OUTCOME_UNKNOWN", `this member does not hold the body of ${stage} of slot ${slot}`);
+    if (body === undefined)
+      throw fault("OUTCOME_UNKNOWN", `this member does not hold the body of ${stage} of slot ${slot}`);
     return { outcome, body };
   }
 
@@ -95,7 +98,10 @@ export function committeeService<State, Command, D extends Duty>(options: Commit
             clockMs: author?.clockMs ?? 0n,
           };
         }),
-        upstream: committee.machine.upstream.map((each) => ({ ...each, slot: committee.newestObserved(each.organism, each.stage) })),
+        upstream: committee.machine.upstream.map((each) => ({
+          ...each,
+          slot: committee.newestObserved(each.organism, each.stage),
+        })),
         decidedSlot: decidedSlot(),
         snapshotPosition: options.snapshotPosition(),
       };
@@ -122,6 +128,7 @@ export function committeeService<State, Command, D extends Duty>(options: Commit
     async getBody(request) {
       const policy = options.policies[request.stage];
       if (policy === undefined) throw fault("OUTCOME_UNKNOWN", `${organism}/${request.stage} has no bodies`);
+      const readers: readonly Organism[] = policy.readers === "everyone" ? [] : policy.readers;
       const isPublic = policy.readers === "everyone" || (policy.publicWhenLanded && bodies.landed(request.slot));
       if (isPublic) return { body: (await bodyOf(request.stage, request.slot)).body };
       if (!isOrganism(request.requesterOrganism)) throw fault("BODY_NOT_ADMITTED");
@@ -137,8 +144,7 @@ export function committeeService<State, Command, D extends Duty>(options: Commit
       });
       const admitted =
         requester !== undefined &&
-        policy.readers !== "everyone" &&
-        policy.readers.includes(request.requesterOrganism) &&
+        readers.includes(request.requesterOrganism) &&
         age <= REQUEST_AGE_MAX_MS &&
         verifyTagged(requester.memberKey, BODY_REQUEST_TAG, digest, request.signature);
       if (!admitted) throw fault("BODY_NOT_ADMITTED");
@@ -150,7 +156,9 @@ export function committeeService<State, Command, D extends Duty>(options: Commit
   });
 }
 
-type WatchEvent = { event: { case: "outcome"; value: ReturnType<typeof toWireOutcome> } | { case: "heartbeatSlot"; value: bigint } };
+type WatchEvent = {
+  event: { case: "outcome"; value: ReturnType<typeof toWireOutcome> } | { case: "heartbeatSlot"; value: bigint };
+};
 
 /** Outcomes as they come, and a sign of life at least once a slot. */
 async function* withHeartbeat(

@@ -1,11 +1,11 @@
 /** Protobuf outcomes ↔ canonical ones. */
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import {
-  type CertifiedOutcome as WireOutcome,
   type CertifiedOutcomeSchema,
   OutcomeKind as WireKind,
+  type CertifiedOutcome as WireOutcome,
 } from "@lattice/proto/lattice/committee/v1/outcome_pb.ts";
-import { decode, encode, CodecError } from "../codec/codec.ts";
+import { CodecError, decode, encode } from "../codec/codec.ts";
 import { CERTIFIED, type CertifiedOutcome, type OutcomeKind } from "../committee/outcome.ts";
 
 const TO_WIRE: Readonly<Record<OutcomeKind, WireKind>> = {

@@ -128,7 +128,9 @@ export class FileJournal implements Journal {
     const alive: JournalRecord[] = [
       { type: "incarnation", incarnation: this.#incarnation },
       { type: "trim", below: this.#below },
-      ...[...this.#promises].map(([key, { slot, bytes: value }]) => ({ type: "promise", key, slot, bytes: value }) as const),
+      ...[...this.#promises].map(
+        ([key, { slot, bytes: value }]) => ({ type: "promise", key, slot, bytes: value }) as const,
+      ),
       ...[...this.#values].map(([name, value]) => ({ type: "put", name, bytes: value }) as const),
     ];
     await Promise.all(alive.map((record) => fresh.append(encode(RECORD, record))));

@@ -7,7 +7,7 @@ import { z } from "zod";
 import { CodecError, decode, encode, equalBytes, fromHex, toHex } from "../codec/codec.ts";
 import { CERTIFIED, type CertifiedOutcome, verifyCertificate } from "../committee/outcome.ts";
 import { ROSTER, type Roster } from "../committee/roster.ts";
-import { committeeId, ConfigProblems, configFromHex, type LatticeConfig } from "../identity/lattice-config.ts";
+import { ConfigProblems, committeeId, configFromHex, type LatticeConfig } from "../identity/lattice-config.ts";
 import { ORGANISMS, type Organism } from "../identity/organisms.ts";
 import type { MemberSecrets } from "../service.ts";
 import type { Endpoints } from "./upstream.ts";
@@ -49,7 +49,8 @@ export function parseConfigHex(hex: string): LatticeConfig {
   try {
     return configFromHex(hex.trim());
   } catch (error) {
-    if (error instanceof CodecError || error instanceof ConfigProblems) throw new KitProblem(`lattice config: ${error.message}`);
+    if (error instanceof CodecError || error instanceof ConfigProblems)
+      throw new KitProblem(`lattice config: ${error.message}`);
     throw error;
   }
 }
@@ -83,7 +84,9 @@ export function verifyRoster(config: LatticeConfig, organism: Organism, certifie
 }
 
 const HEX = z.string().regex(/^[0-9a-f]*$/);
-const ROSTERS_FILE = z.object(Object.fromEntries(ORGANISMS.map((organism) => [organism, HEX])) as Record<Organism, typeof HEX>);
+const ROSTERS_FILE = z.object(
+  Object.fromEntries(ORGANISMS.map((organism) => [organism, HEX])) as Record<Organism, typeof HEX>,
+);
 
 /** The six certified rosters, as they are. @throws KitProblem */
 export function readCertifiedRosters(path: string): { readonly [O in Organism]: CertifiedOutcome } {
@@ -102,7 +105,9 @@ export function readCertifiedRosters(path: string): { readonly [O in Organism]: 
 /** @throws KitProblem */
 export function readRosters(path: string, config: LatticeConfig): Rosters {
   const certified = readCertifiedRosters(path);
-  return Object.fromEntries(ORGANISMS.map((organism) => [organism, verifyRoster(config, organism, certified[organism])])) as Rosters;
+  return Object.fromEntries(
+    ORGANISMS.map((organism) => [organism, verifyRoster(config, organism, certified[organism])]),
+  ) as Rosters;
 }
 
 export function rostersToJson(rosters: { readonly [O in Organism]: CertifiedOutcome }): string {
@@ -125,7 +130,8 @@ export function readEndpoints(path: string): EndpointsFile {
   return readJson(path, "endpoints", ENDPOINTS_FILE) as EndpointsFile;
 }
 
-const KEY = (bytes: number) => z.string().regex(new RegExp(`^[0-9a-f]{${bytes * 2}}$`), `${bytes} bytes of lower-case hex expected`);
+const KEY = (bytes: number) =>
+  z.string().regex(new RegExp(`^[0-9a-f]{${bytes * 2}}$`), `${bytes} bytes of lower-case hex expected`);
 const KEY_FILE = z.strictObject({
   organism: z.enum(ORGANISMS),
   index: z.number().int().min(0).max(15),
@@ -150,7 +156,8 @@ export function readKeyFile(path: string): { organism: Organism; index: number; 
   } catch (error) {
     throw new KitProblem(`key file: cannot read ${path}: ${(error as NodeJS.ErrnoException).code ?? "error"}`);
   }
-  if ((mode & 0o077) !== 0) throw new KitProblem(`key file: ${path} is open to others (mode ${mode.toString(8)}); 400 expected`);
+  if ((mode & 0o077) !== 0)
+    throw new KitProblem(`key file: ${path} is open to others (mode ${mode.toString(8)}); 400 expected`);
   const file = readJson(path, "key file", KEY_FILE);
   const optionalKeys = Object.fromEntries(
     (["secondShare", "signerKey", "serverKey", "operatorKey"] as const).flatMap((name) => {

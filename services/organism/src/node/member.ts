@@ -3,8 +3,8 @@
  * all start members here; they differ in the ports they pass in.
  */
 import { encode, tryDecode } from "../codec/codec.ts";
-import { type Applied, Committee } from "../committee/committee.ts";
 import { type CommitteeCommand, encodeCommand } from "../committee/commands.ts";
+import { type Applied, Committee } from "../committee/committee.ts";
 import type { Lane } from "../committee/entry.ts";
 import { type CertifiedOutcome, type Outcome, outcomeDigest } from "../committee/outcome.ts";
 import type { Roster } from "../committee/roster.ts";
@@ -13,7 +13,7 @@ import { generateSigningKey } from "../crypto/ed25519.ts";
 import { combineSignatures } from "../crypto/threshold.ts";
 import { agreementKey } from "../crypto/x25519.ts";
 import { COMMON_FAULTS, faultsOf } from "../fault.ts";
-import { committeeId, latticeId, type LatticeConfig } from "../identity/lattice-config.ts";
+import { committeeId, type LatticeConfig, latticeId } from "../identity/lattice-config.ts";
 import type { Organism } from "../identity/organisms.ts";
 import type { Duty, Refusal, Submission } from "../machine.ts";
 import { errorFields, type Logger } from "../observe/logger.ts";
@@ -74,7 +74,10 @@ export class Member<State, Command, D extends Duty, Settings> {
   readonly #snapshots: Snapshots;
   readonly #follower: UpstreamFollower;
   readonly #stop = new AbortController();
-  readonly #pendingObserve = new Map<string, { readonly organism: Organism; readonly certified: CertifiedOutcome; readonly atMs: number }>();
+  readonly #pendingObserve = new Map<
+    string,
+    { readonly organism: Organism; readonly certified: CertifiedOutcome; readonly atMs: number }
+  >();
   readonly #busy = new Set<string>();
   readonly #retry = new Map<string, { readonly atMs: number; readonly times: number }>();
   #appender: Appender | undefined;
@@ -90,7 +93,12 @@ export class Member<State, Command, D extends Duty, Settings> {
 
   private constructor(
     options: MemberOptions<State, Command, D, Settings>,
-    parts: { archive: OutcomeArchive; bodies: FileBodyStore; snapshots: Snapshots; committee: Committee<State, Command, D> },
+    parts: {
+      archive: OutcomeArchive;
+      bodies: FileBodyStore;
+      snapshots: Snapshots;
+      committee: Committee<State, Command, D>;
+    },
   ) {
     this.#options = options;
     this.organism = options.definition.organism;
@@ -161,7 +169,10 @@ export class Member<State, Command, D extends Duty, Settings> {
     await this.#node.start?.();
     const target = await log.lastPosition();
     if (target < this.committee.position) {
-      this.#options.onFatal("LOG_ROLLED_BACK", `the log ends at ${target}, this member has applied ${this.committee.position}`);
+      this.#options.onFatal(
+        "LOG_ROLLED_BACK",
+        `the log ends at ${target}, this member has applied ${this.committee.position}`,
+      );
       return;
     }
     logger.info("member starts", {
@@ -195,7 +206,11 @@ export class Member<State, Command, D extends Duty, Settings> {
   async #consume(): Promise<void> {
     const { log, onFatal } = this.#options;
     try {
-      await log.consume(this.committee.position + 1n, (message) => this.#deliver(message.position, message.raw), this.#stop.signal);
+      await log.consume(
+        this.committee.position + 1n,
+        (message) => this.#deliver(message.position, message.raw),
+        this.#stop.signal,
+      );
     } catch (error) {
       if (error instanceof HistoryGone) onFatal("HISTORY_GONE", error.message);
       else onFatal("LOG_LOST", error instanceof Error ? error.message : "the log cannot be read");
@@ -241,7 +256,10 @@ export class Member<State, Command, D extends Duty, Settings> {
       meters.count("lattice_entries_refused_total", 1, { reason: applied.refusal.reason });
       logger.debug("entry refused", { position, author: applied.author, ...applied.refusal });
       if (applied.refusal.reason === "FORKED_HEAD") {
-        logger.error("an author saw another chain: the broker shows members different logs", { position, author: applied.author });
+        logger.error("an author saw another chain: the broker shows members different logs", {
+          position,
+          author: applied.author,
+        });
         meters.count("lattice_log_forks_total");
       }
     }
@@ -271,7 +289,13 @@ export class Member<State, Command, D extends Duty, Settings> {
     const now = clock.nowMs();
     logger.info("decided", { slot: outcome.slot, stage: outcome.stage, kind: outcome.kind });
     const startMs = Math.min(now, config.genesisMs + (Number(outcome.slot) - 1) * config.slotMs);
-    tracer.span(outcome.slot, `${this.organism}/${outcome.stage}`, { kind: outcome.kind, position: Number(this.committee.position) }, startMs, now);
+    tracer.span(
+      outcome.slot,
+      `${this.organism}/${outcome.stage}`,
+      { kind: outcome.kind, position: Number(this.committee.position) },
+      startMs,
+      now,
+    );
     this.#node.decided?.(outcome);
   }
 
@@ -283,9 +307,15 @@ export class Member<State, Command, D extends Duty, Settings> {
       votes.slice(0, quorum).map(([index, share]) => ({ index, signature: share })),
       quorum,
     );
-    const certified: CertifiedOutcome = { outcome, signature, signers: votes.map(([index]) => index).sort((a, b) => a - b) };
+    const certified: CertifiedOutcome = {
+      outcome,
+      signature,
+      signers: votes.map(([index]) => index).sort((a, b) => a - b),
+    };
     const { logger } = this.#options;
-    this.#archive.put(certified).catch((error: unknown) => logger.error("the outcome archive failed", errorFields(error)));
+    this.#archive
+      .put(certified)
+      .catch((error: unknown) => logger.error("the outcome archive failed", errorFields(error)));
     const last = this.committee.machine.stages.at(-1) ?? "";
     if (outcome.stage === last && this.#caughtUp) this.#maybeSnapshot(outcome.slot);
   }
@@ -409,7 +439,9 @@ export class Member<State, Command, D extends Duty, Settings> {
     const { self, secrets, journal } = this.#options;
     const open = this.committee
       .unvoted(self)
-      .filter((outcome) => outcome.slot >= this.#abstainBelow && !this.#busy.has(`vote/${outcome.stage}/${outcome.slot}`))
+      .filter(
+        (outcome) => outcome.slot >= this.#abstainBelow && !this.#busy.has(`vote/${outcome.stage}/${outcome.slot}`),
+      )
       .slice(0, 64);
     if (open.length === 0) return;
     const keys = open.map((outcome) => `vote/${outcome.stage}/${outcome.slot}`);
@@ -440,7 +472,9 @@ export class Member<State, Command, D extends Duty, Settings> {
         to = slot;
       }
       if (to > this.committee.skippedTo(self, stage)) {
-        this.#attempt(`skip/${stage}/${to}`, () => this.#append("ctl", encodeCommand({ type: "skip", stage, toSlot: to })));
+        this.#attempt(`skip/${stage}/${to}`, () =>
+          this.#append("ctl", encodeCommand({ type: "skip", stage, toSlot: to })),
+        );
       }
     }
   }
@@ -462,7 +496,8 @@ export class Member<State, Command, D extends Duty, Settings> {
   }
 
   #makeHost(): MemberHost<State, Command, Settings> {
-    const { config, self, rosters, settings, secrets, clock, random, journal, logger, meters, directory } = this.#options;
+    const { config, self, rosters, settings, secrets, clock, random, journal, logger, meters, directory } =
+      this.#options;
     const fault = faultsOf(this.organism, COMMON_FAULTS);
     return {
       config,
@@ -511,7 +546,10 @@ export class Member<State, Command, D extends Duty, Settings> {
       timer = setTimeout(() => reject(fault("FATE_UNKNOWN")), SUBMIT_DEADLINE_MS);
     });
     try {
-      return await Promise.race([this.#appender.append(command.length > 64 * 1024 ? "bulk" : "ctl", command), deadline]);
+      return await Promise.race([
+        this.#appender.append(command.length > 64 * 1024 ? "bulk" : "ctl", command),
+        deadline,
+      ]);
     } finally {
       clearTimeout(timer);
     }
@@ -528,7 +566,8 @@ export class Member<State, Command, D extends Duty, Settings> {
     this.#draining = true;
     clearInterval(this.#timer);
     const until = Date.now() + graceMs;
-    while ((this.#appender?.inFlight ?? 0) > 0 && Date.now() < until) await new Promise((resolve) => setTimeout(resolve, 20));
+    while ((this.#appender?.inFlight ?? 0) > 0 && Date.now() < until)
+      await new Promise((resolve) => setTimeout(resolve, 20));
     await this.#follower.close();
     this.#appender?.close();
     this.#stop.abort();

@@ -104,9 +104,13 @@ export class OutcomeArchive {
       const sent = new Set<string>();
       if (fromSlot > 0n) {
         const held = stages.flatMap((stage) =>
-          [...(this.#index.get(stage)?.keys() ?? [])].filter((slot) => slot >= fromSlot).map((slot) => ({ stage, slot })),
+          [...(this.#index.get(stage)?.keys() ?? [])]
+            .filter((slot) => slot >= fromSlot)
+            .map((slot) => ({ stage, slot })),
         );
-        held.sort((a, b) => (a.slot < b.slot ? -1 : a.slot > b.slot ? 1 : stages.indexOf(a.stage) - stages.indexOf(b.stage)));
+        held.sort((a, b) =>
+          a.slot < b.slot ? -1 : a.slot > b.slot ? 1 : stages.indexOf(a.stage) - stages.indexOf(b.stage),
+        );
         for (const { stage, slot } of held) {
           if (signal.aborted) return;
           const certified = await this.get(stage, slot);

@@ -6,7 +6,7 @@ import { z } from "zod";
 import { toHex } from "../codec/codec.ts";
 import { initCrypto } from "../crypto/engine.ts";
 import { Fault } from "../fault.ts";
-import { latticeId, type LatticeConfig } from "../identity/lattice-config.ts";
+import { type LatticeConfig, latticeId } from "../identity/lattice-config.ts";
 import { JetStreamLog, UnfitServer } from "../log/jetstream-log.ts";
 import type { Duty } from "../machine.ts";
 import { startHttpEndpoint } from "../observe/http.ts";
@@ -21,7 +21,7 @@ import { CorruptFile } from "./append-file.ts";
 import { FileJournal } from "./file-journal.ts";
 import { KitProblem, parseConfigHex, readConfig, readEndpoints, readKeyFile, readRosters } from "./kit.ts";
 import { Member } from "./member.ts";
-import { parseSettings, type SharedSettings, SettingsProblems } from "./settings.ts";
+import { parseSettings, SettingsProblems, type SharedSettings } from "./settings.ts";
 
 /** Exit codes, as docs/operators.md lists them. */
 export const EXIT = { ok: 0, failed: 1, usage: 2, precondition: 5 } as const;
@@ -35,12 +35,18 @@ const NATS_CREDENTIALS = z.strictObject({
 });
 
 function loadConfig(settings: SharedSettings): LatticeConfig {
-  const { LATTICE_CONFIG_HEX: hex, LATTICE_CONFIG_FILE: file, LATTICE_INSTANCE: name, LATTICE_CHAIN_ID: chainId } = settings;
+  const {
+    LATTICE_CONFIG_HEX: hex,
+    LATTICE_CONFIG_FILE: file,
+    LATTICE_INSTANCE: name,
+    LATTICE_CHAIN_ID: chainId,
+  } = settings;
   if ((hex === undefined) === (file === undefined)) {
     throw new SettingsProblems(["LATTICE_CONFIG_HEX or LATTICE_CONFIG_FILE: exactly one of the two is needed"]);
   }
   const config = hex !== undefined ? parseConfigHex(hex) : readConfig(file ?? "");
-  if (name !== undefined && name !== config.name) throw new KitProblem(`LATTICE_INSTANCE is ${name}, the config is ${config.name}`);
+  if (name !== undefined && name !== config.name)
+    throw new KitProblem(`LATTICE_INSTANCE is ${name}, the config is ${config.name}`);
   if (chainId !== undefined && chainId !== config.chainId) {
     throw new KitProblem(`LATTICE_CHAIN_ID is ${chainId}, the config says ${config.chainId}`);
   }
@@ -49,7 +55,8 @@ function loadConfig(settings: SharedSettings): LatticeConfig {
 
 function readCredentials(path: string): z.infer<typeof NATS_CREDENTIALS> {
   try {
-    if ((statSync(path).mode & 0o077) !== 0) throw new KitProblem(`NATS credentials: ${path} is open to others; mode 400 expected`);
+    if ((statSync(path).mode & 0o077) !== 0)
+      throw new KitProblem(`NATS credentials: ${path} is open to others; mode 400 expected`);
     return NATS_CREDENTIALS.parse(JSON.parse(readFileSync(path, "utf8")));
   } catch (error) {
     if (error instanceof KitProblem) throw error;
@@ -75,7 +82,8 @@ export async function runMember<State, Command, D extends Duty, Settings extends
       error instanceof UnfitServer ||
       error instanceof CorruptFile ||
       error instanceof Fault;
-    const lines = error instanceof SettingsProblems ? error.problems : [error instanceof Error ? error.message : String(error)];
+    const lines =
+      error instanceof SettingsProblems ? error.problems : [error instanceof Error ? error.message : String(error)];
     for (const line of lines) process.stderr.write(`${definition.organism}: ${line}\n`);
     if (!expected && error instanceof Error) process.stderr.write(`${error.stack}\n`);
     process.exit(error instanceof SettingsProblems ? EXIT.usage : expected ? EXIT.precondition : EXIT.failed);
@@ -88,7 +96,8 @@ async function run<State, Command, D extends Duty, Settings extends Record<strin
   const { shared, own } = parseSettings(process.env, definition.organism, definition.settings);
   const config = loadConfig(shared);
   const key = readKeyFile(shared.LATTICE_KEY_FILE);
-  if (key.organism !== definition.organism) throw new KitProblem(`key file: belongs to ${key.organism}, not ${definition.organism}`);
+  if (key.organism !== definition.organism)
+    throw new KitProblem(`key file: belongs to ${key.organism}, not ${definition.organism}`);
   const rosters = readRosters(shared.LATTICE_ROSTERS_FILE, config);
   const endpointsFile = shared.LATTICE_ENDPOINTS_FILE;
   readEndpoints(endpointsFile);
@@ -152,14 +161,18 @@ async function run<State, Command, D extends Duty, Settings extends Record<strin
     address: shared.LATTICE_LISTEN,
     services: [...member.services, health.service, ...reflectionServices([...member.services, health.service])],
     committee: member.committee.id,
-    organism: definition.organism,
+    domain: definition.organism,
     log: logger,
     meters: meters.meters,
   });
   const http =
     shared.LATTICE_METRICS_LISTEN === undefined
       ? undefined
-      : await startHttpEndpoint({ ...splitAddress(shared.LATTICE_METRICS_LISTEN), metrics: meters, ready: () => member.ready() });
+      : await startHttpEndpoint({
+          ...splitAddress(shared.LATTICE_METRICS_LISTEN),
+          metrics: meters,
+          ready: () => member.ready(),
+        });
   logger.info("serving", { address: shared.LATTICE_LISTEN, lattice_id: toHex(latticeId(config)) });
 
   const drain = async (): Promise<void> => {

@@ -12,7 +12,10 @@ export const SHARED_SETTINGS = z.object({
   LATTICE_ENDPOINTS_FILE: z.string().describe("where members answer, by organism"),
   LATTICE_KEY_FILE: z.string().describe("this member's own keys and shares, mode 0400"),
   LATTICE_DATA_DIR: z.string().describe("journal, snapshots, outcomes and bodies of this member"),
-  LATTICE_LISTEN: z.string().regex(/^[^\s:]+:\d{1,5}$/, "host:port expected").describe("gRPC address"),
+  LATTICE_LISTEN: z
+    .string()
+    .regex(/^[^\s:]+:\d{1,5}$/, "host:port expected")
+    .describe("gRPC address"),
   LATTICE_METRICS_LISTEN: z
     .string()
     .regex(/^[^\s:]+:\d{1,5}$/, "host:port expected")
@@ -20,7 +23,10 @@ export const SHARED_SETTINGS = z.object({
     .describe("Prometheus metrics, /livez and /readyz"),
   LATTICE_NATS_SERVERS: z.string().describe("nats://host:port, comma separated"),
   LATTICE_NATS_CREDENTIALS_FILE: z.string().describe("JSON {user, password, stream, subject, inboxPrefix}, mode 0400"),
-  LATTICE_NATS_MONITOR_URL: z.url().optional().describe("the server's monitoring endpoint, where sync_always is verified"),
+  LATTICE_NATS_MONITOR_URL: z
+    .url()
+    .optional()
+    .describe("the server's monitoring endpoint, where sync_always is verified"),
   LATTICE_LOG_LEVEL: z.enum(["debug", "info", "warn", "error", "silent"]).default("info").describe("log level"),
   LATTICE_TRACE_FILE: z.string().optional().describe("spans as JSON lines, besides OTLP"),
 });
@@ -71,7 +77,9 @@ export function parseSettings<S extends Record<string, unknown>>(
   const values: Record<string, string | undefined> = { ...fromFile, ...environment };
   const prefix = `${organism.toUpperCase()}_`;
   const pick = (start: string) =>
-    Object.fromEntries(Object.entries(values).filter(([name, value]) => name.startsWith(start) && value !== undefined && value !== ""));
+    Object.fromEntries(
+      Object.entries(values).filter(([name, value]) => name.startsWith(start) && value !== undefined && value !== ""),
+    );
   const shared = SHARED_SETTINGS.safeParse(pick("LATTICE_"));
   const ownResult = own.safeParse(pick(prefix));
   const known = new Set([...Object.keys(SHARED_SETTINGS.shape), "LATTICE_ENV_FILE", "LATTICE_VECTORS"]);

@@ -1,7 +1,18 @@
 /** Snapshots of the replicated state on disk: the newest good one plus the log's tail is a restart. */
 import { mkdir, open, readdir, readFile, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { bytes, CodecError, decode, encode, equalBytes, fixed, type Infer, literal, struct, u64 } from "../codec/codec.ts";
+import {
+  bytes,
+  CodecError,
+  decode,
+  encode,
+  equalBytes,
+  fixed,
+  type Infer,
+  literal,
+  struct,
+  u64,
+} from "../codec/codec.ts";
 import { hashBytes } from "../crypto/hash.ts";
 import { UNIQUE_ID } from "../identity/unique-id.ts";
 import { syncDirectory } from "./append-file.ts";
@@ -41,7 +52,14 @@ export class Snapshots {
 
   async save(generation: bigint, position: bigint, state: Uint8Array): Promise<void> {
     const stateHash = hashBytes("lattice/state/v1", state);
-    const content = encode(SNAPSHOT, { version: 1, committee: this.#committee, generation, position, stateHash, state });
+    const content = encode(SNAPSHOT, {
+      version: 1,
+      committee: this.#committee,
+      generation,
+      position,
+      stateHash,
+      state,
+    });
     const path = join(this.#directory, position.toString().padStart(20, "0"));
     const file = await open(`${path}.new`, "w", 0o600);
     try {

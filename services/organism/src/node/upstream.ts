@@ -2,23 +2,24 @@
  * Follows upstream committees: subscribes to f + 1 of their members, verifies every certificate at the door, and keeps
  * what this committee's log has not observed yet (log.md §8). Bodies are fetched once by hash, from whoever has them.
  */
+
+import { CommitteeService } from "@lattice/proto/lattice/committee/v1/committee_service_pb.ts";
 import { bytes, count, encode, equalBytes, fixed, struct, text, u64 } from "../codec/codec.ts";
 import { checkUpstream } from "../committee/committee.ts";
 import type { CertifiedOutcome, Outcome } from "../committee/outcome.ts";
+import type { Roster } from "../committee/roster.ts";
 import { rosterQuorum } from "../committee/roster.ts";
-import { type SigningKey, signTagged } from "../crypto/ed25519.ts";
 import { openFrom } from "../crypto/box.ts";
+import { type SigningKey, signTagged } from "../crypto/ed25519.ts";
 import { blake3, hash } from "../crypto/hash.ts";
 import type { AgreementKey } from "../crypto/x25519.ts";
 import { COMMON_FAULTS, faultsOf } from "../fault.ts";
-import type { Organism } from "../identity/organisms.ts";
 import { committeeId, type LatticeConfig } from "../identity/lattice-config.ts";
+import type { Organism } from "../identity/organisms.ts";
 import type { Upstream } from "../machine.ts";
 import { errorFields, type Logger } from "../observe/logger.ts";
 import type { Clock } from "../ports.ts";
-import { connectService, type Client } from "../rpc/client.ts";
-import type { Roster } from "../committee/roster.ts";
-import { CommitteeService } from "@lattice/proto/lattice/committee/v1/committee_service_pb.ts";
+import { type Client, connectService } from "../rpc/client.ts";
 import { fromWireOutcome } from "./committee-wire.ts";
 
 /** Where members of each organism answer, by member index. Hints: nothing is trusted because of its address. */
@@ -116,7 +117,10 @@ export class UpstreamFollower {
         let timer = setTimeout(() => silence.abort(), silenceMs);
         try {
           const signal = AbortSignal.any([this.#stop.signal, silence.signal]);
-          const stream = this.#client(organism, address).watchOutcomes({ stage: "", fromSlot: this.#options.fromSlot() }, { signal });
+          const stream = this.#client(organism, address).watchOutcomes(
+            { stage: "", fromSlot: this.#options.fromSlot() },
+            { signal },
+          );
           for await (const { event } of stream) {
             clearTimeout(timer);
             timer = setTimeout(() => silence.abort(), silenceMs);
@@ -126,7 +130,8 @@ export class UpstreamFollower {
             this.#take(organism, certified, address);
           }
         } catch (error) {
-          if (!this.#stop.signal.aborted) log.debug("upstream stream ended", { upstream: organism, ...errorFields(error) });
+          if (!this.#stop.signal.aborted)
+            log.debug("upstream stream ended", { upstream: organism, ...errorFields(error) });
         } finally {
           clearTimeout(timer);
         }
@@ -140,7 +145,10 @@ export class UpstreamFollower {
     if (certified.outcome.slot < fromSlot() || known(organism, certified.outcome)) return;
     const refusal = checkUpstream(config, organism, certified);
     if (refusal !== undefined) {
-      log.warn("an upstream member sent an outcome that does not verify", { upstream: organism, reason: refusal.reason });
+      log.warn("an upstream member sent an outcome that does not verify", {
+        upstream: organism,
+        reason: refusal.reason,
+      });
       return;
     }
     onOutcome(organism, certified);
@@ -174,7 +182,12 @@ export class UpstreamFollower {
         );
         const body =
           response.sealedBody.length > 0
-            ? openFrom(boxKey, new TextEncoder().encode(BODY_BOX_INFO), bodyAad(committee, stage, slot, bodyHash), response.sealedBody)
+            ? openFrom(
+                boxKey,
+                new TextEncoder().encode(BODY_BOX_INFO),
+                bodyAad(committee, stage, slot, bodyHash),
+                response.sealedBody,
+              )
             : response.body;
         if (body !== undefined && equalBytes(blake3(body), bodyHash)) return body;
         last = new Error("the body does not match its hash");
@@ -182,7 +195,10 @@ export class UpstreamFollower {
         last = error;
       }
     }
-    throw fault("UPSTREAM_UNREACHABLE", `no member of ${organism} gave the body of ${stage} of slot ${slot}: ${message(last)}`);
+    throw fault(
+      "UPSTREAM_UNREACHABLE",
+      `no member of ${organism} gave the body of ${stage} of slot ${slot}: ${message(last)}`,
+    );
   }
 
   async close(): Promise<void> {

@@ -1,0 +1,187 @@
+/** Keys, config and members for tests of the runtime: dealt in memory, one committee on an embedded log. */
+import { randomBytes } from "node:crypto";
+import { join } from "node:path";
+import type { Roster } from "../src/committee/roster.ts";
+import { generateSigningKey } from "../src/crypto/ed25519.ts";
+import { generateSecret, publicOf, splitSecret } from "../src/crypto/shamir.ts";
+import { agreementKey } from "../src/crypto/x25519.ts";
+import { committeeId, type LatticeConfig } from "../src/identity/lattice-config.ts";
+import { ORGANISMS, type Organism } from "../src/identity/organisms.ts";
+import { FileJournal } from "../src/node/file-journal.ts";
+import { Member } from "../src/node/member.ts";
+import type { Clock, Log } from "../src/ports.ts";
+import type { MemberSecrets } from "../src/service.ts";
+import { type ToyDuty, toyDefinition } from "./toy-organism.ts";
+
+export const random = (length: number): Uint8Array => new Uint8Array(randomBytes(length));
+
+export function testConfig(
+  certificateKeys: Readonly<Record<Organism, Uint8Array>>,
+  overrides: Partial<LatticeConfig> = {},
+): LatticeConfig {
+  const base = <C>(organism: Organism, content: C) => ({
+    policy: { membersMin: 3, membersMax: 7, faults: "none" as const, certificateKey: certificateKeys[organism] },
+    acl: [],
+    content,
+  });
+  const settlement = new Uint8Array(20).fill(9);
+  return {
+    version: 1,
+    name: "test",
+    chainId: 31_337n,
+    genesisMs: 1_790_000_000_000,
+    slotMs: 1000,
+    pipelineDepth: 4,
+    throwAway: true,
+    keys: "dealer",
+    zipnet: base("zipnet", {
+      cells: 16,
+      cellBytes: 512,
+      segments: 4,
+      mode: "one-shot" as const,
+      clientsMax: 100,
+      participantsMin: 1,
+      operators: [0, 1, 2].map((index) => new Uint8Array(32).fill(index)),
+      roundOpenMs: 1500,
+      roundCloseMs: 550,
+      patienceMs: 150,
+      blameWindowSlots: 4,
+    }),
+    unseal: base("unseal", {
+      threshold: 2,
+      sharesMs: 450,
+      poolMs: 350,
+      patienceMs: 150,
+      gapSlots: 8,
+      exposure: "members" as const,
+    }),
+    offer: base("offer", {
+      threshold: 2,
+      blindCloseMs: 500,
+      seenCloseMs: 250,
+      patienceMs: 150,
+      rule: "first-price" as const,
+      reserveWei: 0n,
+      blindWinnersMax: 1,
+      seenWinnersMax: 4,
+      bidsPerSearcherMax: 4,
+      bundleBytes: 4096,
+      settlement,
+    }),
+    atelier: base("atelier", {
+      builderKey: certificateKeys.atelier,
+      candidateMs: 100,
+      patienceMs: 150,
+      blindGasBps: 3000,
+      carrySlots: 4,
+      settlement,
+    }),
+    relay: base("relay", {
+      policy: "l2-sequencer" as const,
+      sequencers: [settlement],
+      acceptedAfterMs: 600,
+      patienceMs: 150,
+    }),
+    tally: base("tally", {
+      threshold: 2,
+      settlement,
+      refundShareBps: 9000,
+      attestEverySlots: 4,
+      finalityDepth: 2,
+      patienceMs: 150,
+    }),
+    ...overrides,
+  };
+}
+
+export interface TestCommittee {
+  readonly config: LatticeConfig;
+  readonly rosters: { readonly [O in Organism]: Roster };
+  readonly secrets: readonly MemberSecrets[];
+}
+
+/** n members of `relay`, threshold ⌊n/2⌋ + 1; the other rosters are the same keys under their own ids. */
+export function dealCommittee(members: number, overrides: Partial<LatticeConfig> = {}): TestCommittee {
+  const secret = generateSecret(random);
+  const publicKey = publicOf(secret);
+  const dealing = splitSecret({ secret, threshold: Math.floor(members / 2) + 1, count: members, random });
+  const keys = Object.fromEntries(ORGANISMS.map((organism) => [organism, publicKey])) as Record<Organism, Uint8Array>;
+  const config = testConfig(keys, overrides);
+  const secrets = dealing.shares.map((certificateShare) => ({
+    boxKey: random(32),
+    memberKey: random(32),
+    certificateShare,
+  }));
+  const roster = (organism: Organism): Roster => ({
+    version: 1,
+    committee: committeeId(config, organism),
+    epoch: 0n,
+    activationSlot: 1n,
+    members: secrets.map(({ memberKey, boxKey }, index) => ({
+      index,
+      memberKey: generateSigningKey(memberKey).publicKey,
+      boxKey: agreementKey(boxKey).publicKey,
+      certificateShare: dealing.publicShares[index] ?? new Uint8Array(),
+      secondShare: undefined,
+      signer: undefined,
+    })),
+    sealingKey: undefined,
+    sealingUntilSlot: 0n,
+  });
+  const rosters = Object.fromEntries(ORGANISMS.map((organism) => [organism, roster(organism)])) as Record<
+    Organism,
+    Roster
+  >;
+  return { config, rosters, secrets };
+}
+
+const SILENT = { debug: () => undefined, info: () => undefined, warn: () => undefined, error: () => undefined };
+const NO_METERS = { count: () => undefined, gauge: () => undefined, record: () => undefined };
+
+export interface StartOptions {
+  readonly committee: TestCommittee;
+  readonly index: number;
+  readonly log: Log;
+  readonly directory: string;
+  readonly clock: Clock;
+  readonly journalIsOld?: boolean;
+  readonly onFatal?: (reason: string, detail: string) => void;
+}
+
+export async function startToyMember(options: StartOptions) {
+  const { committee, index, log, clock } = options;
+  const directory = join(options.directory, `member-${index}`);
+  const secrets = committee.secrets[index];
+  if (secrets === undefined) throw new Error(`no member ${index}`);
+  const none = Object.fromEntries(ORGANISMS.map((organism) => [organism, []])) as unknown as {
+    [O in Organism]: string[];
+  };
+  return Member.start<
+    ReturnType<ReturnType<typeof toyDefinition.createMachine>["genesis"]>,
+    { readonly type: "add"; readonly slot: bigint; readonly amount: number; readonly padding: Uint8Array },
+    ToyDuty,
+    Record<string, never>
+  >({
+    definition: toyDefinition,
+    settings: {},
+    config: committee.config,
+    self: index,
+    rosters: committee.rosters,
+    secrets,
+    endpoints: () => none,
+    log,
+    journal: await FileJournal.open(directory),
+    journalIsOld: options.journalIsOld ?? false,
+    directory,
+    clock,
+    random,
+    logger: SILENT,
+    meters: NO_METERS,
+    tracer: { span: () => undefined, close: async () => undefined },
+    onFatal:
+      options.onFatal ??
+      ((reason, detail) => {
+        throw new Error(`${reason}: ${detail}`);
+      }),
+  });
+}

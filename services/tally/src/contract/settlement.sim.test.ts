@@ -1,0 +1,232 @@
+/**
+ * Seeded simulation: bids, escrow, charges, gifts, attestations and claims in random order, attributed and kept in the
+ * ledger by the core, settled by the contract on anvil. After every step the contract's books are the model's, and
+ * when everybody has claimed, what is left in the pool is the ledger's remainder, to the wei.
+ */
+import assert from "node:assert/strict";
+import test from "node:test";
+import { fromHex, toHex } from "@lattice/organism/codec/codec.ts";
+import fc from "fast-check";
+import { parseEventLogs, type TransactionReceipt } from "viem";
+import { WITHOUT_ANVIL } from "../../test/anvil.ts";
+import { testKey } from "../../test/keys.ts";
+import { ATTESTERS, Bench, ETHER, LATTICE_ID, signatures, WITHDRAWAL_DELAY } from "../../test/settlement-bench.ts";
+import { type Attestation, attestationDigest, type Charge } from "../core/attestation.ts";
+import { type AttributionInput, attribute } from "../core/attribution.ts";
+import { claimProof, credit, emptyLedger, ledgerTree, takeRemainder } from "../core/ledger.ts";
+import { merkleRoot } from "../core/merkle.ts";
+import { SETTLEMENT_ABI } from "./settlement-abi.ts";
+import { attestationArgument, hex } from "./settlement-call.ts";
+
+const SEED = 20_261_121;
+const SEARCHERS = [testKey("sim searcher 0"), testKey("sim searcher 1")];
+const POSTER = testKey("sim poster");
+const poster = POSTER.address;
+
+const amount = fc.bigInt({ min: 1n, max: 10n ** 15n });
+const step = fc.oneof(
+  fc.record({
+    kind: fc.constant("bid" as const),
+    who: fc.nat(1),
+    amount,
+    rival: fc.bigInt({ min: 0n, max: 10n ** 15n }),
+  }),
+  fc.record({ kind: fc.constant("deposit" as const), who: fc.nat(1), amount }),
+  fc.record({ kind: fc.constant("gift" as const), who: fc.nat(1), amount }),
+  fc.record({ kind: fc.constant("leave" as const), who: fc.nat(1), amount }),
+  fc.record({ kind: fc.constant("blind" as const), who: fc.nat(1), amount }),
+  fc.record({ kind: fc.constant("attest" as const), who: fc.nat(1), amount: fc.bigInt({ min: 0n, max: 1000n }) }),
+  fc.record({ kind: fc.constant("claim" as const), who: fc.nat(3), amount }),
+);
+
+test("the contract's books are the model's, step by step", { skip: WITHOUT_ANVIL }, async () => {
+  const bench = await Bench.start();
+  try {
+    for (const key of [...SEARCHERS, POSTER]) await bench.fund(key, 1000n * ETHER);
+    const ledger = emptyLedger();
+    const model = { refunds: 0n, free: 0n, attested: 0n, claimed: 0n, reimbursed: 0n };
+    const escrow = new Map(SEARCHERS.map((key) => [hex(key.address), 0n]));
+    const paid = new Map<string, bigint>();
+    let tree = ledgerTree(ledger);
+    let attestedLedger = structuredClone(ledger);
+    let pending: Charge[] = [];
+    let batch = 0n;
+    let orders = 0n;
+
+    const word = (value: bigint): Uint8Array => fromHex(value.toString(16).padStart(64, "0"));
+    const user = (index: bigint): Uint8Array => fromHex((0xa000n + (index % 4n)).toString(16).padStart(40, "0"));
+    const input = (over: Partial<AttributionInput>): AttributionInput => ({
+      slot: orders,
+      blockHash: word(orders),
+      messages: [],
+      orders: [],
+      winners: [],
+      hints: [],
+      proposer: user(3n),
+      voids: [],
+      collected: [],
+      reserved: 0n,
+      ...over,
+    });
+    /** What the chain watcher will do with a receipt: income is what the contract says arrived. */
+    const collectedIn = (receipt: TransactionReceipt): { bidId: Uint8Array; amount: bigint }[] =>
+      parseEventLogs({ abi: SETTLEMENT_ABI, logs: receipt.logs, eventName: "EscrowCharged" }).map((log) => ({
+        bidId: fromHex(log.args.bidId),
+        amount: log.args.taken,
+      }));
+
+    const attest = async (reimbursement: bigint): Promise<void> => {
+      const block = await bench.clients.reader.getBlock();
+      const newTree = ledgerTree(ledger);
+      batch += 1n;
+      const attestation: Attestation = {
+        latticeId: LATTICE_ID,
+        batch,
+        lastBlockNumber: block.number,
+        lastBlockHash: fromHex(block.hash),
+        root: merkleRoot(newTree),
+        total: ledger.total,
+        charges: pending,
+        poster: new Uint8Array(20).fill(0xee),
+        posterReimbursement: takeRemainder(ledger, reimbursement),
+      };
+      const signed = signatures(attestationDigest(bench.domain, attestation), ATTESTERS.slice(0, 3));
+      const receipt = await bench.send(POSTER, "post", [attestationArgument(attestation), signed]);
+      tree = newTree;
+      attestedLedger = structuredClone(ledger);
+      model.attested = ledger.total;
+      model.reimbursed += attestation.posterReimbursement;
+      model.refunds -= attestation.posterReimbursement;
+      const collected = collectedIn(receipt);
+      assert.equal(collected.length, pending.length);
+      for (const [index, charge] of pending.entries()) {
+        const account = hex(charge.account);
+        const held = escrow.get(account) ?? 0n;
+        const taken = charge.amount < held ? charge.amount : held;
+        assert.equal(collected[index]?.amount, taken);
+        escrow.set(account, held - taken);
+        model.refunds += taken;
+      }
+      pending = [];
+      orders += 1n;
+      credit(ledger, attribute(input({ collected })));
+    };
+
+    const claim = async (recipient: Uint8Array): Promise<void> => {
+      const proof = claimProof(attestedLedger, tree, recipient);
+      const before = paid.get(toHex(recipient)) ?? 0n;
+      const args = [hex(recipient), proof?.lifetimeTotal ?? 0n, proof?.proof.map(hex) ?? []];
+      if (proof === undefined) return assert.equal(await bench.refusal(POSTER, "claim", args), "WrongProof");
+      if (proof.lifetimeTotal === before) return assert.equal(await bench.refusal(POSTER, "claim", args), "NothingDue");
+      await bench.send(POSTER, "claim", args);
+      const due = proof.lifetimeTotal - before;
+      paid.set(toHex(recipient), proof.lifetimeTotal);
+      model.refunds -= due;
+      model.claimed += due;
+    };
+
+    for (const action of fc.sample(step, { numRuns: 120, seed: SEED })) {
+      const key = SEARCHERS[action.who % 2];
+      assert.ok(key !== undefined);
+      const account = hex(key.address);
+      orders += 1n;
+      switch (action.kind) {
+        case "bid": {
+          await bench.send(key, "payBid", [orders, hex(word(orders))], action.amount);
+          model.refunds += action.amount;
+          const messageId = word(orders).subarray(16);
+          const bidId = word(orders);
+          credit(
+            ledger,
+            attribute(
+              input({
+                messages: [{ messageId, txHash: bidId, refundTo: user(orders), authorised: false }],
+                orders: [
+                  {
+                    bidId,
+                    class: "seen",
+                    payment: action.amount,
+                    value: action.amount,
+                    account: key.address,
+                    rebateTo: key.address,
+                    references: [messageId],
+                  },
+                ],
+                winners: [{ bidId, amount: action.amount, rivals: [{ messageId, highestWithout: action.rival }] }],
+              }),
+            ),
+          );
+          break;
+        }
+        case "deposit":
+          await bench.send(key, "deposit", [], action.amount);
+          escrow.set(account, (escrow.get(account) ?? 0n) + action.amount);
+          break;
+        case "gift":
+          await bench.raw(key, bench.settlement, "0x", action.amount);
+          model.free += action.amount;
+          break;
+        case "leave": {
+          const held = escrow.get(account) ?? 0n;
+          const leaving = action.amount < held ? action.amount : held;
+          await bench.send(key, "requestWithdrawal", [leaving]);
+          await bench.mine(WITHDRAWAL_DELAY);
+          if (leaving === 0n) break;
+          await bench.send(key, "withdraw", [hex(poster)]);
+          escrow.set(account, held - leaving);
+          break;
+        }
+        case "blind": {
+          const failed = attribute(
+            input({
+              orders: [
+                {
+                  bidId: word(orders),
+                  class: "blind",
+                  payment: 0n,
+                  value: action.amount,
+                  account: key.address,
+                  rebateTo: key.address,
+                  references: [],
+                },
+              ],
+            }),
+          );
+          pending.push(...failed.charges);
+          break;
+        }
+        case "attest":
+          await attest(action.amount);
+          break;
+        case "claim":
+          await claim(user(BigInt(action.who)));
+          break;
+      }
+      const escrowed = [...escrow.values()].reduce((sum, held) => sum + held, 0n);
+      assert.deepEqual(
+        [
+          await bench.amount("refundPool"),
+          await bench.amount("escrowTotal"),
+          await bench.amount("free"),
+          await bench.amount("totalAttested"),
+          await bench.amount("totalClaimed"),
+        ],
+        [model.refunds, escrowed, model.free, model.attested, model.claimed],
+        action.kind,
+      );
+    }
+
+    while (pending.length > 0 || ledger.total !== model.attested) await attest(0n);
+    for (const recipient of ledger.totals.keys()) {
+      if (paid.get(recipient) !== ledger.totals.get(recipient)) await claim(fromHex(recipient));
+      assert.ok(
+        (await bench.balance(fromHex(recipient))) >= (ledger.totals.get(recipient) ?? 0n) ||
+          recipient === toHex(poster),
+      );
+    }
+    assert.equal(await bench.amount("totalClaimed"), ledger.total);
+    assert.equal(await bench.amount("refundPool"), ledger.remainder);
+  } finally {
+    await bench.chain.stop();
+  }
+});

@@ -1,0 +1,10 @@
+/** unseal's own settings. Everything that members must agree on is in the lattice config instead. */
+import { z } from "zod";
+
+export const SETTINGS = z.object({
+  /** Worker threads that open messages. Each keeps a pairing engine of its own in memory. */
+  UNSEAL_OPENING_WORKERS: z.coerce.number().int().min(1).max(16).default(1),
+  /** Slots for which openings of landed messages stay available. */
+  UNSEAL_OPENINGS_KEEP_SLOTS: z.coerce.number().int().min(64).max(1_000_000).default(7200),
+});
+export type Settings = z.infer<typeof SETTINGS>;
