@@ -5,6 +5,7 @@
  * depth, unary calls in time, streams by a byte buffer: a reader that leaves it full for `drainMs` gets SLOW_CONSUMER.
  * Nothing that a caller sends, and no peer address, reaches a log, a span or an error message.
  */
+import { createServer, type Socket } from "node:net";
 import type { DescMethod, Message } from "@bufbuild/protobuf";
 import {
   logVerbosity,
@@ -26,6 +27,7 @@ import type { Meters } from "../observe/meters.ts";
 import { checkBinding, ORGANISM_HEADER } from "./binding.ts";
 import type { Call, GrpcService } from "./define.ts";
 import { rpcFault, statusOfFault } from "./errors.ts";
+import { listenOn } from "./listen.ts";
 import { messageBytes, methodPath, parseMessage, RAW } from "./wire.ts";
 
 // grpc-js would write to stderr by itself, addresses included; what matters is in our own log.
@@ -43,6 +45,8 @@ export interface ServerLimits {
   readonly drainMs: number;
   /** Calls at once on one connection. */
   readonly callsPerConnection: number;
+  /** Connections at once; more are closed at the door. */
+  readonly connections: number;
 }
 
 export const SERVER_LIMITS: ServerLimits = {
@@ -51,6 +55,7 @@ export const SERVER_LIMITS: ServerLimits = {
   streamBufferBytes: 1 << 20,
   drainMs: 30_000,
   callsPerConnection: 128,
+  connections: 1024,
 };
 
 /** Where spans of single calls go; `observe/tracing.ts` has one. */
@@ -463,33 +468,38 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     server.addService(definition, implementation as UntypedServiceImplementation);
   }
 
-  const port = await new Promise<number>((resolve, reject) => {
-    server.bindAsync(options.address, options.credentials ?? ServerCredentials.createInsecure(), (error, bound) => {
-      if (error === null) return resolve(bound);
-      const { address } = options;
-      if (error.message.includes("EADDRINUSE")) {
-        return reject(rpcFault("ADDRESS_IN_USE", `another process listens on ${address}`, { address }));
-      }
-      return reject(rpcFault("ADDRESS_REFUSED", `cannot listen on ${address}`, { address }));
-    });
+  // The listener is ours: grpc-js (1.14) neither bounds the number of connections nor, with channelz off, remembers
+  // them when it is told to stop at once.
+  const injector = server.createConnectionInjector(options.credentials ?? ServerCredentials.createInsecure());
+  const sockets = new Set<Socket>();
+  const listener = createServer({ noDelay: true }, (socket) => {
+    sockets.add(socket);
+    socket.once("close", () => sockets.delete(socket));
+    socket.on("error", () => undefined);
+    injector.injectConnection(socket);
   });
-
+  listener.maxConnections = limits.connections;
+  const port = await listenOn(listener, options.address);
+  const cut = (): void => {
+    draining = true;
+    listener.close();
+    server.forceShutdown();
+    for (const socket of sockets) socket.destroy();
+  };
   return {
     port,
     async drain(graceMs) {
       draining = true;
+      listener.close();
       for (const call of openStreams) call.stop(common("NOT_READY", "the member is going away"));
       await new Promise<void>((resolve) => {
-        const timer = setTimeout(() => server.forceShutdown(), graceMs);
+        const timer = setTimeout(cut, graceMs);
         server.tryShutdown(() => {
           clearTimeout(timer);
           resolve();
         });
       });
     },
-    close() {
-      draining = true;
-      server.forceShutdown();
-    },
+    close: cut,
   };
 }
