@@ -1,9 +1,14 @@
-/** What atelier publishes: one certified candidate block a slot, and how it came about. Canonical formats. */
+/**
+ * What atelier publishes: one candidate block a slot. Canonical formats.
+ *
+ * The commitment is public at once and holds nothing from which a transaction could be learnt. The body is the block
+ * and everything needed to check it; it is for atelier and relay until the block is on chain, then for everyone.
+ */
 import {
-  bool,
   bytes,
   type Codec,
   count,
+  encode,
   fixed,
   type Infer,
   list,
@@ -13,143 +18,227 @@ import {
   struct,
   u64,
   u256,
+  union,
 } from "../codec/codec.ts";
+import { blake3, hash } from "../crypto/hash.ts";
 import { RAW_TRANSACTION_BYTES_MAX } from "./unseal.ts";
 
 export const ATELIER_STAGES = ["candidate"] as const;
 
-/** Commitment of stage `candidate`, kind `result`. */
-export const CANDIDATE = struct({
-  version: literal(1),
-  parentHash: fixed(32),
-  parentNumber: u64,
-  /** Better candidates for the same slot and parent count up; the first is 0. */
-  candidateVersion: u64,
-  blockNumber: u64,
-  blockHash: fixed(32),
-  timestampS: u64,
-  stateRoot: fixed(32),
-  gasUsed: u64,
-  transactions: count,
-  /** Digest of the UnsealedRound and AuctionOutcome it was built from; absent when that slot was skipped. */
-  unsealed: optional(fixed(32)),
-  auction: optional(fixed(32)),
-  /** H/"lattice/atelier/table/v1" of the body's table. */
-  tableHash: fixed(32),
-  /** What the block brings to the settlement contract. */
-  incomeWei: u256,
+const HASH = fixed(32);
+const ADDRESS = fixed(20);
+const MESSAGE_ID = fixed(16);
+const BID_ID = fixed(32);
+const MESSAGES_MAX = 65_536;
+const TRANSACTIONS_MAX = 65_536;
+const WINNERS_MAX = 64;
+
+/** Amount in Gwei, as the consensus layer counts (EIP-4895). */
+export const WITHDRAWAL = struct({ index: u64, validatorIndex: u64, address: ADDRESS, amountGwei: u64 });
+export type Withdrawal = Infer<typeof WITHDRAWAL>;
+
+/** What whoever asks for the block dictates: the sequencer, or the beacon chain. Taken over exactly. */
+export const BLOCK_ATTRIBUTES = struct({
+  parentHash: HASH,
+  /** Unix time in seconds. */
+  timestamp: u64,
+  prevRandao: HASH,
+  feeRecipient: ADDRESS,
+  gasLimit: u64,
+  parentBeaconBlockRoot: HASH,
+  extraData: bytes(32),
+  withdrawals: list(WITHDRAWAL as Codec<Withdrawal>, 1024),
 });
-export type CandidateCommitment = Infer<typeof CANDIDATE>;
+export type BlockAttributes = Infer<typeof BLOCK_ATTRIBUTES>;
 
-/** Where in the block's order a transaction stands, and why. */
-export const ORDER_CLASSES = ["carried", "blind", "pool", "seen", "tail", "public"] as const;
+/** The five classes of protocols.md §4, in the order in which they stand in the block. */
+export const ORDER_CLASSES = ["carried", "blind", "pool", "seen", "tail"] as const;
+export type OrderClass = (typeof ORDER_CLASSES)[number];
 
-const ENTRY = struct({
-  class: oneOf(...ORDER_CLASSES),
-  /** Message id (16) of carried and pool entries, bid id (32) of bundles; empty for public ones. */
-  origin: bytes(32),
-  rawTransaction: bytes(RAW_TRANSACTION_BYTES_MAX),
+/** One transaction of the block, with its class and the message or bid it came with. */
+export const ENTRY = union({
+  carried: struct({ messageId: MESSAGE_ID, raw: bytes(RAW_TRANSACTION_BYTES_MAX) }),
+  blind: struct({ bidId: BID_ID, raw: bytes(RAW_TRANSACTION_BYTES_MAX) }),
+  pool: struct({ messageId: MESSAGE_ID, raw: bytes(RAW_TRANSACTION_BYTES_MAX) }),
+  seen: struct({ bidId: BID_ID, raw: bytes(RAW_TRANSACTION_BYTES_MAX) }),
+  tail: struct({ bidId: BID_ID, raw: bytes(RAW_TRANSACTION_BYTES_MAX) }),
 });
-export type CandidateEntry = Infer<typeof ENTRY>;
+export type Entry = Infer<typeof ENTRY>;
 
-/** Why a pool message or a winner is not in the block. `verify` derives every one again. */
+/** Why a message is not in the block, checked in this order at its position. Append only. */
 export const EXCLUSION_REASONS = [
   "undecodable",
   "unsupported-type",
   "wrong-chain",
-  "bad-signature",
+  "duplicate",
+  "gas-limit-above-block",
+  "gas-below-intrinsic",
+  "sender-has-code",
   "nonce-too-low",
   "nonce-too-high",
-  "underfunded",
   "fee-below-base",
-  "gas-above-limit",
+  "underfunded",
   "block-full",
-  "duplicate",
-  "init-code-too-large",
-  "intrinsic-gas",
-  "sender-has-code",
-  "bundle-failed",
-  "bundle-underpaid",
-  "bundle-copies-pool",
-  "bundle-order",
-  "bundle-reference-missing",
-  "bundle-empty",
-  "blind-gas-share",
-  "bundle-not-blind",
+  "not-executable",
 ] as const;
 export type ExclusionReason = (typeof EXCLUSION_REASONS)[number];
 
-const EXCLUSION = struct({ origin: bytes(32), reason: oneOf(...EXCLUSION_REASONS) });
-export type CandidateExclusion = Infer<typeof EXCLUSION>;
-
-/** A pool message that is in the block, as tally needs it. */
-const TABLE_MESSAGE = struct({
-  messageId: fixed(16),
-  txHash: fixed(32),
-  /** The recovered sender, or whom the sender's EIP-712 authorisation names. */
-  refundTo: fixed(20),
-  authorised: bool,
+export const EXCLUSION = struct({
+  messageId: MESSAGE_ID,
+  class: oneOf("carried", "pool"),
+  reason: oneOf(...EXCLUSION_REASONS),
 });
-export type TableMessage = Infer<typeof TABLE_MESSAGE>;
+export type Exclusion = Infer<typeof EXCLUSION>;
 
-/** An auction winner and what became of it. */
-const TABLE_ORDER = struct({
-  bidId: fixed(32),
+/** Why a winning bundle is not in the block. Append only. */
+export const BUNDLE_REASONS = [
+  /** Blind, but not under the BlindClosed that the freeze names. */
+  "not-in-blind-set",
+  "malformed",
+  "empty",
+  /** References in a blind or tail bundle. */
+  "reference-not-allowed",
+  /** A list of transactions that may revert outside the seen class. */
+  "may-revert-not-allowed",
+  /** A reference to something that is not a pool message of this slot. */
+  "unknown-reference",
+  /** Holds the raw bytes of a pool or carried message. */
+  "holds-pool-transaction",
+  /** Somebody else's transaction, or a reference, after the searcher's own; or none of the searcher's own at the end. */
+  "others-after-own",
+  /** Blind: its gas limits alone exceed the share of the block that blind bundles may claim. */
+  "above-share",
+  /** Blind: earlier blind bundles have left too little of that share. */
+  "share-used",
+  "no-room",
+  "invalid-transaction",
+  "reverted",
+  /** A referenced message is not in the block. */
+  "reference-excluded",
+  /** Does not succeed when executed after its declared references alone. */
+  "failed-alone",
+  /** Succeeds after its declared references alone, but pays less than its bid. */
+  "paid-short",
+  /** Pays its bid alone, but no longer in its place. */
+  "paid-short-in-sequence",
+] as const;
+export type BundleReason = (typeof BUNDLE_REASONS)[number];
+
+/**
+ * One row of the table order → (payment, value) that attribution takes as input; one per winner, in class order and
+ * within a class in the auction's.
+ *
+ * - `landed`: all its transactions are in the block; value = clearing price.
+ * - `failed`: blind, and did not execute; nothing of it is in the block, value = clearing price: what is not paid is
+ *   charged to escrow (a blind bid is a commitment, not an option).
+ * - `void`: broke a rule; value = clearing price when the fault is the searcher's own, else 0.
+ * - `dropped`: not the searcher's fault; value 0.
+ */
+export const ORDER_ROW = struct({
+  bidId: BID_ID,
   class: oneOf("blind", "seen", "tail"),
-  /** `charged`: a blind winner whose transactions are not in the block; it owes its amount all the same. */
-  status: oneOf("executed", "charged", "void"),
-  /** What reached the settlement contract when the order was executed. */
+  status: oneOf("landed", "failed", "void", "dropped"),
+  reason: optional(oneOf(...BUNDLE_REASONS)),
+  searcher: ADDRESS,
+  escrowAccount: ADDRESS,
+  references: list(MESSAGE_ID, 64),
+  /** What reached the settlement contract under (slot, bid id) when the block was executed. */
   paymentWei: u256,
-  /** What it owes: the auction's clearing price. */
+  /** What it owes. */
   valueWei: u256,
+  gasUsed: u64,
 });
-export type TableOrder = Infer<typeof TABLE_ORDER>;
+export type OrderRow = Infer<typeof ORDER_ROW>;
+const ORDER_TABLE = list(ORDER_ROW as Codec<OrderRow>, WINNERS_MAX);
 
-export const TABLE = struct({
-  messages: list(TABLE_MESSAGE as Codec<TableMessage>, 65_536),
-  orders: list(TABLE_ORDER as Codec<TableOrder>, 4096),
-});
-export type CandidateTable = Infer<typeof TABLE>;
-
-/** What the sequencer or proposer dictated. */
-export const ATTRIBUTES = struct({
-  timestampS: u64,
-  prevRandao: fixed(32),
-  feeRecipient: fixed(20),
-  gasLimit: u64,
-  parentBeaconBlockRoot: fixed(32),
-  extraData: bytes(32),
-});
-export type CandidateAttributes = Infer<typeof ATTRIBUTES>;
-
-/** Header fields that execution determines; with the attributes and the parent they give the block hash. */
-export const EXECUTED_HEADER = struct({
-  stateRoot: fixed(32),
-  receiptsRoot: fixed(32),
-  transactionsRoot: fixed(32),
+/** The header fields that follow from execution; with the attributes they are the whole header. */
+export const DERIVED_HEADER = struct({
+  number: u64,
+  stateRoot: HASH,
+  transactionsRoot: HASH,
+  receiptsRoot: HASH,
   logsBloom: fixed(256),
   gasUsed: u64,
   baseFeePerGas: u256,
+  withdrawalsRoot: HASH,
   blobGasUsed: u64,
   excessBlobGas: u64,
-  requestsHash: fixed(32),
+  /** EIP-7685; absent before Prague. */
+  requestsHash: optional(HASH),
 });
-export type ExecutedHeader = Infer<typeof EXECUTED_HEADER>;
+export type DerivedHeader = Infer<typeof DERIVED_HEADER>;
 
-/** Body of stage `candidate`: all that re-execution and the Engine API need. For atelier, relay and tally until landed. */
+/** Body of stage `candidate`. */
 export const CANDIDATE_BODY = struct({
   version: literal(1),
   slot: u64,
-  parentHash: fixed(32),
-  parentNumber: u64,
-  candidateVersion: u64,
-  attributes: ATTRIBUTES as Codec<CandidateAttributes>,
-  entries: list(ENTRY as Codec<CandidateEntry>, 65_536),
-  exclusions: list(EXCLUSION as Codec<CandidateExclusion>, 65_536),
-  table: TABLE as Codec<CandidateTable>,
-  header: EXECUTED_HEADER as Codec<ExecutedHeader>,
-  blockHash: fixed(32),
-  /** EIP-7685 requests, type byte first, empty ones left out. */
+  /** Grows with every better version under one (slot, parent). */
+  candidateVersion: count,
+  attributes: BLOCK_ATTRIBUTES as Codec<BlockAttributes>,
+  /** Digests of the outcomes it was built from; absent when the slot has none. */
+  unsealed: optional(HASH),
+  auction: optional(HASH),
+  entries: list(ENTRY as Codec<Entry>, TRANSACTIONS_MAX),
+  exclusions: list(EXCLUSION as Codec<Exclusion>, MESSAGES_MAX),
+  table: ORDER_TABLE,
+  /** Messages that are not in the block and go ahead of every bid in the next slot. */
+  carry: list(MESSAGE_ID, MESSAGES_MAX),
+  /** Co-builder hints that were applied (none in this version). */
+  appliedHints: list(HASH, 4096),
+  header: DERIVED_HEADER as Codec<DerivedHeader>,
+  /** EIP-7685: type byte ‖ data, without empty ones. */
   executionRequests: list(bytes(1 << 20), 16),
+  blockHash: HASH,
+  /** Priority fees to the fee recipient. */
+  feesWei: u256,
 });
 export type CandidateBody = Infer<typeof CANDIDATE_BODY>;
+
+/** Commitment of stage `candidate`. */
+export const CANDIDATE = struct({
+  version: literal(1),
+  slot: u64,
+  candidateVersion: count,
+  parentHash: HASH,
+  blockHash: HASH,
+  blockNumber: u64,
+  stateRoot: HASH,
+  gasUsed: u64,
+  transactions: count,
+  /** blake3 of the encoded body. */
+  bodyHash: HASH,
+  /** H/"lattice/atelier/table/v1"(table). */
+  tableRoot: HASH,
+  feesWei: u256,
+  /** Bids paid to the settlement contract in this block. */
+  paymentsWei: u256,
+  unsealed: optional(HASH),
+  auction: optional(HASH),
+});
+export type CandidateCommitment = Infer<typeof CANDIDATE>;
+
+/** H/"lattice/atelier/table/v1"(table). */
+export function tableRoot(table: OrderRow[]): Uint8Array {
+  return hash("lattice/atelier/table/v1", ORDER_TABLE, table);
+}
+
+/** The commitment follows from the body. `bodyBytes` is the body's canonical encoding, made here when absent. */
+export function candidateOf(body: CandidateBody, bodyBytes?: Uint8Array): CandidateCommitment {
+  return {
+    version: 1,
+    slot: body.slot,
+    candidateVersion: body.candidateVersion,
+    parentHash: body.attributes.parentHash,
+    blockHash: body.blockHash,
+    blockNumber: body.header.number,
+    stateRoot: body.header.stateRoot,
+    gasUsed: body.header.gasUsed,
+    transactions: body.entries.length,
+    bodyHash: blake3(bodyBytes ?? encode(CANDIDATE_BODY, body)),
+    tableRoot: tableRoot(body.table),
+    feesWei: body.feesWei,
+    paymentsWei: body.table.reduce((total, row) => total + row.paymentWei, 0n),
+    unsealed: body.unsealed,
+    auction: body.auction,
+  };
+}
