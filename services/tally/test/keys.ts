@@ -1,7 +1,6 @@
 /** Deterministic throw-away keys and signatures for tests. */
-import { compareBytes, concat } from "@lattice/organism/codec/codec.ts";
-import { secp256k1 } from "@noble/curves/secp256k1.js";
-import { keccak256 } from "../src/core/eip712.ts";
+import { compareBytes } from "@lattice/organism/codec/codec.ts";
+import { addressOfSecret, keccak256, signDigest as sign } from "@lattice/organism/crypto/secp256k1.ts";
 
 export interface TestKey {
   readonly secret: Uint8Array;
@@ -10,8 +9,7 @@ export interface TestKey {
 
 export function testKey(name: string): TestKey {
   const secret = keccak256(new TextEncoder().encode(`lattice test key ${name}`));
-  const address = keccak256(secp256k1.getPublicKey(secret, false).subarray(1)).slice(-20);
-  return { secret, address };
+  return { secret, address: addressOfSecret(secret) };
 }
 
 /** `count` keys in ascending order of address. */
@@ -23,6 +21,5 @@ export function testKeys(name: string, count: number): TestKey[] {
 
 /** 65 bytes, r ‖ s ‖ v. */
 export function signDigest(key: TestKey, digest: Uint8Array): Uint8Array {
-  const recovered = secp256k1.sign(digest, key.secret, { prehash: false, format: "recovered" });
-  return concat(recovered.subarray(1), Uint8Array.of(27 + (recovered[0] ?? 0)));
+  return sign(key.secret, digest);
 }

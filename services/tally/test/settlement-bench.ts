@@ -200,8 +200,8 @@ export class Bench {
     this.#batch = 0n;
   }
 
-  async post(from: TestKey, batch: Batch): Promise<TransactionReceipt> {
-    const receipt = await this.send(from, "post", this.signed(batch.attestation));
+  async post(from: TestKey, batch: Batch, keys?: readonly TestKey[]): Promise<TransactionReceipt> {
+    const receipt = await this.send(from, "post", this.signed(batch.attestation, keys));
     this.#batch = batch.attestation.batch;
     this.#leaves = batch.leaves;
     return receipt;
@@ -213,14 +213,17 @@ export class Bench {
     return [hex(recipient), entry.leaf.lifetimeTotal, entry.proof.map(hex)];
   }
 
+  async deploy(from: TestKey, data: Hex): Promise<TransactionReceipt> {
+    const hash = await this.clients.sender.sendTransaction({ account: account(from), data });
+    return this.clients.reader.waitForTransactionReceipt({ hash });
+  }
+
   /** Deploys test/Recipients.sol. */
   async deployRecipients(from: TestKey): Promise<Hex> {
     const source = readFileSync(new URL("Recipients.sol", import.meta.url), "utf8");
-    const { bytecode } = compile("Recipients", { "Recipients.sol": source });
-    const hash = await this.clients.sender.sendTransaction({ account: account(from), data: bytecode });
-    const receipt = await this.clients.reader.waitForTransactionReceipt({ hash });
-    assert.ok(receipt.contractAddress);
-    return receipt.contractAddress.toLowerCase() as Hex;
+    const { contractAddress } = await this.deploy(from, compile("Recipients", { "Recipients.sol": source }).bytecode);
+    assert.ok(contractAddress);
+    return contractAddress.toLowerCase() as Hex;
   }
 
   /** What must hold after whatever happened: the books balance and are covered. */

@@ -20,7 +20,7 @@ export function attestationArgument(attestation: Attestation) {
     charges: attestation.charges.map((charge) => ({
       bidId: hex(charge.bidId),
       account: hex(charge.account),
-      amount: charge.amount,
+      amount: charge.wei,
     })),
     poster: hex(attestation.poster),
     posterReimbursement: attestation.posterReimbursement,

@@ -6,13 +6,14 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 import { fromHex, toHex } from "@lattice/organism/codec/codec.ts";
+import type { Charge } from "@lattice/organism/outcomes/tally.ts";
 import fc from "fast-check";
 import { parseEventLogs, type TransactionReceipt } from "viem";
 import { WITHOUT_ANVIL } from "../../test/anvil.ts";
 import { testKey } from "../../test/keys.ts";
 import { ATTESTERS, Bench, ETHER, LATTICE_ID, signatures, WITHDRAWAL_DELAY } from "../../test/settlement-bench.ts";
-import { type Attestation, attestationDigest, type Charge } from "../core/attestation.ts";
-import { type AttributionInput, attribute } from "../core/attribution.ts";
+import { type Attestation, attestationDigest } from "../core/attestation.ts";
+import { type AttributionInput, attribute, creditsOf } from "../core/attribution.ts";
 import { claimProof, credit, emptyLedger, ledgerTree, takeRemainder } from "../core/ledger.ts";
 import { merkleRoot } from "../core/merkle.ts";
 import { SETTLEMENT_ABI } from "./settlement-abi.ts";
@@ -60,19 +61,23 @@ test("the contract's books are the model's, step by step", { skip: WITHOUT_ANVIL
       blockHash: word(orders),
       messages: [],
       orders: [],
-      winners: [],
+      rivals: [],
       hints: [],
       proposer: user(3n),
       voids: [],
       collected: [],
-      reserved: 0n,
+      reservedWei: 0n,
       ...over,
     });
+    const book = (attributed: AttributionInput): void => {
+      const result = attribute(attributed);
+      credit(ledger, { credits: creditsOf(result), remainderWei: result.remainderWei });
+    };
     /** What the chain watcher will do with a receipt: income is what the contract says arrived. */
-    const collectedIn = (receipt: TransactionReceipt): { bidId: Uint8Array; amount: bigint }[] =>
+    const collectedIn = (receipt: TransactionReceipt): { bidId: Uint8Array; wei: bigint }[] =>
       parseEventLogs({ abi: SETTLEMENT_ABI, logs: receipt.logs, eventName: "EscrowCharged" }).map((log) => ({
         bidId: fromHex(log.args.bidId),
-        amount: log.args.taken,
+        wei: log.args.taken,
       }));
 
     const attest = async (reimbursement: bigint): Promise<void> => {
@@ -102,14 +107,14 @@ test("the contract's books are the model's, step by step", { skip: WITHOUT_ANVIL
       for (const [index, charge] of pending.entries()) {
         const account = hex(charge.account);
         const held = escrow.get(account) ?? 0n;
-        const taken = charge.amount < held ? charge.amount : held;
-        assert.equal(collected[index]?.amount, taken);
+        const taken = charge.wei < held ? charge.wei : held;
+        assert.equal(collected[index]?.wei, taken);
         escrow.set(account, held - taken);
         model.refunds += taken;
       }
       pending = [];
       orders += 1n;
-      credit(ledger, attribute(input({ collected })));
+      book(input({ collected }));
     };
 
     const claim = async (recipient: Uint8Array): Promise<void> => {
@@ -136,25 +141,23 @@ test("the contract's books are the model's, step by step", { skip: WITHOUT_ANVIL
           model.refunds += action.amount;
           const messageId = word(orders).subarray(16);
           const bidId = word(orders);
-          credit(
-            ledger,
-            attribute(
-              input({
-                messages: [{ messageId, txHash: bidId, refundTo: user(orders), authorised: false }],
-                orders: [
-                  {
-                    bidId,
-                    class: "seen",
-                    payment: action.amount,
-                    value: action.amount,
-                    account: key.address,
-                    rebateTo: key.address,
-                    references: [messageId],
-                  },
-                ],
-                winners: [{ bidId, amount: action.amount, rivals: [{ messageId, highestWithout: action.rival }] }],
-              }),
-            ),
+          book(
+            input({
+              messages: [{ messageId, txHash: bidId, refundTo: user(orders), authorised: false }],
+              orders: [
+                {
+                  bidId,
+                  class: "seen",
+                  paymentWei: action.amount,
+                  valueWei: action.amount,
+                  bidWei: action.amount,
+                  account: key.address,
+                  rebateTo: key.address,
+                  references: [messageId],
+                },
+              ],
+              rivals: [{ messageId, highestOtherWei: action.rival }],
+            }),
           );
           break;
         }
@@ -183,8 +186,9 @@ test("the contract's books are the model's, step by step", { skip: WITHOUT_ANVIL
                 {
                   bidId: word(orders),
                   class: "blind",
-                  payment: 0n,
-                  value: action.amount,
+                  paymentWei: 0n,
+                  valueWei: action.amount,
+                  bidWei: action.amount,
                   account: key.address,
                   rebateTo: key.address,
                   references: [],

@@ -316,7 +316,7 @@ scenario("a tree that promises more than its total cannot be drained beyond it",
 scenario("charges move escrow into the pool, each bid once, at most what is there", async () => {
   await bench.send(searcher, "deposit", [], 100n);
   await bench.send(searcher, "requestWithdrawal", [80n]);
-  const charge = (byte: number, amount: bigint) => ({ bidId: bid(byte), account: searcher.address, amount });
+  const charge = (byte: number, amount: bigint) => ({ bidId: bid(byte), account: searcher.address, wei: amount });
   const batch = await bench.attestation([], { charges: [charge(1, 30n), charge(2, 20n)] });
   const twice = await bench.attestation([], { charges: [charge(1, 30n), charge(1, 30n)] });
   assert.equal(await bench.refusal(anyone, "post", bench.signed(twice.attestation)), "AlreadyCharged");

@@ -28,7 +28,7 @@ const anyAttestation: fc.Arbitrary<Attestation> = fc.record({
   lastBlockHash: bytesOf(32),
   root: bytesOf(32),
   total: amount,
-  charges: fc.array(fc.record({ bidId: bytesOf(32), account: bytesOf(20), amount }), { maxLength: 4 }),
+  charges: fc.array(fc.record({ bidId: bytesOf(32), account: bytesOf(20), wei: amount }), { maxLength: 4 }),
   poster: bytesOf(20),
   posterReimbursement: amount,
 });
@@ -133,7 +133,7 @@ const ATTESTED: Attestation = {
   lastBlockHash: new Uint8Array(32).fill(8),
   root: new Uint8Array(32).fill(9),
   total: 10n ** 18n,
-  charges: [{ bidId: new Uint8Array(32).fill(1), account: testKey("searcher").address, amount: 5n }],
+  charges: [{ bidId: new Uint8Array(32).fill(1), account: testKey("searcher").address, wei: 5n }],
   poster: testKey("poster").address,
   posterReimbursement: 3n,
 };

@@ -3,7 +3,19 @@
  * EIP-712 (protocols.md §6), the same bytes that `Settlement.sol` computes in `attestationDigest`, `paymentDigest` and
  * `rotationDigest`.
  */
-import { compareBytes, equalBytes, fixed, type Infer, list, struct, u64, u256 } from "@lattice/organism/codec/codec.ts";
+import {
+  type Codec,
+  compareBytes,
+  equalBytes,
+  fixed,
+  type Infer,
+  list,
+  struct,
+  u64,
+  u256,
+} from "@lattice/organism/codec/codec.ts";
+import { recoverAddress } from "@lattice/organism/crypto/secp256k1.ts";
+import { CHARGE, type Charge } from "@lattice/organism/outcomes/tally.ts";
 import {
   ADDRESS_BYTES,
   addressWord,
@@ -16,7 +28,6 @@ import {
   uintWord,
   WORD_BYTES,
 } from "./eip712.ts";
-import { recoverAddress } from "./recover.ts";
 
 /** Escrow charges in one attestation, at most: about 30,000 gas each. */
 export const CHARGES_MAX = 256;
@@ -34,10 +45,6 @@ const ROTATION_TYPE_HASH = typeHash(
   "RotateSigners(bytes32 latticeId,uint8 role,uint64 nonce,address[] signers,uint64 threshold)",
 );
 
-/** A bid to be collected from escrow; the contract takes each bid id once. Amount in wei. */
-export const CHARGE = struct({ bidId: fixed(WORD_BYTES), account: fixed(ADDRESS_BYTES), amount: u256 });
-export type Charge = Infer<typeof CHARGE>;
-
 /** One batch. `root` and `total` are cumulative over all batches; amounts in wei. */
 export const ATTESTATION = struct({
   /** LATTICE of architecture.md §3 (name and chain): the config's own hash covers the genesis this contract is in. */
@@ -50,7 +57,7 @@ export const ATTESTATION = struct({
   root: fixed(WORD_BYTES),
   /** Sum of all lifetime totals. */
   total: u256,
-  charges: list(CHARGE, CHARGES_MAX),
+  charges: list(CHARGE as Codec<Charge>, CHARGES_MAX),
   /** Who is paid `posterReimbursement` out of the pool's unattributed part. */
   poster: fixed(ADDRESS_BYTES),
   posterReimbursement: u256,
@@ -87,7 +94,7 @@ export function settlementDomain(chainId: bigint, settlement: Uint8Array): Domai
 /** 32 bytes to sign. */
 export function attestationDigest(domain: Domain, attestation: Attestation): Uint8Array {
   const charges = attestation.charges.map((charge) =>
-    hashStruct(CHARGE_TYPE_HASH, bytes32Word(charge.bidId), addressWord(charge.account), uintWord(charge.amount)),
+    hashStruct(CHARGE_TYPE_HASH, bytes32Word(charge.bidId), addressWord(charge.account), uintWord(charge.wei)),
   );
   const structHash = hashStruct(
     ATTESTATION_TYPE_HASH,

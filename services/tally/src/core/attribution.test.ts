@@ -10,6 +10,7 @@ import {
   type AttributionRule,
   attribute,
   attributionHash,
+  creditsOf,
   DEFAULT_RULE,
   type LandedMessage,
   type PayingOrder,
@@ -29,8 +30,9 @@ const message = (byte: number, over: Partial<LandedMessage> = {}): LandedMessage
 const order = (byte: number, amount: bigint, over: Partial<PayingOrder> = {}): PayingOrder => ({
   bidId: word(byte),
   class: "blind",
-  payment: amount,
-  value: amount,
+  paymentWei: amount,
+  valueWei: amount,
+  bidWei: amount,
   account: address(byte),
   rebateTo: address(byte),
   references: [],
@@ -42,12 +44,12 @@ const NOTHING: AttributionInput = {
   blockHash: word(0xbb),
   messages: [],
   orders: [],
-  winners: [],
+  rivals: [],
   hints: [],
   proposer: undefined,
   voids: [],
   collected: [],
-  reserved: 0n,
+  reservedWei: 0n,
 };
 
 /** A seen bundle 0xa0 that bid `amount` and declared messages with these rivals. */
@@ -56,20 +58,14 @@ function seen(amount: bigint, rivals: readonly (readonly [LandedMessage, bigint]
     ...NOTHING,
     messages: rivals.map(([entry]) => entry),
     orders: [order(0xa0, amount, { class: "seen", references: rivals.map(([entry]) => entry.messageId) })],
-    winners: [
-      {
-        bidId: word(0xa0),
-        amount,
-        rivals: rivals.map(([entry, highestWithout]) => ({ messageId: entry.messageId, highestWithout })),
-      },
-    ],
+    rivals: rivals.map(([entry, highestOtherWei]) => ({ messageId: entry.messageId, highestOtherWei })),
   };
 }
 
 function paid(input: AttributionInput, kind: RecipientKind, recipient: Uint8Array, rule = DEFAULT_RULE): bigint {
   return attribute(input, rule)
     .shares.filter((share) => share.kind === kind && equalBytes(share.recipient, recipient))
-    .reduce((sum, share) => sum + share.amount, 0n);
+    .reduce((sum, share) => sum + share.wei, 0n);
 }
 
 const refunded = (input: AttributionInput, byte: number): bigint => paid(input, "order-flow-provider", address(byte));
@@ -86,7 +82,7 @@ function reasonOf(input: AttributionInput, rule?: AttributionRule): string {
 
 test("nothing came in, nothing goes out", () => {
   const nothing = attribute(NOTHING);
-  assert.deepEqual([nothing.income, nothing.shares, nothing.remainder, nothing.charges], [0n, [], 0n, []]);
+  assert.deepEqual([nothing.incomeWei, nothing.shares, nothing.remainderWei, nothing.charges], [0n, [], 0n, []]);
 });
 
 test("one message behind one bid gets 90 percent, and its weight when that is less", () => {
@@ -146,15 +142,15 @@ test("a reference that did not land gets nothing", () => {
     [message(2), 0n],
   ]);
   assert.equal(refunded({ ...input, messages: [message(1)] }, 1), 900n);
-  assert.equal(attribute({ ...input, messages: [] }).remainder, 1000n);
+  assert.equal(attribute({ ...input, messages: [] }).remainderWei, 1000n);
 });
 
 test("second price and overpayment go back to the bidder, the refund follows the price", () => {
   const input = seen(1000n, [[message(1), 0n]]);
-  const secondPrice = { ...input, orders: input.orders.map((entry) => ({ ...entry, value: 600n })) };
+  const secondPrice = { ...input, orders: input.orders.map((entry) => ({ ...entry, valueWei: 600n })) };
   assert.equal(refunded(secondPrice, 1), 540n);
   assert.equal(paid(secondPrice, "bid-winner", address(0xa0)), 400n);
-  assert.equal(attribute(secondPrice).remainder, 60n);
+  assert.equal(attribute(secondPrice).remainderWei, 60n);
 });
 
 test("the rest: co-builders by weight, then the proposer, then the stated remainder", () => {
@@ -166,13 +162,13 @@ test("the rest: co-builders by weight, then the proposer, then the stated remain
       { hintId: word(0xc2), recipient: address(0xc2), weight: 1n },
     ],
     proposer: address(0xdd),
-    collected: [{ bidId: word(2), amount: 1000n }],
+    collected: [{ bidId: word(2), wei: 1000n }],
   };
   assert.equal(paid(input, "co-builder", address(0xc1)), 300n);
   assert.equal(paid(input, "co-builder", address(0xc2)), 100n);
   assert.equal(paid(input, "proposer", address(0xdd)), 800n);
-  assert.equal(attribute(input).remainder, 800n);
-  assert.equal(attribute({ ...input, hints: [], proposer: undefined }).remainder, 2000n);
+  assert.equal(attribute(input).remainderWei, 800n);
+  assert.equal(attribute({ ...input, hints: [], proposer: undefined }).remainderWei, 2000n);
   assert.equal(attribute({ ...input, hints: input.hints.map((hint) => ({ ...hint, weight: 0n })) }).shares.length, 1);
 });
 
@@ -181,26 +177,26 @@ test("what the proposer was paid comes first; refunds shrink alike and never bel
     [message(1), 0n],
     [message(2), 500n],
   ]);
-  const half = attribute({ ...input, reserved: 550n });
+  const half = attribute({ ...input, reservedWei: 550n });
   assert.deepEqual(
-    half.shares.map((share) => share.amount),
+    half.shares.map((share) => share.wei),
     [300n, 150n],
   );
-  assert.deepEqual([half.reserved, half.remainder], [550n, 0n]);
-  const all = attribute({ ...input, reserved: 5000n });
-  assert.deepEqual([all.shares, all.reserved, all.remainder], [[], 1000n, 0n]);
+  assert.deepEqual([half.reservedWei, half.remainderWei], [550n, 0n]);
+  const all = attribute({ ...input, reservedWei: 5000n });
+  assert.deepEqual([all.shares, all.reservedWei, all.remainderWei], [[], 1000n, 0n]);
 });
 
 test("a bid that paid short is charged the difference, void ones in full; charges are not income yet", () => {
   const input: AttributionInput = {
     ...NOTHING,
-    orders: [order(3, 100n, { payment: 40n }), order(2, 100n, { payment: 0n }), order(1, 100n)],
-    voids: [{ bidId: word(4), account: address(4), amount: 7n }],
+    orders: [order(3, 100n, { paymentWei: 40n }), order(2, 100n, { paymentWei: 0n }), order(1, 100n)],
+    voids: [{ bidId: word(4), account: address(4), wei: 7n }],
   };
   const result = attribute(input);
-  assert.equal(result.income, 140n);
+  assert.equal(result.incomeWei, 140n);
   assert.deepEqual(
-    result.charges.map((charge) => [charge.bidId[0], charge.amount]),
+    result.charges.map((charge) => [charge.bidId[0], charge.wei]),
     [
       [2, 100n],
       [3, 60n],
@@ -212,15 +208,11 @@ test("a bid that paid short is charged the difference, void ones in full; charge
 test("inputs that contradict each other are refused", () => {
   const good = seen(1000n, [[message(1), 0n]]);
   assert.equal(reasonOf(good), "ok");
-  assert.equal(reasonOf({ ...good, winners: [] }), "MISSING_WINNER");
-  assert.equal(
-    reasonOf({ ...good, winners: good.winners.map((entry) => ({ ...entry, rivals: [] })) }),
-    "MISSING_RIVAL",
-  );
+  assert.equal(reasonOf({ ...good, rivals: [] }), "MISSING_RIVAL");
+  assert.equal(reasonOf({ ...good, rivals: [...good.rivals, ...good.rivals] }), "DUPLICATE_RIVAL");
   assert.equal(reasonOf({ ...good, messages: [message(1), message(1, { txHash: word(2) })] }), "DUPLICATE_MESSAGE");
   assert.equal(reasonOf({ ...good, orders: [...good.orders, ...good.orders] }), "DUPLICATE_ORDER");
-  assert.equal(reasonOf({ ...good, winners: [...good.winners, ...good.winners] }), "DUPLICATE_ORDER");
-  const charge = { bidId: word(0xa0), account: address(1), amount: 1n };
+  const charge = { bidId: word(0xa0), account: address(1), wei: 1n };
   assert.equal(reasonOf({ ...good, voids: [charge] }), "DUPLICATE_CHARGE");
   const hint = { hintId: word(1), recipient: address(1), weight: 1n };
   assert.equal(reasonOf({ ...good, hints: [hint, hint] }), "DUPLICATE_HINT");
@@ -254,10 +246,11 @@ const anyInput: fc.Arbitrary<AttributionInput> = fc
         payment: amount,
         value: amount,
         bid: amount,
-        references: fc.array(fc.record({ byte: fc.integer({ min: 1, max: 8 }), rival: amount }), { maxLength: 5 }),
+        references: fc.array(fc.integer({ min: 1, max: 8 }), { maxLength: 5 }),
       }),
       { maxLength: 6 },
     ),
+    rivals: fc.array(amount, { minLength: 8, maxLength: 8 }),
     hints: fc.array(fc.record({ to: fc.integer({ min: 1, max: 3 }), weight: fc.bigInt({ min: 0n, max: 1n << 60n }) }), {
       maxLength: 4,
     }),
@@ -265,7 +258,7 @@ const anyInput: fc.Arbitrary<AttributionInput> = fc
     reserved: fc.oneof(fc.constant(0n), amount),
     collected: fc.array(amount, { maxLength: 3 }),
   })
-  .map(({ messages, bundles, hints, proposer, reserved, collected }) => ({
+  .map(({ messages, bundles, rivals, hints, proposer, reserved, collected }) => ({
     ...NOTHING,
     messages: messages.map(({ byte, tx, authorised }) =>
       message(byte, { txHash: word(tx), refundTo: address(authorised ? 0x50 + byte : tx), authorised }),
@@ -273,21 +266,16 @@ const anyInput: fc.Arbitrary<AttributionInput> = fc
     orders: bundles.map((bundle, index) =>
       order(0x80 + index, bundle.payment, {
         class: bundle.class,
-        value: bundle.value,
-        references: bundle.class === "seen" ? bundle.references.map((reference) => id(reference.byte)) : [],
+        valueWei: bundle.value,
+        bidWei: bundle.bid,
+        references: bundle.class === "seen" ? bundle.references.map(id) : [],
       }),
     ),
-    winners: bundles.map((bundle, index) => ({
-      bidId: word(0x80 + index),
-      amount: bundle.bid,
-      rivals: [...new Map(bundle.references.map((reference) => [reference.byte, reference.rival]))].map(
-        ([byte, highestWithout]) => ({ messageId: id(byte), highestWithout }),
-      ),
-    })),
+    rivals: rivals.map((highestOtherWei, index) => ({ messageId: id(index + 1), highestOtherWei })),
     hints: hints.map((hint, index) => ({ hintId: word(index), recipient: address(hint.to), weight: hint.weight })),
     proposer: proposer ? address(0xdd) : undefined,
-    collected: collected.map((taken, index) => ({ bidId: word(index), amount: taken })),
-    reserved,
+    collected: collected.map((taken, index) => ({ bidId: word(index), wei: taken })),
+    reservedWei: reserved,
   }));
 
 test("conservation is exact, nothing is negative, nothing is zero", () => {
@@ -295,14 +283,14 @@ test("conservation is exact, nothing is negative, nothing is zero", () => {
     fc.property(anyInput, anyRule, (input, rule) => {
       const result = attribute(input, rule);
       const income =
-        input.orders.reduce((sum, entry) => sum + entry.payment, 0n) +
-        input.collected.reduce((sum, entry) => sum + entry.amount, 0n);
-      const given = result.shares.reduce((sum, share) => sum + share.amount, 0n);
-      assert.equal(result.income, income);
-      assert.equal(given + result.reserved + result.remainder, income);
-      assert.ok(result.remainder >= 0n && result.reserved >= 0n && result.reserved <= input.reserved);
-      assert.ok(result.shares.every((share) => share.amount > 0n));
-      assert.ok(result.charges.every((charge) => charge.amount > 0n));
+        input.orders.reduce((sum, entry) => sum + entry.paymentWei, 0n) +
+        input.collected.reduce((sum, entry) => sum + entry.wei, 0n);
+      const given = result.shares.reduce((sum, share) => sum + share.wei, 0n);
+      assert.equal(result.incomeWei, income);
+      assert.equal(given + result.reservedWei + result.remainderWei, income);
+      assert.ok(result.remainderWei >= 0n && result.reservedWei >= 0n && result.reservedWei <= input.reservedWei);
+      assert.ok(result.shares.every((share) => share.wei > 0n));
+      assert.ok(result.charges.every((charge) => charge.wei > 0n));
       assert.deepEqual(
         encode(ATTRIBUTION, decode(ATTRIBUTION, encode(ATTRIBUTION, result))),
         encode(ATTRIBUTION, result),
@@ -327,7 +315,7 @@ test("the order of the inputs does not show", () => {
           ...entry,
           references: shuffled(entry.references, seed),
         })),
-        winners: shuffled(input.winners, seed).map((entry) => ({ ...entry, rivals: shuffled(entry.rivals, seed) })),
+        rivals: shuffled(input.rivals, seed),
         hints: shuffled(input.hints, seed),
         collected: shuffled(input.collected, seed),
       };
@@ -350,25 +338,22 @@ test("no transaction gets more than its weight, no bundle's refunds more than it
   fc.assert(
     fc.property(anyInput, anyRule, (input, rule) => {
       for (const bundle of input.orders.filter((entry) => entry.class === "seen")) {
-        const alone = { ...input, orders: [bundle], hints: [], collected: [], proposer: undefined, reserved: 0n };
+        const alone = { ...input, orders: [bundle], hints: [], collected: [], proposer: undefined, reservedWei: 0n };
         const refunds = attribute(alone, rule).shares.filter((share) => share.kind === "order-flow-provider");
-        const owed = bundle.payment < bundle.value ? bundle.payment : bundle.value;
-        const total = refunds.reduce((sum, share) => sum + share.amount, 0n);
+        const owed = bundle.paymentWei < bundle.valueWei ? bundle.paymentWei : bundle.valueWei;
+        const total = refunds.reduce((sum, share) => sum + share.wei, 0n);
         assert.ok(total <= (owed * BigInt(rule.refundShareBps)) / 10_000n);
         assert.equal(new Set(refunds.map((share) => toHex(share.reference))).size, refunds.length, "one refund each");
 
-        const winner = input.winners.find((entry) => equalBytes(entry.bidId, bundle.bidId));
-        assert.ok(winner !== undefined);
         for (const refund of refunds) {
-          const rivals = winner.rivals.filter((rival) => {
-            const landed = input.messages.find((entry) => equalBytes(entry.messageId, rival.messageId));
-            return landed !== undefined && equalBytes(landed.txHash, refund.reference);
-          });
-          const lowest = rivals.reduce(
-            (low, rival) => (rival.highestWithout < low ? rival.highestWithout : low),
-            winner.amount,
-          );
-          assert.ok(refund.amount <= winner.amount - lowest);
+          const lowest = input.rivals
+            .filter((rival) => bundle.references.some((reference) => equalBytes(reference, rival.messageId)))
+            .filter((rival) => {
+              const landed = input.messages.find((entry) => equalBytes(entry.messageId, rival.messageId));
+              return landed !== undefined && equalBytes(landed.txHash, refund.reference);
+            })
+            .reduce((low, rival) => (rival.highestOtherWei < low ? rival.highestOtherWei : low), bundle.bidWei);
+          assert.ok(refund.wei <= bundle.bidWei - lowest);
         }
       }
     }),
@@ -390,12 +375,9 @@ test("duplicating a message changes nobody's refund", () => {
             ? { ...entry, references: [...entry.references, copyId] }
             : entry,
         ),
-        winners: input.winners.map((entry) => ({
-          ...entry,
-          rivals: entry.rivals.flatMap((rival) =>
-            equalBytes(rival.messageId, original.messageId) ? [rival, { ...rival, messageId: copyId }] : [rival],
-          ),
-        })),
+        rivals: input.rivals.flatMap((rival) =>
+          equalBytes(rival.messageId, original.messageId) ? [rival, { ...rival, messageId: copyId }] : [rival],
+        ),
       };
       assert.deepEqual(attribute(copied), attribute(input));
     }),
@@ -410,7 +392,19 @@ test("splitting a payment that references nothing into two bids changes no total
       const one = attribute({ ...NOTHING, proposer, orders: [order(1, a + b)] });
       const two = attribute({ ...NOTHING, proposer, orders: [order(1, a), order(2, b)] });
       assert.deepEqual(two.shares, one.shares);
-      assert.equal(two.remainder, one.remainder);
+      assert.equal(two.remainderWei, one.remainderWei);
+    }),
+  );
+});
+
+test("credits are the shares without their references, as the outcome's commitment carries them", () => {
+  fc.assert(
+    fc.property(anyInput, (input) => {
+      const result = attribute(input);
+      const credits = creditsOf(result);
+      const sum = credits.reduce((total, credit) => total + credit.wei, 0n);
+      assert.equal(sum, result.incomeWei - result.reservedWei - result.remainderWei);
+      assert.equal(new Set(credits.map((credit) => `${credit.kind}${toHex(credit.recipient)}`)).size, credits.length);
     }),
   );
 });

@@ -18,7 +18,7 @@
  */
 import {
   bool,
-  bytes,
+  type Codec,
   CodecError,
   compareBytes,
   encode,
@@ -33,15 +33,16 @@ import {
   u256,
 } from "@lattice/organism/codec/codec.ts";
 import { hash } from "@lattice/organism/crypto/hash.ts";
-import { CHARGE, CHARGES_MAX } from "./attestation.ts";
+import { CHARGE, type Charge, CREDIT, type Credit } from "@lattice/organism/outcomes/tally.ts";
 import { ADDRESS_BYTES, WORD_BYTES } from "./eip712.ts";
 
 const ORDERS_MAX = 4096;
 const MESSAGES_MAX = 65_536;
 const REFERENCES_MAX = 64;
+const CHARGES_MAX = 4096;
 const BPS = 10_000n;
 
-const messageId = bytes(WORD_BYTES);
+const messageId = fixed(16);
 const address = fixed(ADDRESS_BYTES);
 const digest = fixed(WORD_BYTES);
 
@@ -56,14 +57,16 @@ export const LANDED_MESSAGE = struct({
 });
 export type LandedMessage = Infer<typeof LANDED_MESSAGE>;
 
-/** A bundle in the block, from the candidate's certified table order → (payment, value). Amounts in wei. */
+/** A bundle in the block: its row of the candidate's table order → (payment, value), and what the auction says of it. */
 export const PAYING_ORDER = struct({
   bidId: digest,
   class: oneOf("blind", "seen", "tail"),
   /** What reached the settlement contract when the block was executed. */
-  payment: u256,
-  /** What the auction says it owes: the bid, or the clearing price. */
-  value: u256,
+  paymentWei: u256,
+  /** What it owes: the clearing price. */
+  valueWei: u256,
+  /** What it bid; at first price the same. */
+  bidWei: u256,
   /** The escrow account that answers for it. */
   account: address,
   /** Who gets back what it paid too much. */
@@ -72,14 +75,6 @@ export const PAYING_ORDER = struct({
   references: list(messageId, REFERENCES_MAX),
 });
 export type PayingOrder = Infer<typeof PAYING_ORDER>;
-
-/** What the auction outcome says of a seen winner: its bid, and the best one that does without each reference. */
-export const SEEN_WINNER = struct({
-  bidId: digest,
-  amount: u256,
-  rivals: list(struct({ messageId, highestWithout: u256 }), REFERENCES_MAX),
-});
-export type SeenWinner = Infer<typeof SEEN_WINNER>;
 
 /** A co-builder hint that the candidate applied. */
 export const APPLIED_HINT = struct({ hintId: digest, recipient: address, weight: u64 });
@@ -91,16 +86,17 @@ export const ATTRIBUTION_INPUT = struct({
   blockHash: digest,
   messages: list(LANDED_MESSAGE, MESSAGES_MAX),
   orders: list(PAYING_ORDER, ORDERS_MAX),
-  winners: list(SEEN_WINNER, ORDERS_MAX),
+  /** Per declared message: the highest valid bid that does not reference it. */
+  rivals: list(struct({ messageId, highestOtherWei: u256 }), MESSAGES_MAX),
   hints: list(APPLIED_HINT, ORDERS_MAX),
   /** Absent where the proposer is paid inside the block (L1). */
   proposer: optional(address),
   /** Winning bids void by the rules of the auction, with the escrow that pays for them. */
-  voids: list(CHARGE, CHARGES_MAX),
+  voids: list(CHARGE as Codec<Charge>, CHARGES_MAX),
   /** Charges that the settlement contract has collected since the last slot (`EscrowCharged`, amount taken). */
-  collected: list(struct({ bidId: digest, amount: u256 }), ORDERS_MAX),
+  collected: list(struct({ bidId: digest, wei: u256 }), ORDERS_MAX),
   /** Income that is not ours to share: what the proposer was paid out of it. 0 on L2. */
-  reserved: u256,
+  reservedWei: u256,
 });
 export type AttributionInput = Infer<typeof ATTRIBUTION_INPUT>;
 
@@ -125,20 +121,20 @@ export const SHARE = struct({
   kind: oneOf(...RECIPIENT_KINDS),
   recipient: address,
   reference: digest,
-  amount: u256,
+  wei: u256,
 });
 export type Share = Infer<typeof SHARE>;
 
-/** `income` = sum of `shares` + `reserved` + `remainder`, exactly. Lists in canonical order, nothing with 0 wei. */
+/** `incomeWei` = sum of `shares` + `reservedWei` + `remainderWei`, exactly. Canonical order, nothing with 0 wei. */
 export const ATTRIBUTION = struct({
   slot: u64,
   blockHash: digest,
-  income: u256,
-  shares: list(SHARE, MESSAGES_MAX),
-  reserved: u256,
-  remainder: u256,
+  incomeWei: u256,
+  shares: list(SHARE as Codec<Share>, MESSAGES_MAX),
+  reservedWei: u256,
+  remainderWei: u256,
   /** To be collected from escrow; becomes income only when the contract has done so. */
-  charges: list(CHARGE, CHARGES_MAX),
+  charges: list(CHARGE as Codec<Charge>, CHARGES_MAX),
 });
 export type Attribution = Infer<typeof ATTRIBUTION>;
 
@@ -146,8 +142,8 @@ export type AttributionProblem =
   | "DUPLICATE_MESSAGE"
   | "DUPLICATE_ORDER"
   | "DUPLICATE_HINT"
+  | "DUPLICATE_RIVAL"
   | "DUPLICATE_CHARGE"
-  | "MISSING_WINNER"
   | "MISSING_RIVAL"
   | "UNEXPECTED_REFERENCE"
   | "MALFORMED";
@@ -167,24 +163,34 @@ export function attributionHash(attribution: Attribution): Uint8Array {
   return hash("lattice/tally/attribution/v1", ATTRIBUTION, attribution);
 }
 
+/** What the outcome's commitment says of the shares: one credit per (recipient, kind), sorted by their encoding. */
+export function creditsOf(attribution: Attribution): Credit[] {
+  const merged = new Map<string, Credit>();
+  for (const { recipient, kind, wei } of attribution.shares) {
+    const key = toHex(encode(CREDIT, { recipient, kind, wei: 0n }));
+    merged.set(key, { recipient, kind, wei: wei + (merged.get(key)?.wei ?? 0n) });
+  }
+  return [...merged].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, credit]) => credit);
+}
+
 /**
  * Applies the rule.
  * @throws AttributionError when the inputs contradict each other or do not encode.
  */
 export function attribute(input: AttributionInput, rule: AttributionRule = DEFAULT_RULE): Attribution {
   checkInput(input, rule);
-  const income = sum(input.orders, (order) => order.payment) + sum(input.collected, (charge) => charge.amount);
-  const reserved = smaller(input.reserved, income);
+  const income = sum(input.orders, (order) => order.paymentWei) + sum(input.collected, (charge) => charge.wei);
+  const reserved = smaller(input.reservedWei, income);
   const claims = [...input.orders.flatMap((order) => refunds(input, order, rule)), ...input.orders.flatMap(rebate)];
   const paidFirst = scaleTo(claims, income - reserved);
 
-  const rest = income - reserved - sum(paidFirst, amountOf);
+  const rest = income - reserved - sum(paidFirst, weiOf);
   const forHints = scaleTo(
     input.hints.map((hint) => share("co-builder", hint.recipient, hint.hintId, hint.weight)),
     portion(rest, rule.coBuilderShareBps),
     true,
   );
-  const left = rest - sum(forHints, amountOf);
+  const left = rest - sum(forHints, weiOf);
   const forProposer =
     input.proposer === undefined
       ? []
@@ -194,10 +200,10 @@ export function attribute(input: AttributionInput, rule: AttributionRule = DEFAU
   return checked({
     slot: input.slot,
     blockHash: input.blockHash,
-    income,
+    incomeWei: income,
     shares,
-    reserved,
-    remainder: income - reserved - sum(shares, amountOf),
+    reservedWei: reserved,
+    remainderWei: income - reserved - sum(shares, weiOf),
     charges: charges(input),
   });
 }
@@ -205,10 +211,8 @@ export function attribute(input: AttributionInput, rule: AttributionRule = DEFAU
 /** Step 1: a seen bundle's refunds, one per referenced transaction. */
 function refunds(input: AttributionInput, order: PayingOrder, rule: AttributionRule): Share[] {
   if (order.class !== "seen") return [];
-  const winner = input.winners.find((entry) => equal(entry.bidId, order.bidId));
-  if (winner === undefined) throw new AttributionError("MISSING_WINNER", toHex(order.bidId));
   const landed = new Map(input.messages.map((message) => [toHex(message.messageId), message]));
-  const rivals = new Map(winner.rivals.map((rival) => [toHex(rival.messageId), rival.highestWithout]));
+  const rivals = new Map(input.rivals.map((rival) => [toHex(rival.messageId), rival.highestOtherWei]));
 
   const byTransaction = new Map<string, { readonly message: LandedMessage; readonly rival: bigint }>();
   for (const id of order.references) {
@@ -226,19 +230,19 @@ function refunds(input: AttributionInput, order: PayingOrder, rule: AttributionR
 
   const weighted: Share[] = [];
   for (const { message, rival } of byTransaction.values()) {
-    if (winner.amount <= rival) continue;
-    const weight = winner.amount - rival;
+    if (order.bidWei <= rival) continue;
+    const weight = order.bidWei - rival;
     weighted.push(
       share("order-flow-provider", refundRecipient(input.messages, message.txHash), message.txHash, weight),
     );
   }
-  return scaleTo(weighted, portion(smaller(order.payment, order.value), rule.refundShareBps));
+  return scaleTo(weighted, portion(smaller(order.paymentWei, order.valueWei), rule.refundShareBps));
 }
 
 /** Step 2. */
 function rebate(order: PayingOrder): Share[] {
-  if (order.payment <= order.value) return [];
-  return [share("bid-winner", order.rebateTo, order.bidId, order.payment - order.value)];
+  if (order.paymentWei <= order.valueWei) return [];
+  return [share("bid-winner", order.rebateTo, order.bidId, order.paymentWei - order.valueWei)];
 }
 
 /** Among duplicates of a transaction: an authorised recipient before the sender, then the lowest message id. */
@@ -251,31 +255,31 @@ function refundRecipient(messages: readonly LandedMessage[], txHash: Uint8Array)
 }
 
 /** Void bids, and what an order in the block paid short of its value: a blind bid is a commitment, not an option. */
-function charges(input: AttributionInput): Infer<typeof CHARGE>[] {
-  const short = input.orders.filter((order) => order.payment < order.value);
+function charges(input: AttributionInput): Charge[] {
+  const short = input.orders.filter((order) => order.paymentWei < order.valueWei);
   const all = [
-    ...input.voids.filter((charge) => charge.amount > 0n),
-    ...short.map((order) => ({ bidId: order.bidId, account: order.account, amount: order.value - order.payment })),
+    ...input.voids.filter((charge) => charge.wei > 0n),
+    ...short.map((order) => ({ bidId: order.bidId, account: order.account, wei: order.valueWei - order.paymentWei })),
   ];
   return all.sort((a, b) => compareBytes(a.bidId, b.bidId));
 }
 
 /** Shrinks amounts in proportion, rounding down, so that they sum to at most `limit`; `stretch` also lets them grow. */
 function scaleTo(shares: readonly Share[], limit: bigint, stretch = false): Share[] {
-  const total = sum(shares, amountOf);
+  const total = sum(shares, weiOf);
   if (total === 0n || (total <= limit && !stretch)) return [...shares];
-  return shares.map((entry) => ({ ...entry, amount: (entry.amount * limit) / total }));
+  return shares.map((entry) => ({ ...entry, wei: (entry.wei * limit) / total }));
 }
 
 /** One share per (kind, recipient, reference), sorted by their encoding, none of 0 wei. */
 function canonical(shares: readonly Share[]): Share[] {
   const merged = new Map<string, Share>();
   for (const entry of shares) {
-    const key = toHex(encode(SHARE, { ...entry, amount: 0n }));
-    merged.set(key, { ...entry, amount: entry.amount + (merged.get(key)?.amount ?? 0n) });
+    const key = toHex(encode(SHARE, { ...entry, wei: 0n }));
+    merged.set(key, { ...entry, wei: entry.wei + (merged.get(key)?.wei ?? 0n) });
   }
   const sorted = [...merged].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, entry]) => entry);
-  return sorted.filter((entry) => entry.amount > 0n);
+  return sorted.filter((entry) => entry.wei > 0n);
 }
 
 function checkInput(input: AttributionInput, rule: AttributionRule): void {
@@ -297,10 +301,6 @@ function checkInput(input: AttributionInput, rule: AttributionRule): void {
     input.orders.map((order) => order.bidId),
   );
   unique(
-    "DUPLICATE_ORDER",
-    input.winners.map((winner) => winner.bidId),
-  );
-  unique(
     "DUPLICATE_HINT",
     input.hints.map((hint) => hint.hintId),
   );
@@ -312,11 +312,10 @@ function checkInput(input: AttributionInput, rule: AttributionRule): void {
     "DUPLICATE_CHARGE",
     input.collected.map((charge) => charge.bidId),
   );
-  for (const winner of input.winners)
-    unique(
-      "MALFORMED",
-      winner.rivals.map((rival) => rival.messageId),
-    );
+  unique(
+    "DUPLICATE_RIVAL",
+    input.rivals.map((rival) => rival.messageId),
+  );
   for (const order of input.orders) {
     if (order.class !== "seen" && order.references.length > 0) {
       throw new AttributionError("UNEXPECTED_REFERENCE", toHex(order.bidId));
@@ -344,11 +343,11 @@ function unique(reason: AttributionProblem, ids: readonly Uint8Array[]): void {
   }
 }
 
-function share(kind: RecipientKind, recipient: Uint8Array, reference: Uint8Array, amount: bigint): Share {
-  return { kind, recipient, reference, amount };
+function share(kind: RecipientKind, recipient: Uint8Array, reference: Uint8Array, wei: bigint): Share {
+  return { kind, recipient, reference, wei };
 }
 
-const amountOf = (entry: Share): bigint => entry.amount;
+const weiOf = (entry: Share): bigint => entry.wei;
 
 function sum<T>(items: readonly T[], amount: (item: T) => bigint): bigint {
   return items.reduce((total, item) => total + amount(item), 0n);

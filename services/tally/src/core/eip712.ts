@@ -3,7 +3,7 @@
  * Solidity counterpart in `contracts/Settlement.sol`; viem, ethers and the contract itself are the oracles in tests.
  */
 import { concat } from "@lattice/organism/codec/codec.ts";
-import { keccak_256 } from "@noble/hashes/sha3.js";
+import { keccak256 } from "@lattice/organism/crypto/secp256k1.ts";
 
 export const ADDRESS_BYTES = 20;
 export const WORD_BYTES = 32;
@@ -18,11 +18,6 @@ export interface Domain {
   readonly chainId: bigint;
   /** 20 bytes. */
   readonly verifyingContract: Uint8Array;
-}
-
-/** Ethereum's hash: 32 bytes. */
-export function keccak256(data: Uint8Array): Uint8Array {
-  return keccak_256(data);
 }
 
 /** keccak256 of a type's text, e.g. `Charge(bytes32 bidId,address account,uint256 amount)`. */

@@ -2,7 +2,6 @@ import assert from "node:assert/strict";
 import test from "node:test";
 import { CodecError, decode, encode, fromHex, toHex, u256 } from "@lattice/organism/codec/codec.ts";
 import fc from "fast-check";
-import type { Attribution } from "./attribution.ts";
 import {
   claimProof,
   credit,
@@ -58,20 +57,10 @@ test("every leaf has a proof, and none for one wei more or another recipient", (
   );
 });
 
-function attribution(shares: readonly [number, bigint][], remainder: bigint): Attribution {
+function attribution(credits: readonly [number, bigint][], remainderWei: bigint) {
   return {
-    slot: 1n,
-    blockHash: new Uint8Array(32),
-    income: shares.reduce((sum, [, amount]) => sum + amount, remainder),
-    shares: shares.map(([byte, amount]) => ({
-      kind: "order-flow-provider" as const,
-      recipient: address(byte),
-      reference: new Uint8Array(32).fill(byte),
-      amount,
-    })),
-    reserved: 0n,
-    remainder,
-    charges: [],
+    credits: credits.map(([byte, wei]) => ({ kind: "order-flow-provider" as const, recipient: address(byte), wei })),
+    remainderWei,
   };
 }
 

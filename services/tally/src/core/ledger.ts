@@ -3,7 +3,7 @@
  * claimed before, and a batch that nobody posted is made good by the next. Part of tally's replicated state.
  */
 import { type Codec, CodecError, fixed, fromHex, map, struct, toHex, u256 } from "@lattice/organism/codec/codec.ts";
-import type { Attribution } from "./attribution.ts";
+import type { AttributionCommitment } from "@lattice/organism/outcomes/tally.ts";
 import { ADDRESS_BYTES } from "./eip712.ts";
 import { type Leaf, type MerkleTree, merkleProof, merkleTree } from "./merkle.ts";
 
@@ -45,15 +45,15 @@ export function emptyLedger(): Ledger {
   return { totals: new Map(), total: 0n, remainder: 0n };
 }
 
-/** Adds an attribution: its shares to their recipients, its remainder to ours. */
-export function credit(ledger: Ledger, attribution: Attribution): void {
-  for (const share of attribution.shares) {
-    if (share.amount === 0n) continue;
-    const key = toHex(share.recipient);
-    ledger.totals.set(key, lifetimeTotal(ledger, share.recipient) + share.amount);
-    ledger.total += share.amount;
+/** Adds an attribution: its credits to their recipients, its remainder to ours. */
+export function credit(ledger: Ledger, attribution: Pick<AttributionCommitment, "credits" | "remainderWei">): void {
+  for (const entry of attribution.credits) {
+    if (entry.wei === 0n) continue;
+    const key = toHex(entry.recipient);
+    ledger.totals.set(key, lifetimeTotal(ledger, entry.recipient) + entry.wei);
+    ledger.total += entry.wei;
   }
-  ledger.remainder += attribution.remainder;
+  ledger.remainder += attribution.remainderWei;
 }
 
 /** Takes up to `wanted` from the remainder (a poster's reimbursement); returns what was there. */

@@ -4,7 +4,8 @@
  * `MerkleProof.sol` verifies both. Double hashing keeps an inner node from passing for a leaf.
  */
 import { compareBytes, concat, equalBytes } from "@lattice/organism/codec/codec.ts";
-import { addressWord, keccak256, uintWord, WORD_BYTES } from "./eip712.ts";
+import { keccak256 } from "@lattice/organism/crypto/secp256k1.ts";
+import { addressWord, uintWord, WORD_BYTES } from "./eip712.ts";
 
 /** One recipient and everything it was ever owed, in wei. */
 export interface Leaf {
