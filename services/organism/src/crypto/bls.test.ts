@@ -8,46 +8,15 @@ import { BLS_DST, blsPublicKey, blsSign, blsVerify, isBlsPublicKey } from "./bls
 import { initCrypto } from "./engine.ts";
 import { lagrangeAtZero } from "./scalar.ts";
 import { generateSecret, isDealtShare, publicOf, publicShareAt, recoverSecret, splitSecret } from "./shamir.ts";
+import { INFINITY_G1, INFINITY_G2, strayG1, strayG2 } from "./stray-points.ts";
 import { combinePublicShares, combineSignatures, ThresholdError } from "./threshold.ts";
 
-const { longSignatures: noble, G1, G2, fields } = bls12_381;
+const { longSignatures: noble, G1, G2 } = bls12_381;
 const vectors = JSON.parse(readFileSync(new URL("./vectors/bls.json", import.meta.url), "utf8"));
 const random = (count: number): Uint8Array => new Uint8Array(randomBytes(count));
 const message = Buffer.from("message");
 
 before(() => initCrypto());
-
-const INFINITY_G1 = Uint8Array.from({ length: 48 }, (_, i) => (i === 0 ? 0xc0 : 0));
-const INFINITY_G2 = Uint8Array.from({ length: 96 }, (_, i) => (i === 0 ? 0xc0 : 0));
-
-/** A point on the curve of G1, but outside the subgroup, in its canonical encoding. */
-function strayG1(): Uint8Array {
-  for (let x = 1n; ; x++) {
-    try {
-      const y = fields.Fp.sqrt(fields.Fp.create(x ** 3n + 4n));
-      const point = G1.Point.fromAffine({ x, y });
-      if (!point.isTorsionFree()) return point.toBytes();
-    } catch {
-      // no such x on the curve
-    }
-  }
-}
-
-/** The same for G2. */
-function strayG2(): Uint8Array {
-  const { Fp2 } = fields;
-  const b = Fp2.fromBigTuple([4n, 4n]);
-  for (let x = 1n; ; x++) {
-    try {
-      const u = Fp2.fromBigTuple([x, 0n]);
-      const y = Fp2.sqrt(Fp2.add(Fp2.mul(Fp2.sqr(u), u), b));
-      const point = G2.Point.fromAffine({ x: u, y });
-      if (!point.isTorsionFree()) return point.toBytes();
-    } catch {
-      // no such x on the curve
-    }
-  }
-}
 
 test("published vectors", () => {
   for (const { secret, publicKey, message: bytes, signature } of vectors.sign) {
