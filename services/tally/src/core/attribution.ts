@@ -144,6 +144,7 @@ export type AttributionProblem =
   | "DUPLICATE_HINT"
   | "DUPLICATE_RIVAL"
   | "DUPLICATE_CHARGE"
+  | "MISSING_WINNER"
   | "MISSING_RIVAL"
   | "UNEXPECTED_REFERENCE"
   | "MALFORMED";
