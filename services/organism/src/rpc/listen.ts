@@ -16,11 +16,12 @@ export function listenOn(server: Server, address: string): Promise<number> {
       return reject(rpcFault("ADDRESS_REFUSED", `"${address}" is not host:port`, { address }));
     }
     const refuse = (error: NodeJS.ErrnoException): void => {
-      if (error.code === "EADDRINUSE") {
-        return reject(rpcFault("ADDRESS_IN_USE", `another process listens on ${address}`, { address }));
-      }
-      const metadata = { address, code: error.code ?? "unknown" };
-      return reject(rpcFault("ADDRESS_REFUSED", `cannot listen on ${address}: ${metadata.code}`, metadata));
+      const code = error.code ?? "unknown";
+      reject(
+        code === "EADDRINUSE"
+          ? rpcFault("ADDRESS_IN_USE", `another process listens on ${address}`, { address })
+          : rpcFault("ADDRESS_REFUSED", `cannot listen on ${address}: ${code}`, { address, code }),
+      );
     };
     server.once("error", refuse);
     server.listen(Number(port), ipv6 ?? host, () => {

@@ -3,7 +3,13 @@ import { once } from "node:events";
 import { connect as connectHttp2, constants } from "node:http2";
 import { createServer } from "node:net";
 import { after, test } from "node:test";
-import { create } from "@bufbuild/protobuf";
+import { create, createFileRegistry } from "@bufbuild/protobuf";
+import {
+  FileDescriptorProtoSchema,
+  file_google_protobuf_struct,
+  type Value,
+  ValueSchema,
+} from "@bufbuild/protobuf/wkt";
 import { Client as Channel, ChannelCredentials, Metadata, type ServiceError } from "@grpc/grpc-js";
 import {
   CommitteeService,
@@ -16,7 +22,7 @@ import { createLogger } from "../observe/logger.ts";
 import type { Meters } from "../observe/meters.ts";
 import { ORGANISM_HEADER } from "./binding.ts";
 import { type Client, connectAny, connectService } from "./client.ts";
-import { type Call, defineService, type Handlers } from "./define.ts";
+import { type Call, defineService, type GrpcService, type Handlers } from "./define.ts";
 import { ConnectTimeout, faultFromError, RPC_FAULTS, retryable } from "./errors.ts";
 import { LiveQueue } from "./live-queue.ts";
 import { type RunningServer, type ServerOptions, startServer } from "./server.ts";
@@ -259,7 +265,7 @@ test("cancelling reaches the handler, and the caller gets its own reason back", 
 });
 
 test("nobody there is a ConnectTimeout, refused or silent", async () => {
-  const silent = createServer(() => undefined);
+  const silent = createServer((socket) => closers.push(() => socket.destroy()));
   silent.listen(0, "127.0.0.1");
   await once(silent, "listening");
   const held = silent.address();
@@ -324,6 +330,49 @@ test("garbage, truncation and absurd nesting are MALFORMED; unknown fields are d
   await rawCall(address, Uint8Array.of(0xa0, 0x06, 0x01, 0x10, 0x05));
   assert.equal(seen?.slot, 5n);
   assert.equal(seen?.$unknown, undefined);
+});
+
+test("nesting: 32 levels pass, hundreds do not", async () => {
+  const value = ".google.protobuf.Value";
+  const file = create(FileDescriptorProtoSchema, {
+    name: "nest.proto",
+    package: "nest",
+    syntax: "proto3",
+    dependency: ["google/protobuf/struct.proto"],
+    service: [{ name: "NestService", method: [{ name: "Nest", inputType: value, outputType: value }] }],
+  });
+  const service = createFileRegistry(file, (name) =>
+    name === file_google_protobuf_struct.proto.name ? file_google_protobuf_struct : undefined,
+  ).getService("nest.NestService");
+  assert.ok(service);
+  const depthOf = (value: Value): number =>
+    value.kind.case === "listValue" ? 2 + depthOf(value.kind.value.values[0] ?? create(ValueSchema)) : 0;
+  const nest = async (request: unknown) => ({ kind: { case: "numberValue", value: depthOf(request as Value) } });
+  const served: GrpcService = { descriptor: service, handlers: { nest }, bound: false };
+  const { address } = await serve({}, { services: [served] });
+  const client = connectService(service, address) as unknown as { nest(request: Value): Promise<Value>; close(): void };
+  closers.push(() => client.close());
+  const nested = (levels: number): Value =>
+    create(ValueSchema, levels === 0 ? {} : { kind: { case: "listValue", value: { values: [nested(levels - 1)] } } });
+  assert.equal((await client.nest(nested(15))).kind.value, 30);
+  assert.equal((await refused(client.nest(nested(16)))).reason, "MALFORMED");
+  assert.equal((await refused(client.nest(nested(400)))).reason, "MALFORMED");
+});
+
+test("connections beyond the limit are closed at the door", async () => {
+  const { address } = await serve({ getStatus: async () => ({ memberIndex: 1 }) }, { limits: { connections: 1 } });
+  const channels = [1, 2].map((version) => {
+    // Another channel option keeps grpc-js from sharing the connection.
+    const channel = new Channel(address, ChannelCredentials.createInsecure(), {
+      "grpc.primary_user_agent": `v${version}`,
+    });
+    closers.push(() => channel.close());
+    return channel;
+  });
+  const ready = (channel: Channel | undefined): Promise<boolean> =>
+    new Promise((resolve) => channel?.waitForReady(Date.now() + 500, (error) => resolve(error === undefined)));
+  assert.equal(await ready(channels[0]), true);
+  assert.equal(await ready(channels[1]), false);
 });
 
 test("a method that is not served is METHOD_UNKNOWN", async () => {

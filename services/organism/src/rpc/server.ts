@@ -468,8 +468,8 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     server.addService(definition, implementation as UntypedServiceImplementation);
   }
 
-  // The listener is ours: grpc-js (1.14) neither bounds the number of connections nor, with channelz off, remembers
-  // them when it is told to stop at once.
+  // The listener is ours: grpc-js (1.14) does not bound connections, forgets them in forceShutdown when channelz is off,
+  // and in tryShutdown does not wait for them on a Node whose http2 server closes its own sessions.
   const injector = server.createConnectionInjector(options.credentials ?? ServerCredentials.createInsecure());
   const sockets = new Set<Socket>();
   const listener = createServer({ noDelay: true }, (socket) => {
@@ -480,6 +480,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
   });
   listener.maxConnections = limits.connections;
   const port = await listenOn(listener, options.address);
+  const closed = new Promise<void>((resolve) => listener.once("close", resolve));
   const cut = (): void => {
     draining = true;
     listener.close();
@@ -490,15 +491,13 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     port,
     async drain(graceMs) {
       draining = true;
-      listener.close();
       for (const call of openStreams) call.stop(common("NOT_READY", "the member is going away"));
-      await new Promise<void>((resolve) => {
-        const timer = setTimeout(cut, graceMs);
-        server.tryShutdown(() => {
-          clearTimeout(timer);
-          resolve();
-        });
-      });
+      const timer = setTimeout(cut, graceMs);
+      // Each connection gets a GOAWAY and closes once its calls are answered; the listener closes after the last.
+      listener.close();
+      server.tryShutdown(() => undefined);
+      await closed;
+      clearTimeout(timer);
     },
     close: cut,
   };
