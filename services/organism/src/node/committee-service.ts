@@ -12,10 +12,10 @@ import type { Duty } from "../machine.ts";
 import type { Clock, Random } from "../ports.ts";
 import { defineService, type GrpcService } from "../rpc/define.ts";
 import type { BodyPolicy } from "../service.ts";
+import { BODY_BOX_INFO, BODY_REQUEST_TAG, bodyAad, bodyRequestDigest } from "./body-fetcher.ts";
 import { toWireOutcome } from "./committee-wire.ts";
 import type { FileBodyStore } from "./file-body-store.ts";
 import type { OutcomeArchive } from "./outcome-archive.ts";
-import { BODY_BOX_INFO, BODY_REQUEST_TAG, bodyAad, bodyRequestDigest } from "./upstream.ts";
 
 /** A signed body request is good for this long either way. */
 const REQUEST_AGE_MAX_MS = 30_000;

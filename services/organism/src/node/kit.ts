@@ -10,7 +10,7 @@ import { ROSTER, type Roster } from "../committee/roster.ts";
 import { ConfigProblems, committeeId, configFromHex, type LatticeConfig } from "../identity/lattice-config.ts";
 import { ORGANISMS, type Organism } from "../identity/organisms.ts";
 import type { MemberSecrets } from "../service.ts";
-import type { Endpoints } from "./upstream.ts";
+import type { Endpoints } from "./outcome-follower.ts";
 
 /** Stage under which a roster is certified. */
 export const ROSTER_STAGE = "roster";

@@ -24,11 +24,12 @@ import { type Clock, HistoryGone, type Journal, type Log, PromiseConflict, type 
 import type { GrpcService } from "../rpc/define.ts";
 import type { MemberHost, MemberSecrets, OrganismDefinition, OrganismNode } from "../service.ts";
 import { Appender } from "./appender.ts";
+import { BodyFetcher } from "./body-fetcher.ts";
 import { committeeService } from "./committee-service.ts";
 import { FileBodyStore } from "./file-body-store.ts";
 import { OutcomeArchive } from "./outcome-archive.ts";
+import { type Endpoints, OutcomeFollower } from "./outcome-follower.ts";
 import { Snapshots } from "./snapshots.ts";
-import { type Endpoints, UpstreamFollower } from "./upstream.ts";
 
 export interface MemberOptions<State, Command, D extends Duty, Settings> {
   readonly definition: OrganismDefinition<State, Command, D, Settings>;
@@ -72,7 +73,8 @@ export class Member<State, Command, D extends Duty, Settings> {
   readonly #archive: OutcomeArchive;
   readonly #bodies: FileBodyStore;
   readonly #snapshots: Snapshots;
-  readonly #follower: UpstreamFollower;
+  readonly #follower: OutcomeFollower;
+  readonly #bodyFetcher: BodyFetcher;
   readonly #stop = new AbortController();
   readonly #pendingObserve = new Map<
     string,
@@ -106,20 +108,26 @@ export class Member<State, Command, D extends Duty, Settings> {
     this.#archive = parts.archive;
     this.#bodies = parts.bodies;
     this.#snapshots = parts.snapshots;
-    const memberKey = generateSigningKey(options.secrets.memberKey);
-    this.#follower = new UpstreamFollower({
-      config: options.config,
-      self: this.organism,
-      index: options.self,
-      memberKey,
-      boxKey: agreementKey(options.secrets.boxKey),
-      rosters: options.rosters,
-      endpoints: options.endpoints,
-      clock: options.clock,
-      log: options.logger,
+    const { config, rosters, endpoints, clock, logger, secrets, self } = options;
+    this.#follower = new OutcomeFollower({
+      config,
+      rosters,
+      endpoints,
+      log: logger,
+      offset: self,
       fromSlot: () => (this.committee.collapsedBelow > 1n ? this.committee.collapsedBelow : 1n),
       known: (organism, outcome) => this.committee.observed(organism, outcome.stage, outcome.slot) !== undefined,
       onOutcome: (organism, certified) => this.#noteUpstream(organism, certified),
+    });
+    this.#bodyFetcher = new BodyFetcher({
+      config,
+      self: this.organism,
+      index: self,
+      memberKey: generateSigningKey(secrets.memberKey),
+      boxKey: agreementKey(secrets.boxKey),
+      endpoints,
+      clock,
+      follower: this.#follower,
     });
     this.host = this.#makeHost();
     this.#node = options.definition.createNode(this.host);
@@ -530,7 +538,7 @@ export class Member<State, Command, D extends Duty, Settings> {
   async #fetchBody(organism: Organism, outcome: Outcome): Promise<Uint8Array> {
     const kept = outcome.bodyHash === undefined ? undefined : await this.#bodies.get(outcome.bodyHash);
     if (kept !== undefined) return kept;
-    const body = await this.#follower.fetchBody(organism, outcome);
+    const body = await this.#bodyFetcher.fetch(organism, outcome);
     await this.#bodies.put(outcome.slot, body);
     return body;
   }
