@@ -394,7 +394,7 @@ export class Member<State, Command, D extends Duty, Settings> {
     const pausing = this.#retry.get(key);
     if (this.#busy.has(key) || (pausing !== undefined && clock.nowMs() < pausing.atMs)) return;
     this.#busy.add(key);
-    work()
+    void work()
       .catch((error: unknown) => {
         if (error instanceof PromiseConflict) logger.error("a promise would be broken; withheld", { duty: key });
         else if (!this.#draining) logger.warn("duty failed; it is tried again", { duty: key, ...errorFields(error) });

@@ -1,0 +1,152 @@
+/** The gateway's searcher: seals bundles as bids and submits them to the auction. */
+import { randomBytes } from "node:crypto";
+import { BidProblem, sealBid } from "@lattice/offer/client/bid.ts";
+import { registrationBytes } from "@lattice/offer/client/requests.ts";
+import { addressOfSecret } from "@lattice/organism/crypto/secp256k1.ts";
+import { Fault } from "@lattice/organism/fault.ts";
+import { committeeId, type LatticeConfig, slotAt, slotStartMs } from "@lattice/organism/identity/lattice-config.ts";
+import type { Rosters } from "@lattice/organism/node/kit.ts";
+import type { Endpoints } from "@lattice/organism/node/outcome-follower.ts";
+import type { BidClass, Bundle } from "@lattice/organism/outcomes/offer.ts";
+import type { Clock } from "@lattice/organism/ports.ts";
+import { type Client, connectService } from "@lattice/organism/rpc/client.ts";
+import { OfferService } from "@lattice/proto/lattice/offer/v1/offer_service_pb.ts";
+import { gatewayFault } from "./faults.ts";
+
+export interface BidderOptions {
+  readonly config: LatticeConfig;
+  readonly rosters: Rosters;
+  readonly endpoints: () => Endpoints;
+  readonly clock: Clock;
+  /** secp256k1 secret, 32 bytes: signs bids, and its own account's escrow answers for them. */
+  readonly searcherKey: Uint8Array;
+  /** Tickets for the searcher, one per admission rule of offer. */
+  readonly tickets: (searcher: Uint8Array) => readonly Uint8Array[];
+}
+
+export interface BidRequest {
+  /** Undefined: the next slot that is open for the class. */
+  readonly slot: bigint | undefined;
+  readonly class: BidClass;
+  readonly amountWei: bigint;
+  /** Undefined: the amount rounded up to a power of two, so that the cap says little. */
+  readonly capWei: bigint | undefined;
+  readonly items: Bundle["items"];
+  readonly mayRevert?: readonly Uint8Array[];
+}
+
+/** A bid must reach the committee this long before its class closes. */
+const MARGIN_MS = 100;
+/** How far ahead a registration lets the searcher use its escrow. */
+const REGISTRATION_SLOTS = 100_000n;
+
+export class Bidder {
+  readonly #options: BidderOptions;
+  readonly #clients = new Map<string, Client<typeof OfferService>>();
+  readonly searcher: Uint8Array;
+  #registeredUntil = 0n;
+  /** Nonces are per searcher and slot; a clock-based start keeps a restarted gateway above its former ones. */
+  #nonce: bigint;
+
+  constructor(options: BidderOptions) {
+    this.#options = options;
+    this.searcher = addressOfSecret(options.searcherKey);
+    this.#nonce = BigInt(options.clock.nowMs()) * 1000n;
+  }
+
+  /** The next slot whose auction still takes bids of this class. */
+  openSlot(bidClass: BidClass): bigint {
+    const { config, clock } = this.#options;
+    const { blindCloseMs, seenCloseMs } = config.offer.content;
+    const closesMs = bidClass === "blind" ? blindCloseMs : seenCloseMs;
+    let slot = slotAt(config, clock.nowMs()) + 1n;
+    while (slotStartMs(config, slot) - closesMs - MARGIN_MS <= clock.nowMs()) slot += 1n;
+    return slot;
+  }
+
+  /** Calls members in turn until one answers; a refusal by one is the answer. */
+  async #ask<T>(call: (client: Client<typeof OfferService>) => Promise<T>): Promise<T> {
+    const { config, endpoints } = this.#options;
+    let last: unknown;
+    for (const address of endpoints().offer) {
+      let client = this.#clients.get(address);
+      if (client === undefined) {
+        client = connectService(OfferService, address, { committee: committeeId(config, "offer"), deadlineMs: 3000 });
+        this.#clients.set(address, client);
+      }
+      try {
+        return await call(client);
+      } catch (error) {
+        if (error instanceof Fault && error.code !== "UNAVAILABLE" && error.code !== "DEADLINE_EXCEEDED") throw error;
+        last = error;
+      }
+    }
+    throw last;
+  }
+
+  /** Lets the searcher bid against its own account's escrow, and has the committee read that escrow. */
+  async register(): Promise<void> {
+    const { config, clock, searcherKey } = this.#options;
+    const now = slotAt(config, clock.nowMs());
+    const untilSlot = now + REGISTRATION_SLOTS;
+    const registration = registrationBytes({
+      config,
+      account: this.searcher,
+      searcher: this.searcher,
+      untilSlot,
+      accountKey: searcherKey,
+    });
+    await this.#ask((client) => client.registerSearcher({ registration }));
+    this.#registeredUntil = untilSlot;
+  }
+
+  /** @throws Fault BAD_BID, or what offer says */
+  async bid(request: BidRequest): Promise<{ readonly bidId: Uint8Array; readonly slot: bigint }> {
+    const { config, rosters, searcherKey, tickets } = this.#options;
+    const slot = request.slot ?? this.openSlot(request.class);
+    if (this.#registeredUntil < slot) await this.register();
+    const sealingKey = rosters.offer.sealingKey;
+    if (sealingKey === undefined) throw gatewayFault("BAD_BID", "the certified roster of offer states no sealing key");
+    this.#nonce += 1n;
+    const references = request.items.flatMap((item) => (item.type === "reference" ? [item.messageId] : []));
+    let sealed: ReturnType<typeof sealBid>;
+    try {
+      sealed = sealBid({
+        config,
+        sealingKey,
+        epoch: rosters.offer.epoch,
+        slot,
+        class: request.class,
+        searcherKey,
+        nonce: this.#nonce,
+        escrowAccount: this.searcher,
+        capWei: request.capWei ?? roundedUp(request.amountWei),
+        amountWei: request.amountWei,
+        references,
+        bundle: {
+          version: 1,
+          items: request.items,
+          mayRevert: [...(request.mayRevert ?? [])],
+          refundRecipient: undefined,
+        },
+        tickets: tickets(this.searcher),
+        random: (count) => new Uint8Array(randomBytes(count)),
+      });
+    } catch (error) {
+      if (error instanceof BidProblem) throw gatewayFault("BAD_BID", error.message);
+      throw error;
+    }
+    await this.#ask((client) => client.submitBid({ bid: sealed.bid }));
+    return { bidId: sealed.bidId, slot };
+  }
+
+  close(): void {
+    for (const client of this.#clients.values()) client.close();
+  }
+}
+
+function roundedUp(wei: bigint): bigint {
+  let cap = 1n;
+  while (cap < wei) cap *= 2n;
+  return cap;
+}

@@ -1,0 +1,42 @@
+/** The gateway's settings. It is the user's agent: it holds his client keys, and his searcher key if he has one. */
+import { z } from "zod";
+
+const ADDRESS = z.string().regex(/^[^\s:]+:\d{1,5}$/, "host:port expected");
+
+export const SETTINGS = z.object({
+  GATEWAY_LISTEN: ADDRESS.describe("Connect, gRPC-Web, gRPC, JSON and JSON-RPC on one port"),
+  GATEWAY_CHAIN_RPC: z.url({ protocol: /^https?$/ }).describe("an execution node's JSON-RPC for reads"),
+  GATEWAY_DATA_DIR: z.string().describe("journal of submissions and zipnet client state"),
+  GATEWAY_CLIENTS: z.coerce
+    .number()
+    .int()
+    .min(1)
+    .max(256)
+    .default(4)
+    .describe("zipnet client identities that this gateway runs"),
+  GATEWAY_ISSUER_FILE: z
+    .string()
+    .optional()
+    .describe("throw-away lattices: the ticket issuer's key, so that the gateway writes its own tickets"),
+  GATEWAY_TICKETS_FILE: z
+    .string()
+    .optional()
+    .describe("tickets (JWT), one a line, for zipnet clients and the searcher"),
+  GATEWAY_SEARCHER_KEY_FILE: z
+    .string()
+    .optional()
+    .describe("JSON {secret}: the searcher that bids through this gateway, mode 0400"),
+  GATEWAY_DISCLOSURE: z
+    .enum(["nothing", "hash", "target", "everything"])
+    .default("hash")
+    .describe("what searchers may learn of a transaction"),
+  GATEWAY_MAX_PENDING: z.coerce
+    .number()
+    .int()
+    .min(1)
+    .max(100_000)
+    .default(2048)
+    .describe("submissions waiting for a round"),
+  GATEWAY_METRICS_LISTEN: ADDRESS.optional().describe("Prometheus metrics, /livez and /readyz"),
+});
+export type GatewaySettings = z.infer<typeof SETTINGS>;
