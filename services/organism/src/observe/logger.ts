@@ -23,16 +23,19 @@ export function createLogger(level: LogLevel, base: Fields): Logger {
     { level, base, timestamp: pino.stdTimeFunctions.isoTime, formatters: { level: (label) => ({ level: label }) } },
     pino.destination({ fd: 2, sync: true }),
   );
-  const plain = (fields: Fields = {}): Record<string, unknown> =>
-    Object.fromEntries(
-      Object.entries(fields).map(([key, value]) => [key, typeof value === "bigint" ? Number(value) : value]),
-    );
-  return {
-    debug: (message, fields) => sink.debug(plain(fields), message),
-    info: (message, fields) => sink.info(plain(fields), message),
-    warn: (message, fields) => sink.warn(plain(fields), message),
-    error: (message, fields) => sink.error(plain(fields), message),
-  };
+  const line =
+    (at: Exclude<LogLevel, "silent">) =>
+    (message: string, fields: Fields = {}): void => {
+      // Lines that nobody will see cost nothing.
+      if (sink.isLevelEnabled(at)) sink[at](plain(fields), message);
+    };
+  return { debug: line("debug"), info: line("info"), warn: line("warn"), error: line("error") };
+}
+
+function plain(fields: Fields): Record<string, unknown> {
+  return Object.fromEntries(
+    Object.entries(fields).map(([key, value]) => [key, typeof value === "bigint" ? Number(value) : value]),
+  );
 }
 
 /** What an error may say in a log: its kind, its reason, its first line; never a stack of somebody's input. */

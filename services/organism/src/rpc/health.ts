@@ -25,28 +25,46 @@ const fault = faultsOf("rpc", HEALTH_FAULTS);
 
 export type ServingState = "SERVING" | "NOT_SERVING";
 
-export interface HealthState {
-  readonly service: GrpcService;
-  /** Sets the state of one service, or of the whole process under "", or of everything without a name. */
-  set(state: ServingState, name?: string): void;
-  /** The state of "" or of one service; undefined for a name that is not served. */
-  state(name?: string): ServingState | undefined;
+export interface HealthOptions {
+  /** Is the member fit to be sent work? Asked when somebody asks, and every `pollMs` while somebody watches. */
+  ready(): boolean;
+  /** Full names that share that answer, e.g. "lattice.zipnet.v1.ZipnetService"; "" always does. */
+  readonly services?: readonly string[];
+  readonly pollMs?: number;
 }
 
-/** @param services full names, e.g. "lattice.zipnet.v1.ZipnetService"; everything starts as NOT_SERVING */
-export function createHealth(services: readonly string[]): HealthState {
-  const states = new Map<string, ServingState>(["", ...services].map((name) => [name, "NOT_SERVING"]));
+export interface HealthState {
+  readonly service: GrpcService;
+  /** Overrides `ready` for one service, or for all without a name. */
+  set(state: ServingState, name?: string): void;
+  /** NOT_SERVING from now on, whatever `ready` says: call it before the server drains. */
+  drain(): void;
+}
+
+/** The health service of one process. */
+export function healthService(options: HealthOptions): HealthState {
+  const names = new Set(["", ...(options.services ?? [])]);
+  const fixed = new Map<string, ServingState>();
   const watchers = new Set<() => void>();
-  const statusOf = (name: string): HealthCheckResponse_ServingStatus => Status[states.get(name) ?? "SERVICE_UNKNOWN"];
+  let poll: NodeJS.Timeout | undefined;
+  let draining = false;
+  const tellWatchers = (): void => {
+    for (const changed of watchers) changed();
+  };
+  const statusOf = (name: string): HealthCheckResponse_ServingStatus => {
+    if (!names.has(name)) return Status.SERVICE_UNKNOWN;
+    if (draining) return Status.NOT_SERVING;
+    return Status[fixed.get(name) ?? (options.ready() ? "SERVING" : "NOT_SERVING")];
+  };
   const service = defineService(
     Health,
     {
       check: async (request) => {
-        if (!states.has(request.service)) throw fault("SERVICE_UNKNOWN");
+        if (!names.has(request.service)) throw fault("SERVICE_UNKNOWN");
         return { status: statusOf(request.service) };
       },
       watch: async function* (request, call) {
-        // Room for one event: the state is read when the event is, so that only the newest counts.
+        // One event at most waits: the state is read when the event is, so that only the newest counts.
         const changes = new LiveQueue<true>(1, call.signal);
         let pending = false;
         const changed = (): void => {
@@ -54,6 +72,7 @@ export function createHealth(services: readonly string[]): HealthState {
           pending = true;
         };
         watchers.add(changed);
+        poll ??= setInterval(tellWatchers, options.pollMs ?? 500);
         try {
           changed();
           let last: HealthCheckResponse_ServingStatus | undefined;
@@ -65,6 +84,10 @@ export function createHealth(services: readonly string[]): HealthState {
           }
         } finally {
           watchers.delete(changed);
+          if (watchers.size === 0) {
+            clearInterval(poll);
+            poll = undefined;
+          }
         }
       },
     },
@@ -73,9 +96,13 @@ export function createHealth(services: readonly string[]): HealthState {
   return {
     service,
     set(state, name) {
-      for (const known of name === undefined ? [...states.keys()] : [name]) states.set(known, state);
-      for (const changed of watchers) changed();
+      if (name !== undefined) names.add(name);
+      for (const known of name === undefined ? names : [name]) fixed.set(known, state);
+      tellWatchers();
     },
-    state: (name = "") => states.get(name),
+    drain() {
+      draining = true;
+      tellWatchers();
+    },
   };
 }

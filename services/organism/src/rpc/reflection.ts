@@ -56,7 +56,7 @@ function withDependencies(file: DescFile): Uint8Array[] {
 }
 
 /** Both reflection services over `services`, and over themselves. */
-export function createReflection(services: readonly GrpcService[]): GrpcService[] {
+export function reflectionServices(services: readonly GrpcService[]): GrpcService[] {
   const answer = (request: ServerReflectionRequest) => {
     const { messageRequest: asked } = request;
     const files = (file: DescFile | undefined, name: string) =>

@@ -604,6 +604,32 @@ test("connectAny leaves a silent member to its half of the time", async () => {
   assert.equal((await client.getStatus({})).memberIndex, 1);
 });
 
+test("a caller's trace context gives a span with the status, but never in zipnet", async () => {
+  const parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+  for (const [domain, expected] of [
+    ["offer", [`${parent} CommitteeService/GetStatus OK`, `${parent} CommitteeService/GetOutcome NOT_FOUND`]],
+    ["zipnet", []],
+  ] as const) {
+    const spans: string[] = [];
+    const tracer = {
+      call: (from: string, name: string, _start: number, _end: number, code: string) =>
+        void spans.push(`${from} ${name.replace("lattice.committee.v1.", "")} ${code}`),
+    };
+    const handlers: Partial<Handlers<Committee>> = {
+      getStatus: async () => ({}),
+      getOutcome: async () => {
+        throw fault("OUTCOME_UNKNOWN");
+      },
+    };
+    const { address } = await serve(handlers, { domain, tracer });
+    const client = connect(address);
+    await client.getStatus({}, { traceparent: parent });
+    await client.getStatus({});
+    await refused(client.getOutcome({}, { traceparent: parent }));
+    assert.deepEqual(spans, expected);
+  }
+});
+
 test("a strange error and a broken answer become faults too", async () => {
   assert.equal(faultFromError("nonsense").reason, "REMOTE_ERROR");
   assert.equal(faultFromError(new Error("x")).message, RPC_FAULTS.REMOTE_ERROR.meaning);

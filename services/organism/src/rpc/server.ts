@@ -74,6 +74,7 @@ export interface ServerOptions {
   readonly domain: string;
   readonly log: Logger;
   readonly meters: Meters;
+  /** Spans for callers that send a W3C `traceparent`. A zipnet member never reads that header. */
   readonly tracer?: CallTracer;
   readonly credentials?: ServerCredentials;
   readonly limits?: Partial<ServerLimits>;
@@ -181,7 +182,7 @@ function recover(options: ServerOptions): Layer {
   };
 }
 
-/** A span below the caller's, when there is one. The trace is cut at zipnet: nothing joins a client to a slot there. */
+/** A span below the caller's, when there is one. Never in zipnet, where nothing may join a client to a slot. */
 function trace(tracer: CallTracer): Layer {
   return async (call, next) => {
     const parent = call.name.startsWith("lattice.zipnet.") ? undefined : call.header("traceparent");
@@ -244,7 +245,7 @@ function bind(options: ServerOptions): Layer {
 
 function layered(options: ServerOptions): Layer {
   const layers: Layer[] = [recover(options), logging(options.log), metrics(options.meters), bind(options)];
-  if (options.tracer !== undefined) layers.splice(1, 0, trace(options.tracer));
+  if (options.tracer !== undefined && options.domain !== "zipnet") layers.splice(1, 0, trace(options.tracer));
   return (call, handler) => {
     const from = <T>(index: number, last: () => Promise<T>): Promise<T> => {
       const layer = layers[index];

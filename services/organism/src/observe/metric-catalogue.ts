@@ -1,0 +1,108 @@
+/**
+ * Every metric a member has: name, kind, unit, labels. The names are a public interface: dashboards, alerts and
+ * docs/metrics.md are made from this table and checked against it. Low cardinality always: never a slot, hash, id,
+ * address or anything a client said. Times in seconds, sizes in bytes, counters end in `_total`.
+ */
+
+export interface MetricEntry {
+  readonly type: "counter" | "gauge" | "histogram";
+  /** UCUM, as OpenTelemetry has it: `s`, `By`, `1` for counts. */
+  readonly unit: "s" | "By" | "1";
+  readonly help: string;
+  /** Label names, besides those every metric has: lattice, chain_id, organism, role, member. */
+  readonly labels?: readonly string[];
+  /** Upper bounds of a histogram's buckets. */
+  readonly buckets?: readonly number[];
+}
+
+/** Labels that every metric of a member carries. */
+export const STABLE_LABELS = ["lattice", "chain_id", "organism", "role", "member"] as const;
+export type StableLabels = { readonly [L in (typeof STABLE_LABELS)[number]]: string };
+
+const LATENCY_S = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30];
+const FAST_S = [0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 1];
+
+const counter = (help: string, ...labels: string[]): MetricEntry => ({ type: "counter", unit: "1", help, labels });
+const gauge = (help: string, unit: MetricEntry["unit"] = "1", ...labels: string[]): MetricEntry => ({
+  type: "gauge",
+  unit,
+  help,
+  labels,
+});
+const seconds = (help: string, buckets: readonly number[], ...labels: string[]): MetricEntry => ({
+  type: "histogram",
+  unit: "s",
+  help,
+  labels,
+  buckets,
+});
+
+export const METRICS: { readonly [name: string]: MetricEntry } = {
+  // The committee's log, as this member applies it.
+  lattice_entries_applied_total: counter("Log entries applied."),
+  lattice_entries_refused_total: counter("Log entries refused, by reason.", "reason"),
+  lattice_apply_seconds: seconds("Time to apply one entry.", FAST_S),
+  lattice_log_position: gauge("Last log position applied."),
+  lattice_log_refusing: gauge("1 while the log takes nothing from this member."),
+  lattice_log_forks_total: counter("Entries signed over a chain head that is not in this log: the broker forks."),
+  lattice_outcomes_total: counter("Decisions, by stage and kind (result, empty, skipped).", "stage", "kind"),
+  // Calls.
+  lattice_rpc_server_call_duration_seconds: seconds("Calls served, by method and status.", LATENCY_S, "method", "code"),
+  lattice_rpc_server_open_streams: gauge("Server streams open now."),
+  lattice_rpc_slow_consumers_total: counter("Streams ended because their reader was too slow.", "method"),
+  // The organisms.
+  lattice_zipnet_partial_seconds: seconds("Time to compute a round's partial.", LATENCY_S),
+  lattice_unseal_open_seconds: seconds("Time to open a slot once enough shares are there.", LATENCY_S),
+  lattice_unseal_messages_opened_total: counter("Messages opened."),
+  lattice_unseal_messages_failed_total: counter("Messages that count for nothing."),
+  lattice_unseal_unusable_shares_total: counter("Shares of other members that do not verify.", "author", "problem"),
+  lattice_unseal_frauds_total: counter("Shares that no honest member publishes.", "author", "kind"),
+  lattice_offer_bad_shares_total: counter("Key shares of other members that did not verify."),
+  lattice_offer_chain_failures_total: counter("Reads of the settlement contract that failed."),
+  // The process.
+  lattice_process_resident_memory_bytes: gauge("Resident set size.", "By"),
+  lattice_process_event_loop_lag_seconds: gauge(
+    "99th percentile of the event loop's delay since the last scrape.",
+    "s",
+  ),
+};
+
+/** A metric or a label that the catalogue does not have. */
+export class UnknownMetric extends Error {
+  override readonly name = "UnknownMetric";
+}
+
+/** Whether what the catalogue does not have is refused by throwing: everywhere but in production, where it is dropped. */
+export function strictByDefault(): boolean {
+  return process.env["NODE_ENV"] !== "production";
+}
+
+/** Why a metric cannot be used like this; undefined when it can. */
+function problemOf(
+  entry: MetricEntry | undefined,
+  name: string,
+  type: MetricEntry["type"],
+  labels: Readonly<Record<string, string>>,
+): string | undefined {
+  if (entry === undefined) return `${name} is not in observe/metric-catalogue.ts`;
+  if (entry.type !== type) return `${name} is a ${entry.type}, used as a ${type}`;
+  const strange = Object.keys(labels).find((label) => !entry.labels?.includes(label));
+  return strange === undefined ? undefined : `${name} has no label ${strange}`;
+}
+
+/**
+ * The entry of a metric; undefined when it cannot be used like this and `strict` is off.
+ * @throws UnknownMetric when it is not in the catalogue, has another type, or carries a label that it should not
+ */
+export function metricEntry(
+  name: string,
+  type: MetricEntry["type"],
+  labels: Readonly<Record<string, string>> = {},
+  strict = true,
+): MetricEntry | undefined {
+  const entry = METRICS[name];
+  const problem = problemOf(entry, name, type, labels);
+  if (problem === undefined) return entry;
+  if (strict) throw new UnknownMetric(problem);
+  return undefined;
+}
