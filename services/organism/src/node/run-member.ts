@@ -11,6 +11,7 @@ import { JetStreamLog, UnfitServer } from "../log/jetstream-log.ts";
 import type { Duty } from "../machine.ts";
 import { startHttpEndpoint } from "../observe/http.ts";
 import { createLogger } from "../observe/logger.ts";
+import { createNoMeters } from "../observe/meters.ts";
 import { createMeters } from "../observe/meters-otel.ts";
 import { createSlotTracer } from "../observe/tracing.ts";
 import { healthService } from "../rpc/health.ts";
@@ -125,7 +126,8 @@ async function run<State, Command, D extends Duty, Settings extends Record<strin
     ...(shared.LATTICE_NATS_MONITOR_URL === undefined ? {} : { monitorUrl: shared.LATTICE_NATS_MONITOR_URL }),
     onEvent: (event) => logger.warn(event),
   });
-  const meters = await createMeters({ labels });
+  const scraped = shared.LATTICE_METRICS_LISTEN === undefined ? undefined : await createMeters({ labels });
+  const meters = scraped?.meters ?? createNoMeters();
   const tracer = await createSlotTracer({
     latticeId: latticeId(config),
     service: definition.organism,
@@ -148,7 +150,7 @@ async function run<State, Command, D extends Duty, Settings extends Record<strin
     clock: { nowMs: () => Date.now() },
     random: (count) => new Uint8Array(randomBytes(count)),
     logger,
-    meters: meters.meters,
+    meters,
     tracer,
     onFatal: (reason, detail) => {
       if (stopping) return;
@@ -156,21 +158,25 @@ async function run<State, Command, D extends Duty, Settings extends Record<strin
       process.exit(EXIT.failed);
     },
   });
-  const health = healthService({ ready: () => member.ready() });
+  const health = healthService({
+    ready: () => member.ready(),
+    services: member.services.map(({ descriptor }) => descriptor.typeName),
+  });
   const server = await startServer({
     address: shared.LATTICE_LISTEN,
     services: [...member.services, health.service, ...reflectionServices([...member.services, health.service])],
     committee: member.committee.id,
     domain: definition.organism,
     log: logger,
-    meters: meters.meters,
+    meters,
+    tracer,
   });
   const http =
     shared.LATTICE_METRICS_LISTEN === undefined
       ? undefined
       : await startHttpEndpoint({
           ...splitAddress(shared.LATTICE_METRICS_LISTEN),
-          metrics: meters,
+          ...(scraped === undefined ? {} : { metrics: scraped }),
           ready: () => member.ready(),
         });
   logger.info("serving", { address: shared.LATTICE_LISTEN, lattice_id: toHex(latticeId(config)) });
