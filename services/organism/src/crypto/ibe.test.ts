@@ -1,9 +1,14 @@
 import assert from "node:assert/strict";
-import { randomBytes } from "node:crypto";
+import { createCipheriv, randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { before, test } from "node:test";
+import { hash_to_field } from "@noble/curves/abstract/hash-to-curve.js";
 import { bls12_381 } from "@noble/curves/bls12-381.js";
+import { bytesToNumberBE, numberToBytesBE } from "@noble/curves/utils.js";
+import { hkdf } from "@noble/hashes/hkdf.js";
+import { sha256 } from "@noble/hashes/sha2.js";
 import fc from "fast-check";
+import tlock from "tlock-js/crypto/ibe.js";
 import { concat, fromHex, toHex } from "../codec/codec.ts";
 import { initCrypto } from "./engine.ts";
 import {
@@ -41,7 +46,43 @@ function failureOf(opened: IbeOpened | { readonly content: Uint8Array } | { read
   return "failure" in opened ? opened.failure : "opened";
 }
 
-test("golden vectors, and what a second reading of the formulas gives", () => {
+/** The formulas at the head of ibe.ts, read a second time: noble's hashes, noble's curve, no code of ours. */
+function sealByHand(v: {
+  suite: Suite;
+  secret: string;
+  identity: string;
+  sigma: string;
+  aad: string;
+  content: string;
+}) {
+  const [sigma, aad, content] = [fromHex(v.sigma), fromHex(v.aad), fromHex(v.content)];
+  const u32 = (value: number) => Uint8Array.of(value >>> 24, value >>> 16, value >>> 8, value);
+  const field = {
+    DST: "LATTICE-IBE-H3-V1_XMD:SHA-256_BLS12381-SCALAR_",
+    p: bls12_381.fields.Fr.ORDER,
+    m: 1,
+    k: 129,
+    expand: "xmd",
+    hash: sha256,
+  } as const;
+  const r = hash_to_field(concat(sigma, u32(aad.length), aad, content), 1, field)[0]?.[0] ?? 0n;
+  const point = G2.hashToCurve(fromHex(v.identity), { DST: SUITES[v.suite] });
+  // e(sG, H)^r as one pairing of (rs)G.
+  const s = bytesToNumberBE(fromHex(v.secret));
+  const gt = bls12_381.pairing(G1.Point.BASE.multiply(bls12_381.fields.Fr.mul(r, s)), point);
+  const words = [gt.c1, gt.c0].flatMap((c6) => [c6.c2, c6.c1, c6.c0]).flatMap((c2) => [c2.c1, c2.c0]);
+  const gtBytes = concat(...words.map((word) => numberToBytesBE(word, 48)));
+  const tag = Buffer.from("lattice/ibe/h2/v1");
+  const pad = sha256(concat(u32(tag.length), tag, gtBytes));
+  const okm = hkdf(sha256, sigma, new Uint8Array(0), Buffer.from("lattice/ibe/h4/v1"), 44);
+  const cipher = createCipheriv("aes-256-gcm", okm.subarray(0, 32), okm.subarray(32));
+  cipher.setAAD(aad);
+  const body = concat(cipher.update(content), cipher.final(), cipher.getAuthTag());
+  const masked = sigma.map((byte, at) => byte ^ (pad[at] ?? 0));
+  return toHex(concat(Uint8Array.of(1), G1.Point.BASE.multiply(r).toBytes(), masked, body));
+}
+
+test("golden vectors, by both engines and by hand", () => {
   for (const v of vectors.cases) {
     const suite: Suite = v.suite;
     const address = { suite, sealingKey: fromHex(v.sealingKey), identity: fromHex(v.identity) };
@@ -49,11 +90,41 @@ test("golden vectors, and what a second reading of the formulas gives", () => {
     assert.deepEqual(publicOf(fromHex(v.secret)), address.sealingKey);
     assert.equal(toHex(identityShare(fromHex(v.secret), suite, address.identity, random)), v.identityKey);
     assert.ok(verifyIdentityKey(address.sealingKey, suite, address.identity, fromHex(v.identityKey)));
+    assert.equal(sealByHand(v), v.sealed);
     for (const engine of [MCL_PAIRINGS, NOBLE_PAIRINGS]) {
       const sealed = sealIbe({ ...address, aad, content: fromHex(v.content), random: () => fromHex(v.sigma) }, engine);
       assert.equal(toHex(sealed), v.sealed);
       const opened = openIbe({ identityKey: fromHex(v.identityKey), aad, sealed }, engine);
       assert.deepEqual(opened, { content: fromHex(v.content), sigma: fromHex(v.sigma) });
+    }
+  }
+});
+
+test("a published beacon of drand is an identity key of its round, and of no other", () => {
+  const { round, publicKey, signature } = vectors.drand;
+  const identityOf = (number: number) => sha256(numberToBytesBE(number, 8));
+  const [key, beacon] = [fromHex(publicKey), fromHex(signature)];
+  assert.ok(verifyIdentityKey(key, "drand-beacon", identityOf(round), beacon));
+  assert.ok(!verifyIdentityKey(key, "drand-beacon", identityOf(round + 1), beacon));
+  assert.ok(!verifyIdentityKey(key, "unseal-slot", identityOf(round), beacon));
+});
+
+test("our pairing and bytes of GT open what tlock-js sealed", async () => {
+  const identity = sha256(numberToBytesBE(42, 8));
+  const { sealingKey, identityKey } = keyPair("drand-beacon", identity);
+  for (let sample = 0; sample < 10; sample++) {
+    const message = random(32);
+    const { U, V, W } = await tlock.encryptOnG1(sealingKey, identity, message);
+    for (const engine of [MCL_PAIRINGS, NOBLE_PAIRINGS]) {
+      const pairing = engine.identityKey(identityKey);
+      const pad = sha256(concat(Buffer.from("IBE-H2"), pairing?.pair(U) ?? random(0)));
+      const sigma = V.map((byte, at) => byte ^ (pad[at] ?? 0));
+      const stream = sha256(concat(Buffer.from("IBE-H4"), sigma));
+      assert.deepEqual(
+        Uint8Array.from(W, (byte, at) => byte ^ (stream[at] ?? 0)),
+        message,
+      );
+      pairing?.free();
     }
   }
 });

@@ -1,14 +1,13 @@
-/** The fast pairing engine behind the sealing: mcl-wasm (`initCrypto` first). */
+/** The fast pairing engine behind the sealing: mcl-wasm for pairings and GT, blst for G1 (`initCrypto` first). */
 
-import { bls12_381 } from "@noble/curves/bls12-381.js";
-import type { Fr, G1, GT } from "mcl-wasm";
+import type { Fr, GT } from "mcl-wasm";
+import { blsPublicKey } from "./bls.ts";
 import { fastEngine, parseG1, parseG2 } from "./engine.ts";
 import { hashToG2 } from "./hash-to-curve.ts";
 import { GT_BYTES, type GtBase, type IdentityPairing, type PairingEngine } from "./pairing-engine.ts";
 import { scalarToBytes } from "./scalar.ts";
 
 const FP2_BYTES = 96;
-let generator: G1 | undefined;
 
 function scalarOf(value: bigint): Fr {
   const scalar = new (fastEngine().Fr)();
@@ -48,9 +47,6 @@ export const MCL_PAIRINGS: PairingEngine = {
       free: () => lines.destroy(),
     };
   },
-  timesGenerator(scalar) {
-    generator ??= parseG1(bls12_381.G1.Point.BASE.toBytes());
-    if (generator === undefined) throw new Error("the generator does not parse");
-    return fastEngine().mul(generator, scalarOf(scalar)).serialize();
-  },
+  // blst's secret-to-public-key is this very product, in constant time.
+  timesGenerator: (scalar) => blsPublicKey(scalarToBytes(scalar)),
 };
