@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
+import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import { before, test } from "node:test";
+import type { Worker } from "node:worker_threads";
 import { initCrypto } from "./engine.ts";
 import { identityShare, openIbe, sealIbe } from "./ibe.ts";
 import { createOpeningPool, type OpeningTask, PoolRefusal } from "./opening-pool.ts";
@@ -91,3 +93,30 @@ for (const workers of [0, 2]) {
     }
   });
 }
+
+test("a worker that dies is replaced and its chunk tried again; one that dies twice rejects its batch", async () => {
+  const created: Worker[] = [];
+  const watch = (message: unknown): void => {
+    created.push((message as { worker: Worker }).worker);
+  };
+  subscribe("worker_threads", watch);
+  const pool = createOpeningPool({ workers: 1 });
+  try {
+    const batch = pool.open(tasks);
+    await created[0]?.terminate();
+    assert.deepEqual(
+      await batch,
+      tasks.map((task) => ("identityKey" in task ? openIbe(task) : undefined)),
+    );
+    assert.equal(created.length, 2);
+    const doomed = assert.rejects(pool.open(tasks), /died twice/);
+    await created[1]?.terminate();
+    await created[2]?.terminate();
+    await doomed;
+    assert.equal((await pool.open(tasks.slice(0, 3))).length, 3);
+    assert.equal(pool.pending, 0);
+  } finally {
+    unsubscribe("worker_threads", watch);
+    await pool.close();
+  }
+});
