@@ -2,8 +2,8 @@
 import { z } from "zod";
 
 export const SETTINGS = z.object({
-  /** Worker threads that open messages. Each keeps a pairing engine of its own in memory. */
-  UNSEAL_OPENING_WORKERS: z.coerce.number().int().min(1).max(16).default(1),
+  /** Threads that open messages, about 40 MB each; 0 opens on the event loop (small lattices). */
+  UNSEAL_OPENING_WORKERS: z.coerce.number().int().min(0).max(16).default(1),
   /** Slots for which openings of landed messages stay available. */
   UNSEAL_OPENINGS_KEEP_SLOTS: z.coerce.number().int().min(64).max(1_000_000).default(7200),
 });

@@ -52,6 +52,8 @@ export const METRICS: { readonly [name: string]: MetricEntry } = {
   lattice_rpc_slow_consumers_total: counter("Streams ended because their reader was too slow.", "method"),
   // The organisms.
   lattice_zipnet_partial_seconds: seconds("Time to compute a round's partial.", LATENCY_S),
+  lattice_zipnet_participants: gauge("Clients in the aggregator's newest sum."),
+  lattice_zipnet_envelopes_total: counter("Envelopes an aggregator judged: folded, repeated, or the reason.", "result"),
   lattice_unseal_open_seconds: seconds("Time to open a slot once enough shares are there.", LATENCY_S),
   lattice_unseal_messages_opened_total: counter("Messages opened."),
   lattice_unseal_messages_failed_total: counter("Messages that count for nothing."),

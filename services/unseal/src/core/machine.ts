@@ -4,7 +4,7 @@
  * One departure from "refused without any change of state": a share before the freeze, or a second, different share,
  * is refused *and* recorded as evidence, on every member alike, at most once per member and kind in a slot.
  */
-import { compareBytes, encode, equalBytes, toHex, tryDecode } from "@lattice/organism/codec/codec.ts";
+import { compareBytes, equalBytes, toHex, tryDecode } from "@lattice/organism/codec/codec.ts";
 import { type Outcome, outcomeDigest } from "@lattice/organism/committee/outcome.ts";
 import type { Roster } from "@lattice/organism/committee/roster.ts";
 import { assertNever } from "@lattice/organism/fault.ts";
@@ -39,10 +39,7 @@ const EMPTY = new Uint8Array();
 type FreezeCommand = Extract<UnsealCommand, { type: "freeze" }>;
 type ShareCommand = Extract<UnsealCommand, { type: "share" }>;
 
-export function createMachine(
-  config: LatticeConfig,
-  roster: Roster,
-): Machine<UnsealState, UnsealCommand, UnsealDuty> {
+export function createMachine(config: LatticeConfig, roster: Roster): Machine<UnsealState, UnsealCommand, UnsealDuty> {
   const { threshold, gapSlots } = config.unseal.content;
 
   function record(state: UnsealState, slot: bigint): SlotRecord {
@@ -119,7 +116,10 @@ export function createMachine(
     if (known?.freeze === undefined) {
       const digest = evidenceDigest(command);
       keepEvidence(record(state, slot), { member: author, kind: "share-before-freeze", position, digest });
-      return refuse("SHARE_BEFORE_FREEZE", `member ${author} released a share of slot ${slot} before its freeze record`);
+      return refuse(
+        "SHARE_BEFORE_FREEZE",
+        `member ${author} released a share of slot ${slot} before its freeze record`,
+      );
     }
     const earlier = known.shares.get(author);
     if (earlier !== undefined) {
@@ -225,7 +225,8 @@ export function createMachine(
       return refuse("FACT_MISMATCH", `not a round of what slot ${slot} was frozen over`);
     }
     const opened = round.messages.length > 0;
-    if (opened !== (fact.bodyHash !== undefined)) return refuse("FACT_MISMATCH", "messages and body do not go together");
+    if (opened !== (fact.bodyHash !== undefined))
+      return refuse("FACT_MISMATCH", "messages and body do not go together");
     context.decide({
       stage: STAGE,
       slot,

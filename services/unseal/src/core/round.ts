@@ -79,6 +79,8 @@ export interface UnsealedRound {
   readonly commitment: UnsealedCommitment;
   /** Canonical UNSEALED_BODY; absent when no message opened. */
   readonly body: Uint8Array | undefined;
+  /** The cells of the commitment's messages, in their order. */
+  readonly cells: readonly number[];
   readonly fact: OpenedFact;
 }
 
@@ -103,14 +105,18 @@ export function assembleRound(
   opened: readonly OpenedMessage[],
   repeats: readonly BroadcastMessage[],
 ): UnsealedRound {
-  const valid = new Map<string, { messageId: Uint8Array; content: Uint8Array; disclosed: Disclosed; order: Uint8Array }>();
+  const valid = new Map<
+    string,
+    { messageId: Uint8Array; content: Uint8Array; cell: number; disclosed: Disclosed; order: Uint8Array }
+  >();
   const failed: { cell: number; failure: Failure }[] = [];
   const fail = ({ cell, messageId }: BroadcastMessage, reason: Failure["reason"]): void => {
     failed.push({ cell, failure: { messageId, reason } });
   };
   for (const message of repeats) fail(message, "duplicate");
-  for (const { message, content } of opened) {
-    const { messageId } = message;
+  const byCell = [...opened].sort((a, b) => a.message.cell - b.message.cell);
+  for (const { message, content } of byCell) {
+    const { messageId, cell } = message;
     if (content === undefined) {
       fail(message, "malformed");
       continue;
@@ -127,7 +133,10 @@ export function assembleRound(
     const key = toHex(messageId);
     // A message id names one message of the slot: bids refer to it. The lowest cell has it.
     if (valid.has(key)) fail(message, "duplicate");
-    else valid.set(key, { messageId, content, disclosed: disclosedOf(parsed), order: orderKey(slotKey, messageId) });
+    else {
+      const order = orderKey(slotKey, messageId);
+      valid.set(key, { messageId, content, cell, disclosed: disclosedOf(parsed), order });
+    }
   }
   const ordered = [...valid.values()].sort((a, b) => compareBytes(a.order, b.order));
 
@@ -166,7 +175,12 @@ export function assembleRound(
           kept.map(({ messageId, content }) => ({ messageId, content })),
         );
   const bodyHash = body === undefined ? undefined : blake3(body);
-  return { commitment, body, fact: { version: 1, commitment: encode(UNSEALED, commitment), bodyHash } };
+  return {
+    commitment,
+    body,
+    cells: kept.map(({ cell }) => cell),
+    fact: { version: 1, commitment: encode(UNSEALED, commitment), bodyHash },
+  };
 }
 
 /** The commitment of a slot in which nobody broadcast anything. */

@@ -2,7 +2,9 @@
 import { type LatticeConfig, slotAt, slotStartMs } from "@lattice/organism/identity/lattice-config.ts";
 import type { Clock } from "@lattice/organism/ports.ts";
 
-export type Beat<T> = { readonly type: "item"; readonly item: T } | { readonly type: "heartbeat"; readonly slot: bigint };
+export type Beat<T> =
+  | { readonly type: "item"; readonly item: T }
+  | { readonly type: "heartbeat"; readonly slot: bigint };
 
 /** The items as they come, a heartbeat at once, and one at the start of every slot. Ends with the items or `signal`. */
 export async function* withHeartbeat<T>(

@@ -4,7 +4,18 @@
  */
 import { mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { count, decode, encode, equalBytes, fixed, type Infer, list, literal, struct, toHex } from "@lattice/organism/codec/codec.ts";
+import {
+  count,
+  decode,
+  encode,
+  equalBytes,
+  fixed,
+  type Infer,
+  list,
+  literal,
+  struct,
+  toHex,
+} from "@lattice/organism/codec/codec.ts";
 import { MESSAGE_ID_BYTES } from "@lattice/organism/outcomes/zipnet.ts";
 
 const OPENING = struct({ messageId: fixed(MESSAGE_ID_BYTES), cell: count, sigma: fixed(32) });
