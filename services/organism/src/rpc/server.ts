@@ -124,6 +124,8 @@ class ServedCall implements Call {
     this.name = name;
     this.bound = bound;
     raw.once("cancelled", () => {
+      // grpc-js says so after every call; only what is not finished is told.
+      if (this.#finished) return;
       const late = deadlineMs(raw) <= Date.now();
       this.stop(late ? rpcFault("DEADLINE_EXCEEDED") : rpcFault("CONNECTION_LOST", "the caller went away"));
     });
