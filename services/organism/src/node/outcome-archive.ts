@@ -70,6 +70,13 @@ export class OutcomeArchive {
     return at === undefined ? undefined : decode(CERTIFIED, await this.#file.read(at.offset, at.length));
   }
 
+  /** Also what is still on its way to the disk: its listeners have been told already. */
+  #heldSlots(stage: string): Set<bigint> {
+    const slots = new Set(this.#index.get(stage)?.keys() ?? []);
+    for (const { outcome } of this.#recent.values()) if (outcome.stage === stage) slots.add(outcome.slot);
+    return slots;
+  }
+
   /** The oldest slot held for a stage. */
   oldest(stage: string): bigint | undefined {
     let oldest: bigint | undefined;
@@ -104,9 +111,7 @@ export class OutcomeArchive {
       const sent = new Set<string>();
       if (fromSlot > 0n) {
         const held = stages.flatMap((stage) =>
-          [...(this.#index.get(stage)?.keys() ?? [])]
-            .filter((slot) => slot >= fromSlot)
-            .map((slot) => ({ stage, slot })),
+          [...this.#heldSlots(stage)].filter((slot) => slot >= fromSlot).map((slot) => ({ stage, slot })),
         );
         held.sort((a, b) =>
           a.slot < b.slot ? -1 : a.slot > b.slot ? 1 : stages.indexOf(a.stage) - stages.indexOf(b.stage),

@@ -43,14 +43,22 @@ export class OutcomeFollower {
     this.#options = options;
   }
 
+  /** Follows every stage of these organisms. */
+  followAll(organisms: readonly Organism[]): void {
+    for (const organism of organisms) this.#follow(organism, undefined);
+  }
+
+  /** Follows the stages named. */
   follow(upstream: readonly Upstream[]): void {
     const stages = new Map<Organism, string[]>();
     for (const { organism, stage } of upstream) stages.set(organism, [...(stages.get(organism) ?? []), stage]);
-    for (const [organism, wanted] of stages) {
-      const roster = this.#options.rosters[organism];
-      const streams = rosterQuorum(this.#options.config, organism, roster).faults + 1;
-      for (let offset = 0; offset < streams; offset++) this.#running.push(this.#run(organism, wanted, offset));
-    }
+    for (const [organism, wanted] of stages) this.#follow(organism, wanted);
+  }
+
+  #follow(organism: Organism, stages: readonly string[] | undefined): void {
+    const roster = this.#options.rosters[organism];
+    const streams = rosterQuorum(this.#options.config, organism, roster).faults + 1;
+    for (let offset = 0; offset < streams; offset++) this.#running.push(this.#run(organism, stages, offset));
   }
 
   /** The connection to one member of one organism; kept. */
@@ -65,7 +73,7 @@ export class OutcomeFollower {
   }
 
   /** One subscription: sticks to a member until it fails or falls silent, then moves on to the next. */
-  async #run(organism: Organism, stages: readonly string[], offset: number): Promise<void> {
+  async #run(organism: Organism, stages: readonly string[] | undefined, offset: number): Promise<void> {
     const { config, endpoints, offset: own, log } = this.#options;
     const silenceMs = Math.max(3 * config.slotMs, 6000);
     for (let turn = own + offset; !this.#stop.signal.aborted; turn++) {
@@ -85,7 +93,7 @@ export class OutcomeFollower {
             timer = setTimeout(() => silence.abort(), silenceMs);
             if (event.case !== "outcome") continue;
             const certified = fromWireOutcome(event.value);
-            if (certified === undefined || !stages.includes(certified.outcome.stage)) continue;
+            if (certified === undefined || stages?.includes(certified.outcome.stage) === false) continue;
             this.#take(organism, certified);
           }
         } catch (error) {

@@ -19,13 +19,11 @@ import { reflectionServices } from "../rpc/reflection.ts";
 import { startServer } from "../rpc/server.ts";
 import type { OrganismDefinition } from "../service.ts";
 import { CorruptFile } from "./append-file.ts";
+import { EXIT } from "./exit.ts";
 import { FileJournal } from "./file-journal.ts";
 import { KitProblem, parseConfigHex, readConfig, readEndpoints, readKeyFile, readRosters } from "./kit.ts";
 import { Member } from "./member.ts";
 import { parseSettings, SettingsProblems, type SharedSettings } from "./settings.ts";
-
-/** Exit codes, as docs/operators.md lists them. */
-export const EXIT = { ok: 0, failed: 1, usage: 2, precondition: 5 } as const;
 
 const NATS_CREDENTIALS = z.strictObject({
   user: z.string(),

@@ -1,0 +1,71 @@
+/** The gateway as a process. */
+
+import { initCrypto } from "@lattice/organism/crypto/engine.ts";
+import { EXIT } from "@lattice/organism/node/exit.ts";
+import { KitProblem, parseConfigHex, readConfig, readEndpoints, readRosters } from "@lattice/organism/node/kit.ts";
+import { startHttpEndpoint } from "@lattice/organism/observe/http.ts";
+import { createLogger } from "@lattice/organism/observe/logger.ts";
+import { z } from "zod";
+import { SETTINGS } from "./config.ts";
+import { startGateway } from "./gateway.ts";
+import { PortInUse } from "./one-port.ts";
+
+const ALL = SETTINGS.extend({
+  LATTICE_CONFIG_HEX: z.string().optional(),
+  LATTICE_CONFIG_FILE: z.string().optional(),
+  LATTICE_ROSTERS_FILE: z.string(),
+  LATTICE_ENDPOINTS_FILE: z.string(),
+  LATTICE_LOG_LEVEL: z.enum(["debug", "info", "warn", "error", "silent"]).default("info"),
+}).refine((settings) => (settings.LATTICE_CONFIG_HEX === undefined) !== (settings.LATTICE_CONFIG_FILE === undefined), {
+  message: "exactly one of LATTICE_CONFIG_HEX and LATTICE_CONFIG_FILE is needed",
+  path: ["LATTICE_CONFIG_FILE"],
+});
+
+const parsed = ALL.safeParse(process.env);
+if (!parsed.success) {
+  for (const issue of parsed.error.issues) process.stderr.write(`gateway: ${issue.path.join(".")}: ${issue.message}\n`);
+  process.exit(EXIT.usage);
+}
+const settings = parsed.data;
+
+try {
+  await initCrypto();
+  const config =
+    settings.LATTICE_CONFIG_HEX === undefined
+      ? readConfig(settings.LATTICE_CONFIG_FILE ?? "")
+      : parseConfigHex(settings.LATTICE_CONFIG_HEX);
+  const log = createLogger(settings.LATTICE_LOG_LEVEL, { service: "gateway", lattice: config.name });
+  const gateway = await startGateway({
+    settings,
+    config,
+    rosters: readRosters(settings.LATTICE_ROSTERS_FILE, config),
+    endpoints: () => readEndpoints(settings.LATTICE_ENDPOINTS_FILE),
+    clock: { nowMs: () => Date.now() },
+    log,
+  });
+  const [host = "127.0.0.1", port] = settings.GATEWAY_METRICS_LISTEN?.split(":") ?? [];
+  const http =
+    port === undefined
+      ? undefined
+      : await startHttpEndpoint({ host, port: Number(port), ready: () => gateway.ready() });
+  log.info("serving", { port: gateway.port, key_origin: config.keys, throw_away: config.throwAway });
+  let stopping = false;
+  const stop = async (): Promise<void> => {
+    if (stopping) process.exit(EXIT.failed);
+    stopping = true;
+    await gateway.stop();
+    await http?.close();
+    process.exit(EXIT.ok);
+  };
+  for (const signal of ["SIGTERM", "SIGINT"] as const) {
+    process.on(signal, () => {
+      stop().catch(() => process.exit(EXIT.failed));
+    });
+  }
+} catch (error) {
+  const expected = error instanceof KitProblem || error instanceof PortInUse;
+  process.stderr.write(
+    `gateway: ${error instanceof Error ? (expected ? error.message : error.stack) : String(error)}\n`,
+  );
+  process.exit(expected ? EXIT.precondition : EXIT.failed);
+}

@@ -1,0 +1,156 @@
+/** `lattice.gateway.v1.GatewayService` over Connect, gRPC-Web, gRPC and JSON. */
+import { Code, ConnectError, type ConnectRouter } from "@connectrpc/connect";
+import { fromHex, toHex } from "@lattice/organism/codec/codec.ts";
+import { Fault, type StatusName } from "@lattice/organism/fault.ts";
+import { encodeConfig, type LatticeConfig, latticeId } from "@lattice/organism/identity/lattice-config.ts";
+import { toWireOutcome } from "@lattice/organism/node/committee-wire.ts";
+import { errorFields, type Logger } from "@lattice/organism/observe/logger.ts";
+import { slotTraceIds } from "@lattice/organism/observe/tracing.ts";
+import type { BidClass, Bundle } from "@lattice/organism/outcomes/offer.ts";
+import type { DisclosurePolicy } from "@lattice/organism/outcomes/unseal.ts";
+import { ErrorInfoSchema } from "@lattice/proto/google/rpc/error_details_pb.ts";
+import { GatewayService, SubmissionStatus } from "@lattice/proto/lattice/gateway/v1/gateway_service_pb.ts";
+import type { Bidder } from "./bids.ts";
+import { gatewayFault } from "./faults.ts";
+import type { KnownOutcome, SlotBook } from "./slot-book.ts";
+import type { Submission, SubmissionBook } from "./submissions.ts";
+
+export interface ServiceOptions {
+  readonly config: LatticeConfig;
+  readonly submissions: SubmissionBook;
+  readonly bidder: Bidder | undefined;
+  readonly slots: SlotBook;
+  readonly disclosure: DisclosurePolicy;
+  readonly log: Logger;
+  /** Asks tally for a claim of this account. */
+  readonly refunds: (recipient: Uint8Array) => Promise<{ lifetimeWei: Uint8Array; proof: Uint8Array[]; batch: bigint }>;
+}
+
+const CODES: Readonly<Record<StatusName, Code>> = {
+  INVALID_ARGUMENT: Code.InvalidArgument,
+  FAILED_PRECONDITION: Code.FailedPrecondition,
+  ABORTED: Code.Aborted,
+  UNAVAILABLE: Code.Unavailable,
+  RESOURCE_EXHAUSTED: Code.ResourceExhausted,
+  NOT_FOUND: Code.NotFound,
+  OUT_OF_RANGE: Code.OutOfRange,
+  ALREADY_EXISTS: Code.AlreadyExists,
+  PERMISSION_DENIED: Code.PermissionDenied,
+  UNAUTHENTICATED: Code.Unauthenticated,
+  DEADLINE_EXCEEDED: Code.DeadlineExceeded,
+  UNIMPLEMENTED: Code.Unimplemented,
+  INTERNAL: Code.Internal,
+};
+
+const STATUSES: Readonly<Record<Submission["status"], SubmissionStatus>> = {
+  pending: SubmissionStatus.PENDING,
+  sent: SubmissionStatus.SENT,
+  broadcast: SubmissionStatus.BROADCAST,
+  landed: SubmissionStatus.LANDED,
+  failed: SubmissionStatus.FAILED,
+};
+
+const CLASSES: readonly BidClass[] = ["blind", "seen", "tail"];
+
+export function toConnectError(error: unknown, log: Logger): ConnectError {
+  if (error instanceof ConnectError) return error;
+  if (error instanceof Fault) {
+    const connectError = new ConnectError(error.message, CODES[error.code]);
+    const { domain, reason, metadata } = error;
+    connectError.details.push({ desc: ErrorInfoSchema, value: { domain, reason, metadata: { ...metadata } } });
+    return connectError;
+  }
+  log.error("a handler failed", errorFields(error));
+  return new ConnectError("internal error", Code.Internal);
+}
+
+function wei(value: Uint8Array, what: string): bigint {
+  if (value.length > 32) throw gatewayFault("BAD_BID", `${what}: at most 32 bytes`);
+  return value.length === 0 ? 0n : BigInt(`0x${toHex(value)}`);
+}
+
+export function gatewayRoutes(router: ConnectRouter, options: ServiceOptions): void {
+  const { config, submissions, slots, bidder, log } = options;
+
+  const toWire = ({ organism, certified, verifiedAtMs }: KnownOutcome) => ({
+    organism,
+    outcome: toWireOutcome(certified),
+    verifiedAtMs: BigInt(verifiedAtMs),
+  });
+
+  const guarded = async <T>(work: () => Promise<T>): Promise<T> => {
+    try {
+      return await work();
+    } catch (error) {
+      throw toConnectError(error, log);
+    }
+  };
+
+  router.service(GatewayService, {
+    getLattice: async () => ({
+      identity: {
+        name: config.name,
+        chainId: config.chainId,
+        latticeId: latticeId(config),
+        config: encodeConfig(config),
+        throwAway: config.throwAway,
+        keyOrigin: config.keys,
+      },
+      genesisMs: BigInt(config.genesisMs),
+      slotMs: config.slotMs,
+      settlement: config.tally.content.settlement,
+      transactionBytesMax: submissions.transactionBytesMax,
+    }),
+    submitTransaction: ({ rawTransaction, disclosure }) =>
+      guarded(async () => {
+        const { hash, target, everything } = disclosure ?? options.disclosure;
+        return { transactionHash: await submissions.take(rawTransaction.slice(), { hash, target, everything }) };
+      }),
+    getSubmission: ({ transactionHash }) =>
+      guarded(async () => {
+        const found = submissions.get(toHex(transactionHash));
+        if (found === undefined) throw gatewayFault("SUBMISSION_UNKNOWN");
+        const { status, slot, blockHash, reason } = found;
+        return { status: STATUSES[status], slot, blockHash: blockHash ?? new Uint8Array(), reason };
+      }),
+    submitBid: (request) =>
+      guarded(async () => {
+        if (bidder === undefined) throw gatewayFault("NO_SEARCHER");
+        const bidClass = CLASSES.find((known) => known === request.bidClass);
+        if (bidClass === undefined) throw gatewayFault("BAD_BID", "bid_class: blind, seen or tail expected");
+        const items = request.items.map(({ item }): Bundle["items"][number] => {
+          if (item.case === "rawTransaction") return { type: "transaction", raw: item.value.slice() };
+          if (item.case === "messageId" && item.value.length === 16)
+            return { type: "reference", messageId: item.value.slice() };
+          throw gatewayFault("BAD_BID", "items: a raw transaction or a 16-byte message id expected");
+        });
+        const amountWei = wei(request.amountWei, "amount_wei");
+        const capWei = request.capWei.length === 0 ? undefined : wei(request.capWei, "cap_wei");
+        return bidder.bid({
+          slot: request.slot === 0n ? undefined : request.slot,
+          class: bidClass,
+          amountWei,
+          capWei,
+          items,
+        });
+      }),
+    getSlot: ({ slot }) =>
+      guarded(async () => {
+        const outcomes = slots.slot(slot);
+        if (outcomes.length === 0) throw gatewayFault("SLOT_UNKNOWN", `nothing is known of slot ${slot}`);
+        return {
+          slot,
+          traceId: fromHex(slotTraceIds(latticeId(config), slot).traceId),
+          outcomes: outcomes.map(toWire),
+        };
+      }),
+    watchSlots: async function* ({ fromSlot }, context) {
+      for await (const known of slots.watch(fromSlot, context.signal)) yield { outcome: toWire(known) };
+    },
+    getRefunds: ({ recipient }) =>
+      guarded(async () => {
+        if (recipient.length !== 20) throw gatewayFault("BAD_BID", "recipient: 20 bytes expected");
+        return options.refunds(recipient);
+      }),
+  });
+}
