@@ -14,7 +14,7 @@ import { blake3 } from "@lattice/organism/crypto/hash.ts";
 import { generateSecret, publicOf, splitSecret } from "@lattice/organism/crypto/shamir.ts";
 import { agreementKey } from "@lattice/organism/crypto/x25519.ts";
 import { committeeId, type LatticeConfig } from "@lattice/organism/identity/lattice-config.ts";
-import { ORGANISMS, type Organism } from "@lattice/organism/identity/organisms.ts";
+import type { Organism } from "@lattice/organism/identity/organisms.ts";
 import { ATTRIBUTION } from "@lattice/organism/outcomes/tally.ts";
 import { BROADCAST, BROADCAST_BODY, type BroadcastMessage } from "@lattice/organism/outcomes/zipnet.ts";
 import type { MemberSecrets } from "@lattice/organism/service.ts";
@@ -103,6 +103,8 @@ export interface TestLattice {
   readonly secrets: readonly MemberSecrets[];
   /** The group's sealing key, 48 bytes. */
   readonly sealingKey: Uint8Array;
+  /** Certifies as any of the six committees would: they share one certificate key here. */
+  certify(outcome: Outcome): CertifiedOutcome;
 }
 
 export function dealLattice(): TestLattice {
@@ -143,8 +145,12 @@ export function dealLattice(): TestLattice {
     commitment: encode(ROSTER, roster),
     bodyHash: undefined,
   };
-  const certifiedRoster = { outcome, signature: blsSign(certificateSecret, outcomeDigest(outcome)), signers: [0, 1] };
-  return { config, roster, certifiedRoster, secrets, sealingKey };
+  const certify = (certified: Outcome): CertifiedOutcome => ({
+    outcome: certified,
+    signature: blsSign(certificateSecret, outcomeDigest(certified)),
+    signers: [0, 1],
+  });
+  return { config, roster, certifiedRoster: certify(outcome), secrets, sealingKey, certify };
 }
 
 const EMPTY = new Uint8Array();
@@ -196,5 +202,3 @@ export function attributionOf(
   });
   return outcomeOf(config, "tally", "attribution", slot, "result", commitment);
 }
-
-export const ALL_ORGANISMS = ORGANISMS;
