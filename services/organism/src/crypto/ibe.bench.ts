@@ -43,7 +43,7 @@ export async function bench(
     readonly workers?: number;
   } = {},
 ): Promise<IbeBench> {
-  const { messages = 256, peerMessages = 32, repeats = 3, workers = Math.min(availableParallelism(), 8) } = options;
+  const { messages = 256, peerMessages = 32, repeats = 5, workers = Math.min(availableParallelism(), 8) } = options;
   await initCrypto();
   const secret = generateSecret(random);
   const sealingKey = publicOf(secret);
