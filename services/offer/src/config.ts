@@ -8,7 +8,7 @@ export const SETTINGS = z.object({
   OFFER_CHAIN_DEPTH: z.coerce.number().int().min(0).max(10_000).optional(),
   /** Deadline of one call to the chain, ms. */
   OFFER_CHAIN_TIMEOUT_MS: z.coerce.number().int().min(50).max(60_000).default(1500),
-  /** Threads that open values. */
-  OFFER_OPENING_THREADS: z.coerce.number().int().min(1).max(64).default(1),
+  /** Worker threads that open values, about 40 MB each; 0 opens between turns of the event loop. */
+  OFFER_OPENING_WORKERS: z.coerce.number().int().min(0).max(16).default(0),
 });
-export type OfferSettings = z.infer<typeof SETTINGS>;
+export type Settings = z.infer<typeof SETTINGS>;

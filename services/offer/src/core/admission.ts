@@ -4,6 +4,7 @@
  */
 import { equalBytes, toHex } from "@lattice/organism/codec/codec.ts";
 import type { Roster } from "@lattice/organism/committee/roster.ts";
+import { checkTickets } from "@lattice/organism/committee/ticket.ts";
 import { committeeId, type LatticeConfig } from "@lattice/organism/identity/lattice-config.ts";
 import { type Refusal, refuse } from "@lattice/organism/machine.ts";
 import type { BidClass } from "@lattice/organism/outcomes/offer.ts";
@@ -11,8 +12,7 @@ import { type BidBody, bidBytesMax, isReplaceable, parseBid, type SealedBid } fr
 import { isAuthorised, uncommitted } from "./escrow.ts";
 import { bundleLayerBytes } from "./layers.ts";
 import { bidsPerSlotMax, STANDINGS_MAX, SUBMISSIONS_PER_BID } from "./limits.ts";
-import { cancelDigest, isSignedBy, type Cancel } from "./requests.ts";
-import { ticketProblem } from "./ticket.ts";
+import { type Cancel, cancelDigest, isSignedBy } from "./requests.ts";
 import type { LiveBid, SlotState, State } from "./types.ts";
 
 /** What the judge needs to know of the committee's state. */
@@ -42,6 +42,7 @@ export function isRefusal(value: object): value is Refusal {
 export function createAdmission(config: LatticeConfig): Admission {
   const committee = committeeId(config, "offer");
   const { bundleBytes, bidsPerSearcherMax, reserveWei } = config.offer.content;
+  const layerBytes = bundleLayerBytes(bundleBytes);
   const slotCapacity = bidsPerSlotMax(bidBytesMax(bundleBytes));
 
   function judge(state: State, raw: Uint8Array, context: AdmissionContext): Admitted | Refusal {
@@ -49,22 +50,23 @@ export function createAdmission(config: LatticeConfig): Admission {
     if (bid === undefined) return refuse("BID_MALFORMED", "the bytes are not one sealed bid");
     const { body } = bid;
     const { slot, searcher, class: bidClass } = body.context;
-    if (!equalBytes(body.context.committee, committee)) return refuse("WRONG_COMMITTEE", "sealed for another committee");
+    if (!equalBytes(body.context.committee, committee))
+      return refuse("WRONG_COMMITTEE", "sealed for another committee");
     const { epoch, activationSlot, sealingUntilSlot } = context.roster;
     if (body.context.epoch !== epoch) return refuse("WRONG_EPOCH", `sealed for epoch ${body.context.epoch}`);
     if (slot < activationSlot || slot > sealingUntilSlot) {
       return refuse("WRONG_EPOCH", `the sealing key of epoch ${epoch} does not serve slot ${slot}`);
     }
-    const expected = bundleLayerBytes(bundleBytes);
-    if (body.bundleLayer.length !== expected) {
-      return refuse("BID_SIZE", `a bundle layer of ${body.bundleLayer.length} bytes, ${expected} expected`);
+    if (body.bundleLayer.length !== layerBytes) {
+      return refuse("BID_SIZE", `a bundle layer of ${body.bundleLayer.length} bytes, ${layerBytes} expected`);
     }
     const slotState = state.slots.get(slot);
     const closed = closedFor(bidClass, slot, slotState, context);
     if (closed !== undefined) return closed;
     if (slotState?.standings.has(toHex(bid.id)) === true) return refuse("DUPLICATE", "this bid is in the log already");
     const nonces = slotState?.nonces.get(toHex(searcher)) ?? [];
-    if (nonces.includes(body.context.nonce)) return refuse("NONCE_USED", `nonce ${body.context.nonce} was used this slot`);
+    if (nonces.includes(body.context.nonce))
+      return refuse("NONCE_USED", `nonce ${body.context.nonce} was used this slot`);
     if (nonces.length >= bidsPerSearcherMax * SUBMISSIONS_PER_BID) {
       return refuse("TOO_MANY_BIDS", `${nonces.length} bids of this searcher have been taken this slot`);
     }
@@ -82,15 +84,18 @@ export function createAdmission(config: LatticeConfig): Admission {
     }
     const covered = cover(state, body, replaces, reserveWei);
     if (covered !== undefined) return covered;
-    const ticket = ticketProblem(config, body.ticket, searcher, slot);
-    if (ticket !== undefined) return refuse("TICKET_REFUSED", ticket);
-    if (!isSignedBy(searcher, bid.id, bid.signature)) return refuse("BAD_SIGNATURE", "not signed by the named searcher");
+    const expected = { audience: committee, subject: searcher, slot, throwAway: config.throwAway };
+    const ticket = checkTickets(config.offer.acl, body.tickets, expected);
+    if (!ticket.admitted) return ticket.refusal;
+    if (!isSignedBy(searcher, bid.id, bid.signature))
+      return refuse("BAD_SIGNATURE", "not signed by the named searcher");
     return { bid, replaces };
   }
 
   function judgeCancel(state: State, cancel: Cancel, context: AdmissionContext): LiveBid | Refusal {
     const { terms, signature } = cancel;
-    if (!equalBytes(terms.committee, committee)) return refuse("WRONG_COMMITTEE", "the request is for another committee");
+    if (!equalBytes(terms.committee, committee))
+      return refuse("WRONG_COMMITTEE", "the request is for another committee");
     const slotState = state.slots.get(terms.slot);
     const bid = slotState?.bids.get(toHex(terms.bidId));
     if (slotState === undefined || bid === undefined) return refuse("BID_UNKNOWN", "no such live bid in that slot");
@@ -138,5 +143,7 @@ function cover(state: State, body: BidBody, replaces: LiveBid | undefined, reser
   }
   const left = uncommitted(state, body.escrowAccount, slot, replaces?.id);
   if (left === undefined) return refuse("ESCROW_UNKNOWN", "no recent certified reading of the account's escrow");
-  return body.capWei > left ? refuse("OVER_ESCROW", "the cap is above what is left of the account's escrow") : undefined;
+  return body.capWei > left
+    ? refuse("OVER_ESCROW", "the cap is above what is left of the account's escrow")
+    : undefined;
 }

@@ -9,14 +9,15 @@ import {
   equalBytes,
   fixed,
   type Infer,
+  list,
   literal,
   oneOf,
   struct,
-  text,
   tryDecode,
   u64,
   u256,
 } from "@lattice/organism/codec/codec.ts";
+import { TICKET_BYTES_MAX } from "@lattice/organism/committee/ticket.ts";
 import { hash, hashBytes } from "@lattice/organism/crypto/hash.ts";
 import type { BidClass } from "@lattice/organism/outcomes/offer.ts";
 import { BUNDLE_BYTES_MAX, bundleLayerBytes, VALUE_LAYER_BYTES } from "./layers.ts";
@@ -24,8 +25,8 @@ import { BUNDLE_BYTES_MAX, bundleLayerBytes, VALUE_LAYER_BYTES } from "./layers.
 export const BID_CLASSES: readonly BidClass[] = ["blind", "seen", "tail"];
 export const BID_CLASS: Codec<BidClass> = oneOf("blind", "seen", "tail");
 
-/** A ticket is a compact JWT (`committee/ticket.ts`); empty where the lattice's admission list is. */
-export const TICKET_BYTES_MAX = 2048;
+/** One ticket for each rule of the lattice's admission list for offer, so none where that is empty. */
+export const TICKETS_MAX = 4;
 
 /** What makes a bid this one and no other: both layers are bound to it. */
 export const BID_CONTEXT = struct({
@@ -48,14 +49,14 @@ const BID_BODY = struct({
   capWei: u256,
   /** Of the searcher's live bids with one id, the highest nonce stands; id zero: not replaceable. */
   replacement: struct({ id: fixed(16), nonce: u64 }),
-  ticket: text(TICKET_BYTES_MAX),
+  tickets: list(bytes(TICKET_BYTES_MAX), TICKETS_MAX),
   valueLayer: fixed(VALUE_LAYER_BYTES),
   bundleLayer: bytes(bundleLayerBytes(BUNDLE_BYTES_MAX)),
 });
 export type BidBody = Infer<typeof BID_BODY>;
 
 const SIGNED_BID = struct({
-  body: bytes(TICKET_BYTES_MAX + VALUE_LAYER_BYTES + bundleLayerBytes(BUNDLE_BYTES_MAX) + 1024),
+  body: bytes(TICKETS_MAX * (TICKET_BYTES_MAX + 4) + VALUE_LAYER_BYTES + bundleLayerBytes(BUNDLE_BYTES_MAX) + 1024),
   /** r ‖ s ‖ v, low s, v 27 or 28, over `bidId`. */
   signature: fixed(65),
 });
@@ -93,15 +94,22 @@ export function parseBid(raw: Uint8Array): SealedBid | undefined {
 export function bidBytesMax(bundleBytes: number): number {
   const empty: BidBody = {
     version: 1,
-    context: { committee: new Uint8Array(32), epoch: 0n, slot: 0n, class: "blind", searcher: new Uint8Array(20), nonce: 0n },
+    context: {
+      committee: new Uint8Array(32),
+      epoch: 0n,
+      slot: 0n,
+      class: "blind",
+      searcher: new Uint8Array(20),
+      nonce: 0n,
+    },
     escrowAccount: new Uint8Array(20),
     capWei: 0n,
     replacement: { id: new Uint8Array(16), nonce: 0n },
-    ticket: "",
+    tickets: [],
     valueLayer: new Uint8Array(VALUE_LAYER_BYTES),
     bundleLayer: new Uint8Array(bundleLayerBytes(bundleBytes)),
   };
-  return encodeBid(encodeBidBody(empty), new Uint8Array(65)).length + TICKET_BYTES_MAX;
+  return encodeBid(encodeBidBody(empty), new Uint8Array(65)).length + TICKETS_MAX * (TICKET_BYTES_MAX + 4);
 }
 
 const NO_REPLACEMENT = new Uint8Array(16);

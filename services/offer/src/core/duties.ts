@@ -7,7 +7,14 @@
 import { toHex } from "@lattice/organism/codec/codec.ts";
 import { type LatticeConfig, slotStartMs } from "@lattice/organism/identity/lattice-config.ts";
 import type { View } from "@lattice/organism/machine.ts";
-import { type CloseStage, ESCROW_TOPIC, type OfferDuty, type SlotState, type State, type VerdictTopic } from "./types.ts";
+import {
+  type CloseStage,
+  ESCROW_TOPIC,
+  type OfferDuty,
+  type SlotState,
+  type State,
+  type VerdictTopic,
+} from "./types.ts";
 
 /** When bids of a class are no longer in time, Unix ms. */
 export function closeAtMs(config: LatticeConfig, stage: CloseStage, slot: bigint): number {

@@ -6,8 +6,7 @@
  * like with like. A bid is covered by what its account has certified, less charges that the contract has not taken
  * yet, less the caps of its blind bids in slots still open: one deposit cannot vouch for two commitments.
  */
-import { compareBytes, decode, encode, equalBytes, fromHex, toHex } from "@lattice/organism/codec/codec.ts";
-import { CodecError } from "@lattice/organism/codec/codec.ts";
+import { CodecError, compareBytes, decode, encode, equalBytes, fromHex, toHex } from "@lattice/organism/codec/codec.ts";
 import { type Refusal, refuse } from "@lattice/organism/machine.ts";
 import type { AuctionCommitment } from "@lattice/organism/outcomes/offer.ts";
 import type { Charge } from "@lattice/organism/outcomes/tally.ts";
@@ -31,7 +30,8 @@ export function register(
   slot: bigint,
 ): Refusal | undefined {
   const { terms, signature } = registration;
-  if (!equalBytes(terms.committee, committee)) return refuse("WRONG_COMMITTEE", "the registration is for another committee");
+  if (!equalBytes(terms.committee, committee))
+    return refuse("WRONG_COMMITTEE", "the registration is for another committee");
   if (terms.untilSlot < slot) return refuse("REGISTRATION_EXPIRED", `it ended with slot ${terms.untilSlot}`);
   const key = toHex(terms.account);
   const known = state.accounts.get(key);
@@ -59,7 +59,8 @@ function oldestEmpty(state: State): string | undefined {
   let oldest: { readonly key: string; readonly since: bigint } | undefined;
   for (const [key, { sinceSlot }] of state.accounts) {
     if ((state.escrow.get(key) ?? 0n) > 0n) continue;
-    const earlier = oldest === undefined || sinceSlot < oldest.since || (sinceSlot === oldest.since && key < oldest.key);
+    const earlier =
+      oldest === undefined || sinceSlot < oldest.since || (sinceSlot === oldest.since && key < oldest.key);
     if (earlier) oldest = { key, since: sinceSlot };
   }
   return oldest?.key;
@@ -75,7 +76,12 @@ export function isAuthorised(state: State, account: Uint8Array, searcher: Uint8A
  * Wei that a bid for `slot` may still count on; undefined when there is no recent certified reading.
  * @param replaced id of a bid that would make room
  */
-export function uncommitted(state: State, account: Uint8Array, slot: bigint, replaced?: Uint8Array): bigint | undefined {
+export function uncommitted(
+  state: State,
+  account: Uint8Array,
+  slot: bigint,
+  replaced?: Uint8Array,
+): bigint | undefined {
   const certified = state.escrow.get(toHex(account));
   if (certified === undefined || state.escrowSlot + ESCROW_SLOTS_MAX < slot) return undefined;
   let left = certified;
@@ -105,7 +111,8 @@ export function escrowFact(wei: readonly bigint[], taken: readonly Uint8Array[])
 /** q members read the same. */
 export function certifyEscrow(state: State, slot: bigint, fact: Uint8Array): Refusal | undefined {
   const { query } = state;
-  if (query === undefined || query.slot !== slot) return refuse("FACT_UNEXPECTED", `no escrow was asked for in slot ${slot}`);
+  if (query === undefined || query.slot !== slot)
+    return refuse("FACT_UNEXPECTED", `no escrow was asked for in slot ${slot}`);
   let read: { readonly wei: bigint[]; readonly taken: Uint8Array[] };
   try {
     read = decode(ESCROW_FACT, fact);
@@ -157,7 +164,6 @@ export function attributed(state: State, slot: bigint, charges: readonly Charge[
 export function forgetDebts(state: State, belowSlot: bigint): void {
   for (const [key, { slot }] of state.debts) if (slot + DEBT_SLOTS_MAX < belowSlot) state.debts.delete(key);
 }
-
 
 function debtsByAge(state: State): string[] {
   const entries = [...state.debts].sort(([a, { slot: x }], [b, { slot: y }]) =>

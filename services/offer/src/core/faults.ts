@@ -1,9 +1,11 @@
 /** Every reason for which offer refuses, beside those all organisms share. */
+import { TICKET_FAULTS } from "@lattice/organism/committee/ticket.ts";
 import type { FaultCatalogue } from "@lattice/organism/fault.ts";
 
 const FIX = "Fix the caller; the same bytes are refused for ever.";
 
 export const FAULTS = {
+  ...TICKET_FAULTS,
   BID_MALFORMED: {
     code: "INVALID_ARGUMENT",
     meaning: "The bytes are not one canonical sealed bid.",
@@ -99,12 +101,6 @@ export const FAULTS = {
     meaning: "The cap is above what is left of the account's certified escrow.",
     remedy: "Deposit more, lower the cap, or wait until earlier charges are settled.",
     retry: true,
-  },
-  TICKET_REFUSED: {
-    code: "UNAUTHENTICATED",
-    meaning: "The ticket does not admit this searcher in that slot.",
-    remedy: "Obtain a ticket from an issuer that the lattice config names.",
-    retry: false,
   },
   BAD_SIGNATURE: {
     code: "UNAUTHENTICATED",

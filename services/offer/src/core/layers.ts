@@ -17,9 +17,10 @@ import {
   u256,
 } from "@lattice/organism/codec/codec.ts";
 import { hash } from "@lattice/organism/crypto/hash.ts";
-import { SEALED_OVERHEAD_BYTES } from "@lattice/organism/crypto/ibe.ts";
 import { BUNDLE, type Bundle } from "@lattice/organism/outcomes/offer.ts";
 
+/** What sealing adds (`crypto/ibe.ts`): version, U (48), V (32), GCM tag (16). Asserted by a test of `sealBid`. */
+export const SEALED_OVERHEAD_BYTES = 97;
 /** Pool messages a bid may reference. */
 export const REFERENCES_MAX = 32;
 const MESSAGE_ID_BYTES = 16;

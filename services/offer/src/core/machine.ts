@@ -188,9 +188,7 @@ export function createMachine(config: LatticeConfig, roster: Roster): OfferMachi
     const won = new Set(auction.winners.map(({ bidId }) => toHex(bidId)));
     const lost = new Set(slotState.contestants.map(toHex));
     const voided = new Set(auction.voids.map(({ bidId }) => toHex(bidId)));
-    finish(slotState, (id) =>
-      won.has(id) ? "won" : voided.has(id) ? "void" : lost.has(id) ? "lost" : "unanswered",
-    );
+    finish(slotState, (id) => (won.has(id) ? "won" : voided.has(id) ? "void" : lost.has(id) ? "lost" : "unanswered"));
     owe(state, slot, auction);
   }
 

@@ -1,5 +1,14 @@
 /** What searchers and escrow accounts sign besides bids: registrations, cancellations, questions after status. */
-import { encode, equalBytes, fixed, type Infer, literal, struct, tryDecode, u64 } from "@lattice/organism/codec/codec.ts";
+import {
+  encode,
+  equalBytes,
+  fixed,
+  type Infer,
+  literal,
+  struct,
+  tryDecode,
+  u64,
+} from "@lattice/organism/codec/codec.ts";
 import { hash } from "@lattice/organism/crypto/hash.ts";
 import { recoverAddress } from "@lattice/organism/crypto/secp256k1.ts";
 
