@@ -1,0 +1,144 @@
+/**
+ * The broker's configuration: one account per organism, so that no organism sees another's subjects; one user per
+ * author, so that nobody publishes in another's name; one administrator per account, who makes the stream.
+ */
+import { randomBytes } from "node:crypto";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { dirname } from "node:path";
+
+/** What a client needs to use one log: the file that members read (mode 0400). */
+export interface LogCredentials {
+  readonly user: string;
+  readonly password: string;
+  readonly stream: string;
+  /** Author i writes to `<subject>.<i>.ctl` and `<subject>.<i>.bulk`. */
+  readonly subject: string;
+  readonly inboxPrefix: string;
+}
+
+export interface CommitteeAccount {
+  readonly organism: string;
+  /** Makes and inspects the stream; for the launcher only. */
+  readonly admin: LogCredentials;
+  /** In member order. */
+  readonly members: readonly LogCredentials[];
+}
+
+export interface NatsDeal {
+  readonly system: { readonly user: string; readonly password: string };
+  readonly accounts: readonly CommitteeAccount[];
+}
+
+export interface ServerOptions {
+  readonly name: string;
+  readonly port: number;
+  /** HTTP monitoring: `/varz`, `/healthz`. */
+  readonly monitorPort: number;
+  readonly storeDir: string;
+  /** What one committee's log may take on disk. */
+  readonly accountBytes?: number;
+  /** `false` only in the test of who notices. */
+  readonly syncAlways?: boolean;
+}
+
+/** A member refuses a server below 2 MiB; twice that leaves room. */
+export const PAYLOAD_BYTES_MAX = 4 * 1024 * 1024;
+export const ACCOUNT_BYTES = 512 * 1024 * 1024;
+const CONSUMERS_PER_MEMBER = 8;
+const PASSWORD_BYTES = 24;
+
+/** Fresh users and passwords for committees of `members` each. */
+export function dealNats(committees: readonly { readonly organism: string; readonly members: number }[]): NatsDeal {
+  const password = (): string => randomBytes(PASSWORD_BYTES).toString("hex");
+  return {
+    system: { user: "system", password: password() },
+    accounts: committees.map(({ organism, members }) => {
+      if (!/^[a-z][a-z0-9-]{0,31}$/.test(organism)) throw new RangeError(`not an organism name: ${organism}`);
+      const log = { stream: `${organism.toUpperCase()}-LOG`, subject: `${organism}.log` };
+      const credentials = (role: string): LogCredentials => ({
+        user: `${organism}-${role}`,
+        password: password(),
+        ...log,
+        inboxPrefix: `_INBOX.${organism}.${role}`,
+      });
+      return {
+        organism,
+        admin: credentials("admin"),
+        members: Array.from({ length: members }, (_, index) => credentials(index.toString())),
+      };
+    }),
+  };
+}
+
+/** The configuration file's text. It holds passwords: mode 0600. */
+export function natsServerConfig(deal: NatsDeal, options: ServerOptions): string {
+  const accountBytes = options.accountBytes ?? ACCOUNT_BYTES;
+  return `# Generated; local use only.
+server_name: ${quoted(options.name)}
+listen: "127.0.0.1:${options.port}"
+http: "127.0.0.1:${options.monitorPort}"
+max_payload: ${PAYLOAD_BYTES_MAX}
+max_pending: ${PAYLOAD_BYTES_MAX * 16}
+write_deadline: "10s"
+jetstream {
+  store_dir: ${quoted(options.storeDir)}
+  ${options.syncAlways === false ? "# sync_interval: the default, which acknowledges first and syncs later" : "sync_interval: always"}
+  max_memory_store: ${64 * 1024 * 1024}
+  max_file_store: ${accountBytes * (deal.accounts.length + 1)}
+}
+accounts {
+${deal.accounts.map((account) => accountBlock(account, accountBytes)).join("\n")}
+  SYS { users: [ { user: ${quoted(deal.system.user)}, password: ${quoted(deal.system.password)} } ] }
+}
+system_account: SYS
+`;
+}
+
+function accountBlock({ organism, admin, members }: CommitteeAccount, accountBytes: number): string {
+  const consumers = (members.length + 1) * CONSUMERS_PER_MEMBER;
+  return `  ${organism.toUpperCase()} {
+    jetstream { max_memory: ${8 * 1024 * 1024}, max_file: ${accountBytes}, max_streams: 1, max_consumers: ${consumers} }
+    users: [
+      { user: ${quoted(admin.user)}, password: ${quoted(admin.password)}, permissions: {
+          publish: { allow: ["$JS.API.>"] }, subscribe: { allow: [${quoted(`${admin.inboxPrefix}.>`)}] } } },
+${members.map(memberBlock).join(",\n")}
+    ]
+  }`;
+}
+
+/** An author writes its own two subjects, and asks for nothing but reading its committee's stream. */
+function memberBlock({ user, password, stream, subject, inboxPrefix }: LogCredentials, index: number): string {
+  const publish = [
+    `${subject}.${index}.ctl`,
+    `${subject}.${index}.bulk`,
+    "$JS.API.INFO",
+    `$JS.API.STREAM.INFO.${stream}`,
+    `$JS.API.STREAM.MSG.GET.${stream}`,
+    `$JS.API.DIRECT.GET.${stream}`,
+    `$JS.API.DIRECT.GET.${stream}.>`,
+    `$JS.API.CONSUMER.CREATE.${stream}`,
+    `$JS.API.CONSUMER.CREATE.${stream}.>`,
+    `$JS.API.CONSUMER.INFO.${stream}.*`,
+    `$JS.API.CONSUMER.DELETE.${stream}.*`,
+    `$JS.API.CONSUMER.MSG.NEXT.${stream}.*`,
+  ];
+  return `      { user: ${quoted(user)}, password: ${quoted(password)}, permissions: {
+          publish: { allow: [${publish.map(quoted).join(", ")}] },
+          subscribe: { allow: [${quoted(`${inboxPrefix}.>`)}] } } }`;
+}
+
+/** Everything that goes in is made above from names and hex; a path may hold a quote. */
+function quoted(text: string): string {
+  return `"${text.replaceAll("\\", "\\\\").replaceAll('"', '\\"')}"`;
+}
+
+/** Writes one JSON file that only its owner reads (0400). @throws Error EEXIST: secrets are never overwritten */
+export function writeCredentials(file: string, credentials: LogCredentials | NatsDeal): void {
+  mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
+  writeFileSync(file, `${JSON.stringify(credentials)}\n`, { mode: 0o400, flag: "wx" });
+}
+
+/** What `writeCredentials` wrote of a whole deal. */
+export function readDeal(file: string): NatsDeal {
+  return JSON.parse(readFileSync(file, "utf8")) as NatsDeal;
+}

@@ -1,0 +1,218 @@
+import assert from "node:assert/strict";
+import { mkdtemp, rm, stat } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, type TestContext, test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { JetStreamLog } from "@lattice/organism/log/jetstream-log.ts";
+import { LogRefusal } from "@lattice/organism/ports.ts";
+import { jetstreamManager } from "@nats-io/jetstream";
+import { connect, type NatsConnection } from "@nats-io/transport-node";
+import { freePorts } from "../local/free-ports.ts";
+import { dealNats, type LogCredentials, type NatsDeal, readDeal, writeCredentials } from "./nats-config.ts";
+import { createCommitteeStream, DEFAULT_QUOTAS, type NatsServer, startNatsServer } from "./nats-process.ts";
+import { findNatsServer, NatsServerMissing } from "./nats-server.ts";
+
+const TOOLS = fileURLToPath(new URL("../../../.tools", import.meta.url));
+
+let folder: string;
+let binary: string | undefined;
+let missing = "";
+let server: NatsServer;
+let deal: NatsDeal;
+let ports: number[];
+
+before(async () => {
+  folder = await mkdtemp(join(tmpdir(), "lattice-nats-"));
+  try {
+    binary = (await findNatsServer({ toolsDir: TOOLS, environment: process.env, download: true })).path;
+  } catch (error) {
+    if (!(error instanceof NatsServerMissing)) throw error;
+    missing = error.message;
+    return;
+  }
+  deal = dealNats([
+    { organism: "zipnet", members: 3 },
+    { organism: "unseal", members: 3 },
+  ]);
+  ports = await freePorts(2);
+  server = await start();
+  for (const { admin } of deal.accounts) assert.equal(await createCommitteeStream(server.url, admin), "made");
+});
+
+after(async () => {
+  if (binary !== undefined) await server.stop();
+  await rm(folder, { recursive: true });
+});
+
+async function start(): Promise<NatsServer> {
+  return startNatsServer({
+    binary: binary ?? "",
+    directory: join(folder, "server"),
+    deal,
+    port: ports[0] ?? 0,
+    monitorPort: ports[1] ?? 0,
+  });
+}
+
+const credentials = (account: number, member: number): LogCredentials => {
+  const found = deal.accounts[account]?.members[member];
+  assert.ok(found !== undefined);
+  return found;
+};
+const open = (account: number, member: number, as = member): Promise<JetStreamLog> =>
+  JetStreamLog.open({
+    servers: [server.url],
+    ...credentials(account, member),
+    member: as,
+    monitorUrl: server.monitorUrl,
+  });
+const raw = ({ user, password, inboxPrefix }: LogCredentials): Promise<NatsConnection> =>
+  connect({ servers: server.url, user, pass: password, inboxPrefix });
+const absent = (context: TestContext): boolean => {
+  if (binary === undefined) context.skip(missing);
+  return binary === undefined;
+};
+
+/** Everything in the log, in order. */
+async function read(log: JetStreamLog, count: number): Promise<string[]> {
+  const done = new AbortController();
+  const seen: string[] = [];
+  await log.consume(
+    1n,
+    ({ raw }) => {
+      seen.push(Buffer.from(raw).toString());
+      if (seen.length === count) done.abort();
+    },
+    done.signal,
+  );
+  return seen;
+}
+
+test("an author writes its own lanes, reads all, and writes nobody else's", async (context) => {
+  if (absent(context)) return;
+  const [first, second] = [await open(0, 0), await open(0, 1)];
+  const impostor = await open(0, 0, 1);
+  assert.equal(await first.append("ctl", Buffer.from("a"), "1"), "stored");
+  assert.equal(await second.append("bulk", Buffer.from("b"), "2"), "stored");
+  await assert.rejects(
+    impostor.append("ctl", Buffer.from("in another's name"), "3"),
+    (error) => error instanceof LogRefusal && error.reason === "NOT_PERMITTED",
+  );
+  assert.deepEqual(await read(first, 2), ["a", "b"]);
+  assert.deepEqual(await read(second, 2), ["a", "b"]);
+  for (const log of [first, second, impostor]) await log.close();
+});
+
+test("no member reaches another committee, another's inbox, or the stream's settings", async (context) => {
+  if (absent(context)) return;
+  const connection = await raw(credentials(0, 0));
+  const manager = await jetstreamManager(connection, { timeout: 3000 });
+  await assert.rejects(manager.streams.purge("ZIPNET-LOG"), /permissions violation/i);
+  await assert.rejects(manager.streams.delete("ZIPNET-LOG"), /permissions violation/i);
+  await assert.rejects(manager.streams.info("UNSEAL-LOG"), /permissions violation/i);
+  await assert.rejects(manager.streams.deleteMessage("ZIPNET-LOG", 1), /permissions violation/i);
+  for (const subject of [">", "zipnet.log.>", "_INBOX.zipnet.1.>"]) {
+    const refused = await new Promise<unknown>((resolve) => {
+      connection.subscribe(subject, { callback: (error) => resolve(error) });
+    });
+    assert.match(String(refused), /permissions violation/i, subject);
+  }
+  await connection.close();
+  await assert.rejects(raw({ ...credentials(0, 0), password: "wrong" }), { name: "AuthorizationError" });
+});
+
+test("the stream refuses rather than forgets, the server syncs before it acknowledges", async (context) => {
+  if (absent(context)) return;
+  const admin = deal.accounts[1]?.admin;
+  assert.ok(admin !== undefined);
+  assert.equal(await createCommitteeStream(server.url, admin), "found");
+  const connection = await raw(admin);
+  const { config } = await (await jetstreamManager(connection)).streams.info(admin.stream);
+  assert.equal(config.discard, "new");
+  assert.equal(config.discard_new_per_subject, true);
+  assert.equal(config.deny_delete, true);
+  assert.ok(config.deny_purge !== true && config.allow_direct && config.storage === "file");
+  await connection.close();
+  const varz = (await (await fetch(`${server.monitorUrl}/varz`)).json()) as {
+    max_payload: number;
+    jetstream: { config: { sync_always: boolean } };
+  };
+  assert.equal(varz.jetstream.config.sync_always, true);
+  assert.equal(varz.max_payload, 4 * 1024 * 1024);
+});
+
+test("kill -9, start again: the log is there", async (context) => {
+  if (absent(context)) return;
+  const log = await open(1, 2);
+  assert.equal(await log.append("ctl", Buffer.from("kept"), "4"), "stored");
+  await log.close();
+  await server.program.kill();
+  server = await start();
+  const again = await open(1, 0);
+  assert.deepEqual(await read(again, 1), ["kept"]);
+  await again.close();
+});
+
+test("an author's quota stops that author only", async (context) => {
+  if (absent(context)) return;
+  const small = dealNats([{ organism: "offer", members: 2 }]);
+  const [port = 0, monitorPort = 0] = await freePorts(2);
+  const other = await startNatsServer({
+    binary: binary ?? "",
+    directory: join(folder, "small"),
+    deal: small,
+    port,
+    monitorPort,
+  });
+  try {
+    const account = small.accounts[0];
+    assert.ok(account !== undefined);
+    await createCommitteeStream(other.url, account.admin, { ...DEFAULT_QUOTAS, messagesPerSubject: 2 });
+    const logs = await Promise.all(
+      account.members.map((each, member) => JetStreamLog.open({ servers: [other.url], ...each, member })),
+    );
+    const [flooding, modest] = logs;
+    assert.ok(flooding !== undefined && modest !== undefined);
+    for (const id of ["1", "2"]) await flooding.append("ctl", Buffer.from(id), id);
+    await assert.rejects(flooding.append("ctl", Buffer.from("3"), "3"), { reason: "LOG_FULL" });
+    assert.equal(await flooding.append("bulk", Buffer.from("4"), "4"), "stored", "its other lane is not full");
+    assert.equal(await modest.append("ctl", Buffer.from("5"), "5"), "stored");
+    for (const log of logs) await log.close();
+    await assert.rejects(startNatsServer({ binary: binary ?? "", directory: folder, deal: small, port, monitorPort }), {
+      reason: "PORT_IN_USE",
+    });
+  } finally {
+    await other.stop();
+  }
+});
+
+test("a lazy server is started only on request, and a member refuses it", async (context) => {
+  if (absent(context)) return;
+  const [port = 0, monitorPort = 0] = await freePorts(2);
+  const directory = join(folder, "lazy");
+  const lazy = await startNatsServer({
+    binary: binary ?? "",
+    directory,
+    deal,
+    port,
+    monitorPort,
+    syncAlways: false,
+  });
+  try {
+    const options = { servers: [lazy.url], ...credentials(0, 0), member: 0, monitorUrl: lazy.monitorUrl };
+    await assert.rejects(JetStreamLog.open(options), { reason: "NATS_LAZY_SYNC" });
+  } finally {
+    await lazy.stop();
+  }
+});
+
+test("credentials are written once, for their owner's eyes", async () => {
+  const dealt = dealNats([{ organism: "tally", members: 1 }]);
+  const file = join(folder, "secrets", "deal.json");
+  writeCredentials(file, dealt);
+  assert.equal((await stat(file)).mode & 0o777, 0o400);
+  assert.deepEqual(readDeal(file), dealt);
+  assert.throws(() => writeCredentials(file, dealt), { code: "EEXIST" });
+  assert.throws(() => dealNats([{ organism: "no dots.here", members: 1 }]), RangeError);
+});

@@ -1,0 +1,129 @@
+/** One nats-server on loopback: started from its configuration, ready, its committees' streams made, stopped. */
+import { writeFileSync } from "node:fs";
+import { mkdir } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { DiscardPolicy, JetStreamApiError, jetstreamManager, RetentionPolicy, StorageType } from "@nats-io/jetstream";
+import { connect, nanos } from "@nats-io/transport-node";
+import { Program, ProgramFailure, portIsFree } from "../chain/child-process.ts";
+import {
+  ACCOUNT_BYTES,
+  type LogCredentials,
+  type NatsDeal,
+  natsServerConfig,
+  type ServerOptions,
+} from "./nats-config.ts";
+
+export interface NatsServer {
+  readonly program: Program;
+  /** `nats://127.0.0.1:port` */
+  readonly url: string;
+  /** `http://127.0.0.1:port` */
+  readonly monitorUrl: string;
+  /** SIGTERM and patience: a killed server makes its clients wait for seconds. */
+  stop(): Promise<void>;
+}
+
+export interface StartOptions extends Omit<ServerOptions, "storeDir" | "name"> {
+  /** The program, as `findNatsServer` found it. */
+  readonly binary: string;
+  /** Holds configuration, log and store. */
+  readonly directory: string;
+  readonly deal: NatsDeal;
+}
+
+const READY_DEADLINE_MS = 20_000;
+const STOP_PATIENCE_MS = 10_000;
+
+/** @throws ProgramFailure */
+export async function startNatsServer(options: StartOptions): Promise<NatsServer> {
+  const { binary, directory, deal, port, monitorPort } = options;
+  await mkdir(directory, { recursive: true, mode: 0o700 });
+  for (const each of [port, monitorPort]) {
+    if (!(await portIsFree(each))) throw new ProgramFailure("PORT_IN_USE", `nats-server: port ${each} is in use`, "");
+  }
+  const configFile = join(directory, "server.conf");
+  const storeDir = join(directory, "store");
+  writeFileSync(configFile, natsServerConfig(deal, { ...options, name: "lattice-local", storeDir }), { mode: 0o600 });
+  const program = await Program.start({
+    name: "nats-server",
+    command: binary,
+    args: ["--config", configFile],
+    logFile: join(dirname(configFile), "nats-server.log"),
+  });
+  const monitorUrl = `http://127.0.0.1:${monitorPort}`;
+  await program.ready(async () => {
+    try {
+      const response = await fetch(new URL("/healthz", monitorUrl), { signal: AbortSignal.timeout(2000) });
+      return response.ok;
+    } catch {
+      return false;
+    }
+  }, READY_DEADLINE_MS);
+  return { program, url: `nats://127.0.0.1:${port}`, monitorUrl, stop: () => program.stop(STOP_PATIENCE_MS) };
+}
+
+/** What a committee's log may hold. */
+export interface StreamQuotas {
+  /** Of one author's lane, in messages: a flooding author stops itself only. */
+  readonly messagesPerSubject: number;
+  /** Of the whole log; above what all authors may hold together at their usual sizes. */
+  readonly bytes: number;
+  readonly messageBytes: number;
+}
+
+export const DEFAULT_QUOTAS: StreamQuotas = {
+  messagesPerSubject: 1_000_000,
+  bytes: ACCOUNT_BYTES,
+  messageBytes: 2 * 1024 * 1024,
+};
+
+const DUPLICATE_WINDOW_MS = 120_000;
+const STREAM_NOT_FOUND = 10_059;
+const CONNECT_DEADLINE_MS = 5000;
+
+/**
+ * Makes the committee's stream unless it is there (log.md §6, §9): on file, refusing rather than forgetting, nothing
+ * deletable by one, purgeable from below.
+ * @throws JetStreamApiError when the account has no room, or the name is not the credential's
+ */
+export async function createCommitteeStream(
+  url: string,
+  admin: LogCredentials,
+  quotas: StreamQuotas = DEFAULT_QUOTAS,
+): Promise<"made" | "found"> {
+  const connection = await connect({
+    servers: url,
+    user: admin.user,
+    pass: admin.password,
+    inboxPrefix: admin.inboxPrefix,
+    timeout: CONNECT_DEADLINE_MS,
+  });
+  try {
+    const manager = await jetstreamManager(connection, { timeout: CONNECT_DEADLINE_MS });
+    try {
+      await manager.streams.info(admin.stream);
+      return "found";
+    } catch (error) {
+      if (!(error instanceof JetStreamApiError) || error.code !== STREAM_NOT_FOUND) throw error;
+    }
+    await manager.streams.add({
+      name: admin.stream,
+      subjects: [`${admin.subject}.*.ctl`, `${admin.subject}.*.bulk`],
+      storage: StorageType.File,
+      num_replicas: 1,
+      retention: RetentionPolicy.Limits,
+      discard: DiscardPolicy.New,
+      discard_new_per_subject: true,
+      max_msgs_per_subject: quotas.messagesPerSubject,
+      max_bytes: quotas.bytes,
+      max_msg_size: quotas.messageBytes,
+      deny_delete: true,
+      deny_purge: false,
+      allow_direct: true,
+      duplicate_window: nanos(DUPLICATE_WINDOW_MS),
+    });
+    return "made";
+  } finally {
+    await connection.close();
+  }
+}
