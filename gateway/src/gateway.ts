@@ -1,6 +1,7 @@
 /** The gateway, running: follows the lattice, keeps its zipnet clients answering, and serves its users on one port. */
 import { randomBytes } from "node:crypto";
 import { readFileSync, statSync } from "node:fs";
+import type { IncomingMessage, ServerResponse } from "node:http";
 import { connectNodeAdapter } from "@connectrpc/connect-node";
 import { fromHex, tryDecode } from "@lattice/organism/codec/codec.ts";
 import { signTicket } from "@lattice/organism/committee/ticket.ts";
@@ -22,7 +23,7 @@ import { Bidder } from "./bids.ts";
 import { ChainReads } from "./chain-reads.ts";
 import type { GatewaySettings } from "./config.ts";
 import { JsonRpc } from "./json-rpc.ts";
-import { type AnyRequest, type AnyResponse, OnePort } from "./one-port.ts";
+import { OnePort } from "./one-port.ts";
 import { latticeMethods } from "./rpc-methods.ts";
 import { gatewayRoutes } from "./service.ts";
 import { SlotBook } from "./slot-book.ts";
@@ -201,7 +202,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
       response.end("ok\n");
     } else if (request.method === "POST" && (request.url === "/" || request.url === "")) {
       answerJsonRpc(jsonRpc, request, response).catch(() => response.destroy());
-    } else connect(request as Parameters<typeof connect>[0], response as Parameters<typeof connect>[1]);
+    } else connect(request, response);
   });
   const [host = "127.0.0.1", listen = "0"] = settings.GATEWAY_LISTEN.split(":");
   const bound = await port.listen(host, Number(listen));
@@ -243,7 +244,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
 }
 
 /** Browsers may call from anywhere: the gateway holds no cookies. Its operator decides who reaches the port. */
-function allowBrowsers(request: AnyRequest, response: AnyResponse): void {
+function allowBrowsers(request: IncomingMessage, response: ServerResponse): void {
   if (request.headers.origin === undefined) return;
   response.setHeader("access-control-allow-origin", "*");
   response.setHeader("access-control-allow-methods", "POST, GET, OPTIONS");
@@ -254,7 +255,7 @@ function allowBrowsers(request: AnyRequest, response: AnyResponse): void {
   response.setHeader("access-control-expose-headers", "grpc-status, grpc-message, grpc-status-details-bin");
 }
 
-async function answerJsonRpc(jsonRpc: JsonRpc, request: AnyRequest, response: AnyResponse): Promise<void> {
+async function answerJsonRpc(jsonRpc: JsonRpc, request: IncomingMessage, response: ServerResponse): Promise<void> {
   const parts: Buffer[] = [];
   let length = 0;
   for await (const part of request as AsyncIterable<Buffer>) {

@@ -8,17 +8,11 @@ import {
   type IncomingMessage,
   type ServerResponse,
 } from "node:http";
-import {
-  createServer as createHttp2Server,
-  type Http2Server,
-  type Http2ServerRequest,
-  type Http2ServerResponse,
-} from "node:http2";
+import { createServer as createHttp2Server, type Http2Server } from "node:http2";
 import { type AddressInfo, createServer as createNetServer, type Server as NetServer, type Socket } from "node:net";
 
-export type AnyRequest = IncomingMessage | Http2ServerRequest;
-export type AnyResponse = ServerResponse | Http2ServerResponse;
-export type Handler = (request: AnyRequest, response: AnyResponse) => void;
+/** HTTP/2's compatibility objects behave as HTTP/1.1's in everything that is used here. */
+export type Handler = (request: IncomingMessage, response: ServerResponse) => void;
 
 /** The port is taken. One readable line. */
 export class PortInUse extends Error {
@@ -39,7 +33,9 @@ export class OnePort {
 
   constructor(handler: Handler) {
     this.#http = createHttpServer({ requestTimeout: 0, headersTimeout: 10_000, maxHeaderSize: 16_384 }, handler);
-    this.#http2 = createHttp2Server({ settings: { maxConcurrentStreams: 128 } }, handler);
+    this.#http2 = createHttp2Server({ settings: { maxConcurrentStreams: 128 } }, (request, response) =>
+      handler(request as unknown as IncomingMessage, response as unknown as ServerResponse),
+    );
     this.#net = createNetServer((socket) => this.#sniff(socket));
     this.#net.maxConnections = CONNECTIONS_MAX;
   }

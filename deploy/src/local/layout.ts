@@ -22,9 +22,10 @@ export interface Ports {
   readonly chainRpc: number;
   readonly chainEngine: number;
   readonly sequencer: number;
+  readonly sequencerAdmin: number;
 }
 
-const FIXED_PORTS = 8;
+const FIXED_PORTS = 9;
 
 export async function choosePorts(members: number, gatewayPort: number | undefined): Promise<Ports> {
   const free = await freePorts(ORGANISMS.length * members * 2 + members + FIXED_PORTS);
@@ -43,6 +44,7 @@ export async function choosePorts(members: number, gatewayPort: number | undefin
     chainRpc: take(),
     chainEngine: take(),
     sequencer: take(),
+    sequencerAdmin: take(),
   };
 }
 

@@ -27,6 +27,7 @@ import { Appender } from "./appender.ts";
 import { BodyFetcher } from "./body-fetcher.ts";
 import { committeeService } from "./committee-service.ts";
 import { FileBodyStore } from "./file-body-store.ts";
+import { ROSTER_STAGE } from "./kit.ts";
 import { OutcomeArchive } from "./outcome-archive.ts";
 import { type Endpoints, OutcomeFollower } from "./outcome-follower.ts";
 import { Snapshots } from "./snapshots.ts";
@@ -37,6 +38,8 @@ export interface MemberOptions<State, Command, D extends Duty, Settings> {
   readonly config: LatticeConfig;
   readonly self: number;
   readonly rosters: { readonly [O in Organism]: Roster };
+  /** This committee's own roster with its certificate: served to whoever needs a key or a member's name. */
+  readonly certifiedRoster?: CertifiedOutcome;
   readonly secrets: MemberSecrets;
   readonly endpoints: () => Endpoints;
   readonly log: Log;
@@ -165,6 +168,7 @@ export class Member<State, Command, D extends Duty, Settings> {
       break;
     }
     const archive = await OutcomeArchive.open(directory, organism);
+    if (options.certifiedRoster !== undefined) await archive.put(options.certifiedRoster);
     const bodies = await FileBodyStore.open(directory);
     const member = new Member(options, { archive, bodies, snapshots, committee });
     member.#snapshotPosition = committee.position;
@@ -527,7 +531,8 @@ export class Member<State, Command, D extends Duty, Settings> {
       caughtUp: () => this.#caughtUp,
       submit: (submission) => this.#submit(submission, fault),
       outcome: (stage, slot) => this.committee.outcome(stage, slot) ?? this.#archive.recent(stage, slot)?.outcome,
-      certified: (stage, slot) => this.#archive.recent(stage, slot),
+      certified: (stage, slot) =>
+        stage === ROSTER_STAGE ? this.#options.certifiedRoster : this.#archive.recent(stage, slot),
       watch: (stage, fromSlot, signal) => this.#archive.watch([stage], fromSlot, signal),
       observed: (organism, stage, slot) => this.committee.observed(organism, stage, slot)?.outcome,
       fetchBody: (organism, outcome) => this.#fetchBody(organism, outcome),

@@ -21,7 +21,15 @@ import type { OrganismDefinition } from "../service.ts";
 import { CorruptFile } from "./append-file.ts";
 import { EXIT } from "./exit.ts";
 import { FileJournal } from "./file-journal.ts";
-import { KitProblem, parseConfigHex, readConfig, readEndpoints, readKeyFile, readRosters } from "./kit.ts";
+import {
+  KitProblem,
+  parseConfigHex,
+  readCertifiedRosters,
+  readConfig,
+  readEndpoints,
+  readKeyFile,
+  readRosters,
+} from "./kit.ts";
 import { Member } from "./member.ts";
 import { parseSettings, SettingsProblems, type SharedSettings } from "./settings.ts";
 
@@ -139,6 +147,7 @@ async function run<State, Command, D extends Duty, Settings extends Record<strin
     config,
     self: key.index,
     rosters,
+    certifiedRoster: readCertifiedRosters(shared.LATTICE_ROSTERS_FILE)[definition.organism],
     secrets: key.secrets,
     endpoints: () => readEndpoints(endpointsFile),
     log,

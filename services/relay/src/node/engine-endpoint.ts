@@ -170,7 +170,7 @@ export class EngineEndpoint {
       case "engine_getPayloadV4":
         return this.#payload(params);
       case "lattice_acknowledge": {
-        const signed = parseAcknowledgement(params[0]);
+        const signed = parseAcknowledgement({ acknowledgement: params[0], signature: params[1] });
         if (signed === undefined) throw this.#fault("BAD_ACKNOWLEDGEMENT");
         this.#hear(signed);
         return true;

@@ -1,0 +1,65 @@
+/** The broker of a local lattice: one nats-server, one account per organism, one credential per author. */
+import { existsSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { ORGANISMS } from "@lattice/organism/identity/organisms.ts";
+import { dealNats, readDeal, writeCredentials } from "../nats/nats-config.ts";
+import { createCommitteeStream, DEFAULT_QUOTAS, type NatsServer, startNatsServer } from "../nats/nats-process.ts";
+import { findNatsServer, type NatsServerBinary } from "../nats/nats-server.ts";
+import type { Layout, Ports } from "./layout.ts";
+
+const ROOT = dirname(dirname(dirname(dirname(fileURLToPath(import.meta.url)))));
+/** Logs are not trimmed yet, so a local lattice that runs for hours needs room: about 1 MiB a slot for zipnet. */
+const ACCOUNT_BYTES = 8 * 1024 ** 3;
+
+export interface BrokerOptions {
+  readonly layout: Layout;
+  readonly ports: Ports;
+  readonly members: number;
+}
+
+export interface Broker {
+  readonly version: string;
+  readonly server: NatsServer;
+  stop(): Promise<void>;
+  kill(): Promise<void>;
+}
+
+/** Looks for a usable nats-server, and fetches one through apt where it can. @throws NatsServerMissing */
+export function provideNatsServer(progress?: (line: string) => void): Promise<NatsServerBinary> {
+  return findNatsServer({
+    toolsDir: join(ROOT, ".tools"),
+    environment: process.env,
+    download: true,
+    ...(progress === undefined ? {} : { progress }),
+  });
+}
+
+/** Starts the broker; on first use deals its credentials and makes the six streams. */
+export async function startBroker(options: BrokerOptions): Promise<Broker> {
+  const { layout, ports, members } = options;
+  const binary = await provideNatsServer();
+  const dealFile = layout.path("nats", "deal.json");
+  if (!existsSync(dealFile)) {
+    const deal = dealNats(ORGANISMS.map((organism) => ({ organism, members })));
+    for (const [position, { members: credentials }] of deal.accounts.entries()) {
+      const organism = ORGANISMS[position];
+      if (organism === undefined) continue;
+      for (const [index, each] of credentials.entries())
+        writeCredentials(join(layout.member(organism, index), "nats.json"), each);
+    }
+    writeCredentials(dealFile, deal);
+  }
+  const deal = readDeal(dealFile);
+  const server = await startNatsServer({
+    binary: binary.path,
+    directory: layout.path("nats"),
+    deal,
+    port: ports.natsClient,
+    monitorPort: ports.natsMonitor,
+    accountBytes: ACCOUNT_BYTES,
+  });
+  const quotas = { ...DEFAULT_QUOTAS, bytes: ACCOUNT_BYTES - 1024 ** 2 };
+  for (const { admin } of deal.accounts) await createCommitteeStream(server.url, admin, quotas);
+  return { version: binary.version, server, stop: () => server.stop(), kill: () => server.program.kill() };
+}
