@@ -58,7 +58,10 @@ export interface TicketClaims {
 }
 
 export type Admission =
-  | { readonly admitted: true; /** The last slot admitted; undefined: the policy sets no end. */ readonly expSlot: bigint | undefined }
+  | {
+      readonly admitted: true /** The last slot admitted; undefined: the policy sets no end. */;
+      readonly expSlot: bigint | undefined;
+    }
   | { readonly admitted: false; readonly refusal: Refusal };
 
 const HEADER = base64url(Buffer.from(JSON.stringify({ alg: "EdDSA", typ: "JWT" })));
@@ -161,7 +164,9 @@ function checkRule(rule: AdmissionRule, ticket: Uint8Array, expected: TicketSubj
       return checkJwt(rule.parameters, ticket, expected);
     case "mock":
       if (!expected.throwAway) return refused("mock admission is for throw-away lattices only");
-      return equalBytes(ticket, rule.parameters) ? { admitted: true, expSlot: undefined } : refused("not the mock ticket");
+      return equalBytes(ticket, rule.parameters)
+        ? { admitted: true, expSlot: undefined }
+        : refused("not the mock ticket");
     default:
       return refused(`admission of kind ${rule.kind} is not judged by this version`, "ADMISSION_UNSUPPORTED");
   }

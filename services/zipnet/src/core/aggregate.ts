@@ -1,5 +1,16 @@
 /** Aggregates: the XOR of many envelopes, who is in it, and what each of them signed. */
-import { bytes, type Codec, encode, equalBytes, fixed, type Infer, list, literal, struct, u64 } from "@lattice/organism/codec/codec.ts";
+import {
+  bytes,
+  type Codec,
+  encode,
+  equalBytes,
+  fixed,
+  type Infer,
+  list,
+  literal,
+  struct,
+  u64,
+} from "@lattice/organism/codec/codec.ts";
 import { type SigningKey, signTagged, verifyTagged } from "@lattice/organism/crypto/ed25519.ts";
 import { hash } from "@lattice/organism/crypto/hash.ts";
 import { type Refusal, refuse } from "@lattice/organism/machine.ts";

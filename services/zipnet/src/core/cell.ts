@@ -20,11 +20,7 @@ import {
   u64,
 } from "@lattice/organism/codec/codec.ts";
 import { hash } from "@lattice/organism/crypto/hash.ts";
-import {
-  type BroadcastMessage,
-  MESSAGE_ID_BYTES,
-  SEALED_BYTES_MAX,
-} from "@lattice/organism/outcomes/zipnet.ts";
+import { type BroadcastMessage, MESSAGE_ID_BYTES, SEALED_BYTES_MAX } from "@lattice/organism/outcomes/zipnet.ts";
 import type { VectorShape } from "./pads.ts";
 
 /** Length of the falsification tag. */

@@ -5,7 +5,17 @@
  * The signature covers a tree root of the cells: the BLAKE3 hash of the vector, which is itself the root of a Merkle
  * tree over 1 KiB chunks (BLAKE3 specification §2.1), so that a slice can later be opened against it.
  */
-import { bytes, encode, equalBytes, fixed, type Infer, list, literal, struct, u64 } from "@lattice/organism/codec/codec.ts";
+import {
+  bytes,
+  encode,
+  equalBytes,
+  fixed,
+  type Infer,
+  list,
+  literal,
+  struct,
+  u64,
+} from "@lattice/organism/codec/codec.ts";
 import { type SigningKey, signTagged, verifyTagged } from "@lattice/organism/crypto/ed25519.ts";
 import { blake3 } from "@lattice/organism/crypto/hash.ts";
 import { type Refusal, refuse } from "@lattice/organism/machine.ts";
@@ -81,7 +91,12 @@ export function proofOf({ vector, commitments, signature }: Envelope): EnvelopeP
 
 /** What is wrong with an envelope for this round, by shape: the signature comes after. */
 export function checkEnvelope(
-  round: { readonly rho: bigint; readonly headerDigest: Uint8Array; readonly vectorBytes: number; readonly servers: number },
+  round: {
+    readonly rho: bigint;
+    readonly headerDigest: Uint8Array;
+    readonly vectorBytes: number;
+    readonly servers: number;
+  },
   envelope: Envelope,
 ): Refusal | undefined {
   if (envelope.rho !== round.rho) return refuse("WRONG_ROUND", `the envelope is for round ${envelope.rho}`);
