@@ -1,11 +1,8 @@
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
-import { once } from "node:events";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { fileURLToPath } from "node:url";
 import { decode, fromHex } from "@lattice/organism/codec/codec.ts";
 import { addressOfSecret } from "@lattice/organism/crypto/secp256k1.ts";
 import { createLogger } from "@lattice/organism/observe/logger.ts";
@@ -263,6 +260,27 @@ test("a lost execution client gets its blocks back, a restarted sequencer stands
   assert.equal((await slotWith(undefined)).outcome, "accepted");
 });
 
+test("an execution client killed between slots: the slots are lost, nothing else", async () => {
+  await client.program.kill();
+  const lost = await until(async () => {
+    const each = await acknowledgementOf(BigInt(sequencer.status().nextSlot ?? 0));
+    return each?.outcome === "none" ? each : undefined;
+  });
+  assert.equal(lost.reason, "CLIENT_DOWN");
+  assert.equal((await fetch(`http://127.0.0.1:${servers.members.port}/healthz`)).status, 503);
+  const { head } = sequencer.status();
+  client = await startExecutionClient({
+    dataDir: join(folder, "client"),
+    genesis,
+    jwtFile: join(folder, "jwt"),
+    rpcPort: client.rpcPort,
+    enginePort: client.enginePort,
+  });
+  const acknowledgement = await slotWith(undefined);
+  assert.equal(acknowledgement.outcome, "accepted");
+  assert.equal((await block(`0x${head.number.toString(16)}`)).hash, head.hash);
+});
+
 test("builders that are gone: the fallback block, or by policy no block at all", async () => {
   for (const each of endpoints) await each.stop();
   const imported = await until(async () => {
@@ -278,27 +296,4 @@ test("builders that are gone: the fallback block, or by policy no block at all",
   });
   assert.equal(hex(held.blockHash), `0x${"00".repeat(32)}`);
   assert.equal(hex(held.parentHash), sequencer.status().head.hash);
-});
-
-test("the process names every wrong setting at once and exits with 2", async () => {
-  const main = fileURLToPath(new URL("./sequencer-main.ts", import.meta.url));
-  const child = spawn(process.execPath, ["--disable-warning=ExperimentalWarning", main], {
-    env: { SEQUENCER_PORT: "70000", SEQUENCER_ENGINE_URL: "ftp://x", SEQUENCER_FALLBACK: "maybe", SEQUENCER_TYPO: "1" },
-    stdio: ["ignore", "ignore", "pipe"],
-  });
-  let output = "";
-  child.stderr.on("data", (part: Buffer) => {
-    output += part.toString("utf8");
-  });
-  const [code] = await once(child, "close");
-  assert.equal(code, 2);
-  for (const name of [
-    "SEQUENCER_PORT",
-    "SEQUENCER_ENGINE_URL",
-    "SEQUENCER_FALLBACK",
-    "SEQUENCER_TYPO",
-    "SEQUENCER_KEY_FILE",
-  ]) {
-    assert.match(output, new RegExp(name));
-  }
 });

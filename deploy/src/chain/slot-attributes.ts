@@ -80,11 +80,12 @@ export function engineAttributes(attributes: SequencerAttributes): PayloadAttrib
   };
 }
 
-/** As a builder is asked: the op-stack's extras, and the signed canonical attributes that say everything. */
+/** As a builder is asked: the op-stack's extras, the extra data, and the signed canonical attributes that say everything. */
 export interface BuilderAttributes extends PayloadAttributes {
   readonly noTxPool: false;
   readonly transactions: readonly never[];
   readonly gasLimit: Hex;
+  readonly extraData: Hex;
   readonly lattice: { readonly attributes: Hex; readonly signature: Hex };
 }
 
@@ -98,6 +99,7 @@ export function builderAttributes(
     noTxPool: false,
     transactions: [],
     gasLimit: toQuantity(attributes.gasLimit),
+    extraData: hex(attributes.extraData),
     lattice: { attributes: hex(canonical), signature: hex(signature) },
   };
 }
