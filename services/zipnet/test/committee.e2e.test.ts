@@ -131,6 +131,19 @@ describe("zipnet with real members", () => {
     assert.equal(broadcasts.get(slot)?.certified.outcome.kind, "result");
   });
 
+  test("after a server's key rotates everybody agrees again and is heard", { timeout: 60_000 }, async () => {
+    const [a] = wallets;
+    assert.ok(a !== undefined);
+    await committee.stop(2);
+    await committee.start(2, true, { ZIPNET_SERVER_SERIAL: "2" });
+    const state = () => committee.running.get(0)?.member.host.state();
+    const serials = () => [...(state()?.clients.values() ?? [])].map(({ serials: [, , serial] }) => serial);
+    while (!serials().includes(2n)) await a.say(message("through the rotation", random));
+    const slot = await a.say(message("under the new key", random));
+    assert.equal(broadcasts.get(slot)?.certified.outcome.kind, "result");
+    assert.equal(state()?.servers.get(2)?.serial, 2n);
+  });
+
   test("bad calls get typed refusals", async () => {
     const { config } = committee;
     const [address] = committee.addresses;

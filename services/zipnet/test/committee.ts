@@ -92,7 +92,11 @@ export class TestCommittee {
     return [0, 1, 2].map((index) => `127.0.0.1:${this.ports.get(index) ?? 1}`);
   }
 
-  async start(index: number, journalIsOld = false): Promise<RunningMember> {
+  async start(
+    index: number,
+    journalIsOld = false,
+    settings: Readonly<Record<string, string>> = {},
+  ): Promise<RunningMember> {
     const secrets = this.secrets[index];
     if (secrets === undefined) throw new Error(`no member ${index}`);
     const directory = join(this.directory, `member-${index}`);
@@ -101,7 +105,7 @@ export class TestCommittee {
     };
     const member = await Member.start<State, Command, ZipnetDuty, Settings>({
       definition,
-      settings: SETTINGS.parse({}),
+      settings: SETTINGS.parse(settings),
       config: this.config,
       self: index,
       rosters: this.rosters,

@@ -38,9 +38,10 @@ export interface SubmitOptions {
    * has a quarter of the round's time, then cover goes out.
    */
   readonly next: (slot: bigint) => Promise<OutgoingMessage | undefined>;
-  /** What went out: with a message only when it was ready in time. */
-  readonly answered?: (answer: Pick<Answer, "slot" | "rho" | "messageId">) => void;
-  /** What became of an answer; `lost` messages are the caller's to seal again. */
+  /**
+   * What became of an answer. Every message that `next` gave comes back here once, also when it was not ready in time
+   * (`lost`), as long as this process lives. `lost` messages are the caller's to seal again.
+   */
   readonly settled?: (result: Settled) => void;
 }
 
@@ -100,21 +101,25 @@ export class Submitter {
     const { clock } = this.#network;
     const ends = this.#client?.expiresSlot;
     if (ends !== undefined && ends > slotAt(this.#config, clock.nowMs()) + RENEW_SLOTS) return;
-    this.#registering ??= this.#register().finally(() => {
+    this.#registering ??= this.#registerAgain();
+  }
+
+  #registerAgain(): Promise<void> {
+    return this.#register().finally(() => {
       this.#registering = undefined;
     });
   }
 
   async #register(): Promise<void> {
-    const { servers, log, random } = this.#network;
+    const { log } = this.#network;
     const { signal } = this.#stop;
     while (!signal.aborted) {
       try {
-        this.#servers ??= connectServers(this.#config, servers(), random(1)[0] ?? 0);
-        this.#client ??= await this.#newClient(this.#servers);
+        const servers = this.#connection();
+        this.#client ??= await this.#newClient(servers);
         const client = this.#client;
         const tickets = await this.#options.tickets(client.envelopeKey);
-        const answer = await this.#servers.register(toWireRegistration(client.registration(tickets)), { signal });
+        const answer = await servers.register(toWireRegistration(client.registration(tickets)), { signal });
         if (!equalBytes(answer.clientId, client.id)) throw new Error("the server registered somebody else");
         const { fromRho, afterSlot, expiresSlot } = answer;
         await client.registered({ fromRho, afterSlot, expiresSlot });
@@ -129,6 +134,12 @@ export class Submitter {
     }
   }
 
+  #connection(): ServerClient {
+    const { servers, random } = this.#network;
+    this.#servers ??= connectServers(this.#config, servers(), random(1)[0] ?? 0);
+    return this.#servers;
+  }
+
   async #newClient(servers: ServerClient): Promise<ZipnetClient> {
     const answer = await servers.getServers({}, { signal: this.#stop.signal });
     return ZipnetClient.create(this.#clientOptions, answer.servers.map(fromWireServerKey));
@@ -138,7 +149,9 @@ export class Submitter {
     const { clock } = this.#network;
     this.#ensureRegistered();
     const client = this.#client;
-    if (client === undefined || certified.outcome.kind !== "result") return;
+    if (client === undefined) return;
+    // No round for want of clients: perhaps because servers have new keys and everybody must agree again.
+    if (certified.outcome.kind !== "result") return this.#checkServers(client);
     const seenMs = clock.nowMs();
     let rho: bigint;
     let closeMs: number;
@@ -152,11 +165,22 @@ export class Submitter {
     }
     const holdMs = Math.min(HOLD_MS, (closeMs - seenMs) / 4);
     const held = pause(holdMs, this.#stop.signal);
-    const asked = client.mayTalk(rho) ? this.#options.next(certified.outcome.slot) : Promise.resolve(undefined);
+    const { slot } = certified.outcome;
+    const asked = client.mayTalk(rho) ? this.#options.next(slot) : Promise.resolve(undefined);
     const message = await Promise.race([asked, held.then(() => undefined)]);
     await held;
-    const answer = await client.answer(certified, message, clock.nowMs());
-    this.#options.answered?.(answer);
+    const giveBack = (unsent: OutgoingMessage | undefined): void => {
+      if (unsent !== undefined) this.#options.settled?.({ slot, rho, messageId: unsent.messageId, fate: "lost" });
+    };
+    if (message === undefined) asked.then(giveBack, () => undefined);
+    let answer: Answer;
+    try {
+      answer = await client.answer(certified, message, clock.nowMs());
+    } catch (error) {
+      giveBack(message);
+      throw error;
+    }
+    if (answer.messageId === undefined) giveBack(message);
     await this.#send(answer.envelope, closeMs);
   }
 
@@ -164,6 +188,12 @@ export class Submitter {
   #startAfresh(): void {
     this.#client = undefined;
     this.#ensureRegistered();
+  }
+
+  async #checkServers(client: ZipnetClient): Promise<void> {
+    const answer = await this.#connection().getServers({}, { signal: this.#stop.signal });
+    if (this.#client !== client) return;
+    if (client.outdatedBy(answer.servers.map(fromWireServerKey))) this.#startAfresh();
   }
 
   async #send(envelope: Uint8Array, closeMs: number): Promise<void> {
@@ -183,8 +213,10 @@ export class Submitter {
         return;
       } catch (error) {
         // The same bytes to the same aggregator: two sums that both hold them would cancel out.
-        const later = error instanceof Fault && (retryable(error) || error.reason === "NO_ROUND");
-        if (!later) throw error;
+        if (!(error instanceof Fault)) throw error;
+        // The committee does not count us any more: say again who we are, and learn why not.
+        if (error.reason === "NOT_IN_ROSTER") this.#registering ??= this.#registerAgain();
+        if (!retryable(error) && error.reason !== "NO_ROUND") throw error;
         await pause(RETRY_MS / 3, signal);
       }
     }

@@ -191,6 +191,16 @@ export class ZipnetClient {
     return this.#state.expiresSlot;
   }
 
+  /** True when one of these keys, duly signed, has replaced the one this client agreed with: its pads are worth nothing now. */
+  outdatedBy(servers: readonly ServerKey[]): boolean {
+    const { operators } = this.#options.config.zipnet.content;
+    return servers.some(
+      (server) =>
+        server.serial > (this.#state.serials[server.member] ?? server.serial) &&
+        checkServerKey(this.#committee, operators, server) === undefined,
+    );
+  }
+
   /** What to send to `Register`. @param tickets one per admission rule of the config */
   registration(tickets: readonly Uint8Array[]): Registration {
     const { agreementKeys, serials } = this.#state;
