@@ -150,4 +150,16 @@ test("an account may not stand where a system contract is", () => {
     RangeError,
   );
   assert.throws(() => localGenesis({ ...options, alloc: { "0x12": {} } }), RangeError);
+  assert.throws(() => localGenesis({ ...options, alloc: { [TO]: { storage: { "0x01": "0x01" } } } }), RangeError);
+});
+
+test("genesis storage is written as the trie holds it", () => {
+  const one: Hex = `0x${"1".padStart(64, "0")}`;
+  const padded = localGenesis({
+    chainId: 1n,
+    timestampS: 0,
+    gasLimit: 1n,
+    alloc: { [STORED]: { nonce: 1n, storage: { [ZERO]: `0x${"0".repeat(62)}2a`, [one]: ZERO } } },
+  });
+  assert.deepEqual(padded.alloc[STORED]?.storage, { [ZERO]: "0x2a" });
 });

@@ -72,7 +72,7 @@ const BLOCK_FORKS = [
   "mergeNetsplitBlock",
 ] as const;
 
-/** @throws RangeError when an account stands where a system contract is, or an address is not 20 bytes of hex. */
+/** @throws RangeError when an account stands where a system contract is, or hex has not its length. */
 export function localGenesis(options: LocalGenesisOptions): GethGenesis {
   const alloc: Record<Hex, GethAccount> = {};
   for (const [address, account] of Object.entries(systemContracts.accounts)) {
@@ -80,7 +80,7 @@ export function localGenesis(options: LocalGenesisOptions): GethGenesis {
       balance: "0x0",
       nonce: hexOf(account.nonce),
       code: hexOf(account.code),
-      storage: account.storage as Record<Hex, Hex>,
+      storage: minimalStorage(address, account.storage),
     };
   }
   for (const [given, account] of Object.entries(options.alloc)) {
@@ -91,7 +91,7 @@ export function localGenesis(options: LocalGenesisOptions): GethGenesis {
       balance: quantity(account.balanceWei ?? 0n),
       ...(account.nonce === undefined ? {} : { nonce: quantity(account.nonce) }),
       ...(account.code === undefined ? {} : { code: account.code }),
-      ...(account.storage === undefined ? {} : { storage: account.storage }),
+      ...(account.storage === undefined ? {} : { storage: minimalStorage(address, account.storage) }),
     };
   }
   return {
@@ -124,6 +124,21 @@ export function localGenesis(options: LocalGenesisOptions): GethGenesis {
     parentHash: ZERO_HASH,
     alloc,
   };
+}
+
+/**
+ * The trie holds values without leading zero bytes and no zeros at all; geth trims what a file says, ethereumjs takes
+ * it as it stands and would arrive at another state root.
+ */
+function minimalStorage(address: string, storage: Readonly<Record<string, string>>): Record<Hex, Hex> {
+  const entries = Object.entries(storage).flatMap(([key, value]): [Hex, Hex][] => {
+    if (!/^0x[0-9a-fA-F]{64}$/.test(key) || !/^0x([0-9a-fA-F]{2}){0,32}$/.test(value)) {
+      throw new RangeError(`genesis account ${address}: storage key of 32 bytes and value of at most 32 expected`);
+    }
+    const digits = value.slice(2).replace(/^(?:00)+/, "");
+    return digits === "" ? [] : [[hexOf(key), `0x${digits}`]];
+  });
+  return Object.fromEntries(entries);
 }
 
 function quantity(value: bigint): Hex {
