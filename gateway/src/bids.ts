@@ -1,6 +1,6 @@
 /** The gateway's searcher: seals bundles as bids and submits them to the auction. */
 import { randomBytes } from "node:crypto";
-import { BidProblem, sealBid } from "@lattice/offer/client/bid.ts";
+import { BidProblem, paymentId, sealBid } from "@lattice/offer/client/bid.ts";
 import { registrationBytes } from "@lattice/offer/client/requests.ts";
 import { addressOfSecret } from "@lattice/organism/crypto/secp256k1.ts";
 import { Fault } from "@lattice/organism/fault.ts";
@@ -33,6 +33,16 @@ export interface BidRequest {
   readonly capWei: bigint | undefined;
   readonly items: Bundle["items"];
   readonly mayRevert?: readonly Uint8Array[];
+  /** From `reserve`, when the bundle pays the settlement contract under its payment id. */
+  readonly nonce?: bigint;
+}
+
+/** What a bundle must name to pay its bid, known before it is signed. */
+export interface ReservedBid {
+  readonly slot: bigint;
+  readonly nonce: bigint;
+  /** `payBid(slot, paymentId)`, 32 bytes. */
+  readonly paymentId: Uint8Array;
 }
 
 /** A bid must reach the committee this long before its class closes. */
@@ -100,6 +110,21 @@ export class Bidder {
     this.#registeredUntil = untilSlot;
   }
 
+  /** Takes a nonce, and says under which id the bundle pays. */
+  reserve(bidClass: BidClass, slot = this.openSlot(bidClass)): ReservedBid {
+    const { config, rosters } = this.#options;
+    this.#nonce += 1n;
+    const context = {
+      committee: committeeId(config, "offer"),
+      epoch: rosters.offer.epoch,
+      slot,
+      class: bidClass,
+      searcher: this.searcher,
+      nonce: this.#nonce,
+    };
+    return { slot, nonce: this.#nonce, paymentId: paymentId(context) };
+  }
+
   /** @throws Fault BAD_BID, or what offer says */
   async bid(request: BidRequest): Promise<{ readonly bidId: Uint8Array; readonly slot: bigint }> {
     const { config, rosters, searcherKey, tickets } = this.#options;
@@ -107,7 +132,7 @@ export class Bidder {
     if (this.#registeredUntil < slot) await this.register();
     const sealingKey = rosters.offer.sealingKey;
     if (sealingKey === undefined) throw gatewayFault("BAD_BID", "the certified roster of offer states no sealing key");
-    this.#nonce += 1n;
+    const nonce = request.nonce ?? this.reserve(request.class, slot).nonce;
     const references = request.items.flatMap((item) => (item.type === "reference" ? [item.messageId] : []));
     let sealed: ReturnType<typeof sealBid>;
     try {
@@ -118,7 +143,7 @@ export class Bidder {
         slot,
         class: request.class,
         searcherKey,
-        nonce: this.#nonce,
+        nonce,
         escrowAccount: this.searcher,
         capWei: request.capWei ?? roundedUp(request.amountWei),
         amountWei: request.amountWei,

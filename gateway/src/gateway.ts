@@ -186,8 +186,8 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
         disclosure,
         log,
         refunds: async (recipient) => {
-          const { lifetimeWei, proof, batch } = await tally.getClaim({ recipient });
-          return { lifetimeWei, proof, batch };
+          const { lifetimeTotalWei, proof, batch } = await tally.getClaim({ recipient });
+          return { lifetimeWei: lifetimeTotalWei, proof, batch };
         },
       }),
   });

@@ -35,8 +35,11 @@ const BUNDLE = z.object({
     amountWei: QUANTITY,
     capWei: QUANTITY.optional(),
     slot: QUANTITY.optional(),
+    nonce: QUANTITY.optional(),
   }),
 });
+
+const RESERVATION = z.strictObject({ class: z.enum(["blind", "seen", "tail"]), slot: QUANTITY.optional() });
 
 export interface MethodOptions {
   readonly config: LatticeConfig;
@@ -87,8 +90,16 @@ export function latticeMethods(options: MethodOptions): ReadonlyMap<string, RpcH
       capWei: lattice.capWei === undefined ? undefined : BigInt(lattice.capWei),
       items,
       mayRevert: revertingTxHashes.map(fromHex),
+      ...(lattice.nonce === undefined ? {} : { nonce: BigInt(lattice.nonce) }),
     });
     return { bundleHash: `0x${toHex(bidId)}`, slot: `0x${sealedFor.toString(16)}` };
+  };
+
+  const reserve = async (params: readonly unknown[]): Promise<{ slot: string; nonce: string; paymentId: string }> => {
+    if (bidder === undefined) throw gatewayFault("NO_SEARCHER");
+    const { class: bidClass, slot: wanted } = parse(RESERVATION, params[0], "bid");
+    const { slot, nonce, paymentId } = bidder.reserve(bidClass, wanted === undefined ? undefined : BigInt(wanted));
+    return { slot: `0x${slot.toString(16)}`, nonce: nonce.toString(), paymentId: `0x${toHex(paymentId)}` };
   };
 
   const submission = async (params: readonly unknown[]): Promise<unknown> => {
@@ -107,6 +118,7 @@ export function latticeMethods(options: MethodOptions): ReadonlyMap<string, RpcH
   return new Map<string, RpcHandler>([
     ["eth_sendRawTransaction", send],
     ["eth_sendBundle", sendBundle],
+    ["lattice_reserveBid", reserve],
     ["lattice_getSubmission", submission],
     [
       "lattice_getLattice",

@@ -1,12 +1,16 @@
 /** A throw-away lattice for tests: config, dealt sealing key, three members, searchers with escrow. */
 import { randomBytes } from "node:crypto";
-import type { Roster } from "@lattice/organism/committee/roster.ts";
+import { encode } from "@lattice/organism/codec/codec.ts";
+import { type CertifiedOutcome, type Outcome, outcomeDigest } from "@lattice/organism/committee/outcome.ts";
+import { ROSTER, type Roster } from "@lattice/organism/committee/roster.ts";
+import { blsSign } from "@lattice/organism/crypto/bls.ts";
 import { generateSigningKey } from "@lattice/organism/crypto/ed25519.ts";
 import { addressOfSecret } from "@lattice/organism/crypto/secp256k1.ts";
 import { generateSecret, publicOf, splitSecret } from "@lattice/organism/crypto/shamir.ts";
 import { agreementKey } from "@lattice/organism/crypto/x25519.ts";
 import { committeeId, type LatticeConfig } from "@lattice/organism/identity/lattice-config.ts";
 import { ORGANISMS, type Organism } from "@lattice/organism/identity/organisms.ts";
+import { ROSTER_STAGE } from "@lattice/organism/node/kit.ts";
 import type { MemberSecrets } from "@lattice/organism/service.ts";
 
 export const random = (count: number): Uint8Array => new Uint8Array(randomBytes(count));
@@ -96,6 +100,7 @@ export interface TestCommittee {
   readonly roster: Roster;
   readonly rosters: { readonly [O in Organism]: Roster };
   readonly secrets: readonly MemberSecrets[];
+  readonly certifiedRoster: CertifiedOutcome;
   /** The certificate secret: lets a test certify upstream outcomes, which share the key. */
   readonly certificateSecret: Uint8Array;
 }
@@ -136,7 +141,20 @@ export function dealCommittee(
     Organism,
     Roster
   >;
-  return { config, roster: rosters.offer, rosters, secrets, certificateSecret };
+  const outcome: Outcome = {
+    version: 1,
+    committee: rosters.offer.committee,
+    generation: 0n,
+    epoch: 0n,
+    slot: rosters.offer.activationSlot,
+    stage: ROSTER_STAGE,
+    kind: "result",
+    commitment: encode(ROSTER, rosters.offer),
+    bodyHash: undefined,
+  };
+  const signature = blsSign(certificateSecret, outcomeDigest(outcome));
+  const certifiedRoster = { outcome, signature, signers: [] };
+  return { config, roster: rosters.offer, rosters, secrets, certificateSecret, certifiedRoster };
 }
 
 export interface Searcher {

@@ -227,6 +227,7 @@ export class OfferLattice {
       config: committee.config,
       self: index,
       rosters: committee.rosters,
+      certifiedRoster: committee.certifiedRoster,
       secrets,
       endpoints: () => ({ ...none, unseal: [unseal], tally: [tally] }),
       log: log.member(index),

@@ -16,6 +16,8 @@ import {
 } from "../core/bid.ts";
 import { bundleCommitment, bundleRoom, encodeBundleLayer, encodeValue, REFERENCES_MAX } from "../core/layers.ts";
 
+export { paymentId } from "../core/bid.ts";
+
 /** A bid that cannot be sealed. The message names sizes and fields, never amounts. */
 export class BidProblem extends Error {
   override readonly name = "BidProblem";

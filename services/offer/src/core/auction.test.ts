@@ -12,6 +12,7 @@ function bidOf(seed: number, bidClass: BidClass, amountWei: bigint, references: 
   const bidId = blake3(Uint8Array.of(seed >> 8, seed & 0xff, bidClass.length));
   return {
     bidId,
+    paymentId: blake3(bidId.slice(1)),
     class: bidClass,
     searcher: bidId.slice(0, 20),
     escrowAccount: bidId.slice(0, 20),

@@ -15,6 +15,7 @@ import type { AuctionCommitment, BidClass, Winner } from "@lattice/organism/outc
 /** A bid whose value layer opened and broke no rule. */
 export interface ValidBid {
   readonly bidId: Uint8Array;
+  readonly paymentId: Uint8Array;
   readonly class: BidClass;
   readonly searcher: Uint8Array;
   readonly escrowAccount: Uint8Array;
@@ -78,6 +79,7 @@ function winnersOf(sorted: readonly ValidBid[], most: number, rules: AuctionRule
   const secondPrice = bestLoser > rules.reserveWei ? bestLoser : rules.reserveWei;
   return sorted.slice(0, most).map((bid) => ({
     bidId: bid.bidId,
+    paymentId: bid.paymentId,
     class: bid.class,
     searcher: bid.searcher,
     escrowAccount: bid.escrowAccount,

@@ -132,6 +132,11 @@ export function bundleIdentity(context: BidContext): Uint8Array {
   return hash("lattice/offer/bundle-id/v1", BID_CONTEXT, context);
 }
 
+/** What this bid's transactions name when they pay: `payBid(slot, paymentId)`. Unique, since nonces are single-use. */
+export function paymentId(context: BidContext): Uint8Array {
+  return hash("lattice/offer/payment-id/v1", BID_CONTEXT, context);
+}
+
 const VALUE_AAD = struct({ context: BID_CONTEXT as Codec<BidContext>, bundleHash: fixed(32) });
 
 /** Binds the value layer to the bid and to its bundle ciphertext: copied into another bid, it opens to nothing. */

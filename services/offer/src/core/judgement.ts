@@ -11,6 +11,7 @@ import { keccak256 } from "@lattice/organism/crypto/secp256k1.ts";
 import type { Bundle } from "@lattice/organism/outcomes/offer.ts";
 import type { Disclosed } from "@lattice/organism/outcomes/unseal.ts";
 import type { AuctionRules, ValidBid, Void, VoidReason } from "./auction.ts";
+import { paymentId } from "./bid.ts";
 import { bundleCommitment, decodeBundleLayer, decodeValue } from "./layers.ts";
 import type { LiveBid } from "./types.ts";
 
@@ -40,6 +41,7 @@ export function judgeValue(
   return {
     valid: {
       bidId: bid.id,
+      paymentId: paymentId(bid.context),
       class: bid.context.class,
       searcher: bid.context.searcher,
       escrowAccount: bid.escrowAccount,

@@ -121,6 +121,7 @@ const refused = (driver: MachineDriver, choice: BidChoice) =>
 
 const winnerOf = (id: Uint8Array, bidClass: BidClass, by: Searcher, wei: bigint): Winner => ({
   bidId: id,
+  paymentId: id,
   class: bidClass,
   searcher: by.address,
   escrowAccount: by.address,

@@ -15,6 +15,7 @@ function bidOf(seed: number, bidClass: BidClass, amountWei: bigint): ValidBid {
   const bidId = blake3(Uint8Array.of(seed, bidClass.length));
   return {
     bidId,
+    paymentId: bidId,
     class: bidClass,
     searcher: bidId.slice(0, 20),
     escrowAccount: bidId.slice(0, 20),

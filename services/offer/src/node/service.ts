@@ -1,6 +1,6 @@
 /** The node half of an offer member, and `lattice.offer.v1.OfferService` as it serves it. */
-import { encode, toHex } from "@lattice/organism/codec/codec.ts";
-import { ROSTER } from "@lattice/organism/committee/roster.ts";
+import { setTimeout as pause } from "node:timers/promises";
+import { toHex } from "@lattice/organism/codec/codec.ts";
 import { createOpeningPool } from "@lattice/organism/crypto/opening-pool.ts";
 import { agreementKey } from "@lattice/organism/crypto/x25519.ts";
 import { slotAt, slotStartMs } from "@lattice/organism/identity/lattice-config.ts";
@@ -23,6 +23,9 @@ import { bidFromWire, cancelFromWire, fixedFromWire, registrationFromWire, statu
 
 /** Slots for which a member remembers what came in at its own door. */
 const RECEIVED_SLOTS = 16n;
+/** Seen bids that may wait at the door for their UnsealedRound. */
+const WAITING_MAX = 256;
+const DOOR_POLL_MS = 10;
 
 export function createNode(host: OfferHost): OrganismNode<Command, OfferDuty> {
   const { config, settings } = host;
@@ -84,6 +87,23 @@ function offerService(host: OfferHost, received: ReceivedBids): GrpcService {
     if (!host.caughtUp()) throw fault("NOT_READY");
   }
 
+  let waiting = 0;
+  /**
+   * A searcher may have read the UnsealedRound a moment before this committee's log observes it: its bid waits at
+   * the door instead of coming back. At most WAITING_MAX wait, and none longer than to the close.
+   */
+  async function untilUnsealed(slot: bigint, signal: AbortSignal): Promise<void> {
+    const closesMs = closeAtMs(config, "seen", slot);
+    const soon = (): boolean => closesMs - clock.nowMs() <= config.slotMs && clock.nowMs() < closesMs;
+    if (waiting >= WAITING_MAX) return;
+    waiting++;
+    try {
+      while (!door.unsealed(slot) && soon() && !signal.aborted) await pause(DOOR_POLL_MS);
+    } finally {
+      waiting--;
+    }
+  }
+
   async function apply(command: Command): Promise<void> {
     const refusal = await host.submit({ type: "machine", command });
     if (refusal !== undefined) throw faultOfRefusal(refusal);
@@ -99,15 +119,15 @@ function offerService(host: OfferHost, received: ReceivedBids): GrpcService {
           until_slot: `${sealingUntilSlot}`,
         });
       }
-      const certificate = host.certified(ROSTER_STAGE, activationSlot);
+      const certified = host.certified(ROSTER_STAGE, activationSlot);
+      if (certified === undefined) throw fault("NOT_READY", "the certified roster is not loaded");
       return {
         committeeId: committee,
         epoch,
         sealingKey,
         fromSlot: activationSlot,
         untilSlot: sealingUntilSlot,
-        roster: encode(ROSTER, roster),
-        ...(certificate === undefined ? {} : { certificate: toWireOutcome(certificate) }),
+        roster: toWireOutcome(certified),
       };
     },
 
@@ -122,7 +142,7 @@ function offerService(host: OfferHost, received: ReceivedBids): GrpcService {
         : { certifiedWei: weiToWire(wei), certifiedSlot: escrowSlot };
     },
 
-    async submitBid(request) {
+    async submitBid(request, call) {
       ready();
       const { id, body } = bidFromWire(request.bid, bundleBytes);
       const { slot, class: bidClass } = body.context;
@@ -133,6 +153,7 @@ function offerService(host: OfferHost, received: ReceivedBids): GrpcService {
       const nowMs = clock.nowMs();
       if (nowMs >= closeAtMs(config, stage, slot))
         throw fault("CLASS_CLOSED", `${bidClass} bids of slot ${slot} closed`);
+      if (stage === "seen") await untilUnsealed(slot, call.signal);
       const admitted = admission.bid(host.state(), request.bid, door);
       if (isRefusal(admitted)) throw faultOfRefusal(admitted);
       received.pending(stage, slot, key, nowMs);

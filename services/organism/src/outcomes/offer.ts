@@ -49,6 +49,11 @@ export type Bundle = Infer<typeof BUNDLE>;
 
 export const WINNER = struct({
   bidId: fixed(32),
+  /**
+   * What the bundle names when it pays the settlement contract: `payBid(slot, paymentId)`. Known before the bundle is
+   * sealed (the bid id is not: it hashes the sealed bundle), unique because nonces are single-use.
+   */
+  paymentId: fixed(32),
   class: BID_CLASS,
   searcher: fixed(20),
   escrowAccount: fixed(20),

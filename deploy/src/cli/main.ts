@@ -1,0 +1,46 @@
+/** `builder`: the operator's command line. Data on stdout, everything else on stderr. */
+
+import { EXIT } from "@lattice/organism/node/exit.ts";
+import { Command, InvalidArgumentError } from "commander";
+import { runDemo } from "../local/demo.ts";
+import { runUp } from "../local/up.ts";
+
+function integer(minimum: number, maximum: number): (text: string) => number {
+  return (text) => {
+    const value = Number(text);
+    if (!Number.isInteger(value) || value < minimum || value > maximum) {
+      throw new InvalidArgumentError(`${minimum} to ${maximum} expected`);
+    }
+    return value;
+  };
+}
+
+const program = new Command("builder").description("operates a lattice").showHelpAfterError();
+program.exitOverride((error) => process.exit(error.exitCode === 0 ? EXIT.ok : EXIT.usage));
+
+const local = program.command("local").description("a throw-away lattice on this machine");
+
+local
+  .command("up")
+  .description("starts a whole lattice and keeps sample wallets and searchers sending until Ctrl-C")
+  .option("--directory <path>", "where it lies; a lattice found there is started again")
+  .option("--slot-ms <ms>", "slot length", integer(1000, 60_000), 4000)
+  .option("--gateway-port <port>", "port of the gateway", integer(1, 65_535))
+  .option("--embedded", "all members in one process on the embedded log, no NATS", false)
+  .action(async (options: Parameters<typeof runUp>[0]) => {
+    process.exitCode = await runUp(options);
+  });
+
+local
+  .command("demo")
+  .description("the same for N slots, then down; exits 0 only if every slot and invariant holds")
+  .option("--slots <n>", "slots to run", integer(1, 10_000), 10)
+  .option("--slot-ms <ms>", "slot length", integer(1000, 60_000), 4000)
+  .option("--json", "one JSON object on stdout", false)
+  .option("--embedded", "all members in one process on the embedded log, no NATS", false)
+  .option("--keep", "keep the lattice's folder", false)
+  .action(async (options: Parameters<typeof runDemo>[0]) => {
+    process.exitCode = await runDemo(options);
+  });
+
+await program.parseAsync();
