@@ -319,7 +319,7 @@ export class ZipnetClient {
     });
     const subject = { committee: this.#committee, rho: header.rho, headerDigest: digest, client: this.id };
     const envelope = encode(ENVELOPE, sealEnvelope(this.#key, subject, pads.vector(), commitments));
-    return { envelope, ratchets: current.map((ratchet) => new Uint8Array(nextRatchet(ratchet))) };
+    return { envelope, ratchets: current.map(nextRatchet) };
   }
 
   /**

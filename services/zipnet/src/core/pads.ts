@@ -8,7 +8,7 @@
 import { createCipheriv } from "node:crypto";
 import { count, fixed, list, struct, text } from "@lattice/organism/codec/codec.ts";
 import { hash } from "@lattice/organism/crypto/hash.ts";
-import { hkdfExpand } from "@lattice/organism/crypto/hkdf.ts";
+import { hkdfExpand } from "./hmac.ts";
 
 /** What a pad is for. `zipnet/pad/sched/v1` is reserved for the schedule vector. */
 export type PadPurpose = "zipnet/pad/v1" | "zipnet/pad/sched/v1";

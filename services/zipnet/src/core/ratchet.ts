@@ -6,9 +6,9 @@
  * client holds today says nothing about pads of yesterday. A round key hangs on the digest of the whole certified
  * header: whoever was shown another header has other pads, and the round gives noise.
  */
-import { createHmac } from "node:crypto";
 import { encode, fixed, struct, u64 } from "@lattice/organism/codec/codec.ts";
 import { hkdf } from "@lattice/organism/crypto/hkdf.ts";
+import { hmacSha256 } from "./hmac.ts";
 
 /** Length of ratchet values and round keys. */
 export const RATCHET_BYTES = 32;
@@ -38,18 +38,18 @@ export function initialRatchet(secret: Uint8Array, { committee, client, operator
 
 /** One step on: HMAC-SHA256(ratchet, "zipnet/ratchet/v1"). */
 export function nextRatchet(ratchet: Uint8Array): Uint8Array {
-  return createHmac("sha256", ratchet).update(STEP).digest();
+  return hmacSha256(ratchet, STEP);
 }
 
 /** `steps` steps on; undefined when that is backwards or beyond STEPS_MAX. */
 export function advanceRatchet(ratchet: Uint8Array, steps: bigint): Uint8Array | undefined {
   if (steps < 0n || steps > STEPS_MAX) return undefined;
-  let value = new Uint8Array(ratchet);
-  for (let step = 0n; step < steps; step++) value = new Uint8Array(nextRatchet(value));
+  let value: Uint8Array = new Uint8Array(ratchet);
+  for (let step = 0n; step < steps; step++) value = nextRatchet(value);
   return value;
 }
 
 /** The key of one round: HMAC-SHA256(ratchet_ρ, "zipnet/round/v1" ‖ header digest), 32 bytes. */
 export function roundKey(ratchet: Uint8Array, headerDigest: Uint8Array): Uint8Array {
-  return createHmac("sha256", ratchet).update(ROUND).update(headerDigest).digest();
+  return hmacSha256(ratchet, ROUND, headerDigest);
 }
