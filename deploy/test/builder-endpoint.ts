@@ -9,7 +9,7 @@ import {
   SEQUENCER_ATTRIBUTES,
   type SequencerAttributes,
   verifyAttributes,
-} from "@lattice/relay/core/sequencer-messages.ts";
+} from "@lattice/organism/outcomes/sequencer.ts";
 import type { Hex, PayloadEnvelope } from "../src/chain/execution-payload.ts";
 import { callJsonRpc, isRecord } from "../src/chain/json-rpc-call.ts";
 import { RpcRefusal, type RpcServer, serveJsonRpc } from "../src/chain/json-rpc-server.ts";

@@ -12,7 +12,7 @@ import {
   type SequencerAcknowledgement,
   verifyAcknowledgement,
   verifyAttributes,
-} from "@lattice/relay/core/sequencer-messages.ts";
+} from "@lattice/organism/outcomes/sequencer.ts";
 import { BuilderEndpoint, type Dishonesty } from "../../test/builder-endpoint.ts";
 import { VmBuilder } from "../../test/vm-builder.ts";
 import { EngineClient } from "./engine-client.ts";

@@ -16,7 +16,7 @@ import {
   type SequencerAttributes,
   signAcknowledgement,
   signAttributes,
-} from "@lattice/relay/core/sequencer-messages.ts";
+} from "@lattice/organism/outcomes/sequencer.ts";
 import { BlockStore, type SlotRecord, type StoreRecord } from "./block-store.ts";
 import { type Builder, pause, raceBuilders } from "./builder-race.ts";
 import { CanonicalChain } from "./canonical-chain.ts";

@@ -1,7 +1,7 @@
 /** What the sequencer asks for in a slot, and whether a payload is that. Pure: the same slot and parent, the same bytes. */
 import { concat, encode, fromHex, text, toHex, u64 } from "@lattice/organism/codec/codec.ts";
 import { keccak256 } from "@lattice/organism/crypto/secp256k1.ts";
-import type { SequencerAttributes } from "@lattice/relay/core/sequencer-messages.ts";
+import type { SequencerAttributes } from "@lattice/organism/outcomes/sequencer.ts";
 import { type Hex, type PayloadAttributes, type PayloadEnvelope, toQuantity } from "./execution-payload.ts";
 
 /** A block as the sequencer remembers it. */

@@ -9,7 +9,7 @@ export const ACCEPTED = struct({
   parentHash: fixed(32),
   blockHash: fixed(32),
   blockNumber: u64,
-  /** Who acknowledged, and its signature over the acknowledgement (core/sequencer-messages.ts of relay). */
+  /** Who acknowledged, and its signature over the acknowledgement (outcomes/sequencer.ts). */
   sequencer: fixed(20),
   signature: fixed(65),
 });

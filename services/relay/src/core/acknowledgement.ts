@@ -5,8 +5,8 @@ import { type LatticeConfig, latticeId } from "@lattice/organism/identity/lattic
 import type { Decision } from "@lattice/organism/machine.ts";
 import { CANDIDATE } from "@lattice/organism/outcomes/atelier.ts";
 import { ACCEPTED, NOT_TAKEN } from "@lattice/organism/outcomes/relay.ts";
+import { verifyAcknowledgement } from "@lattice/organism/outcomes/sequencer.ts";
 import { SIGNED_ACKNOWLEDGEMENT, type SignedAcknowledgement } from "./codec.ts";
-import { verifyAcknowledgement } from "./sequencer-messages.ts";
 
 /** The sequencer that signed it, when it is one the config pins and the message is for this lattice and slot. */
 export function acknowledgingSequencer(

@@ -1,6 +1,6 @@
 /** Canonical bytes of relay's commands, facts and state. */
 import { type Codec, count, fixed, type Infer, list, map, struct, u64, union } from "@lattice/organism/codec/codec.ts";
-import { SEQUENCER_ACKNOWLEDGEMENT, type SequencerAcknowledgement } from "./sequencer-messages.ts";
+import { SEQUENCER_ACKNOWLEDGEMENT, type SequencerAcknowledgement } from "@lattice/organism/outcomes/sequencer.ts";
 import type { RelayCommand, RelayState } from "./types.ts";
 
 export const COMMAND: Codec<RelayCommand> = union({ shipped: struct({ slot: u64, blockHash: fixed(32) }) });

@@ -1,8 +1,8 @@
 /** The sequencer's JSON-RPC, as relay asks it. */
 import { CodecError, decode, fromHex } from "@lattice/organism/codec/codec.ts";
+import { SEQUENCER_ACKNOWLEDGEMENT } from "@lattice/organism/outcomes/sequencer.ts";
 import { z } from "zod";
 import type { SignedAcknowledgement } from "../core/codec.ts";
-import { SEQUENCER_ACKNOWLEDGEMENT } from "../core/sequencer-messages.ts";
 
 const DEADLINE_MS = 1500;
 

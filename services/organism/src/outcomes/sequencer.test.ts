@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { CodecError, decode, encode, toHex } from "@lattice/organism/codec/codec.ts";
-import { addressOfSecret } from "@lattice/organism/crypto/secp256k1.ts";
+import { CodecError, decode, encode, toHex } from "../codec/codec.ts";
+import { addressOfSecret } from "../crypto/secp256k1.ts";
 import {
   acknowledgementDigest,
   attributesDigest,
@@ -13,7 +13,7 @@ import {
   signAttributes,
   verifyAcknowledgement,
   verifyAttributes,
-} from "./sequencer-messages.ts";
+} from "./sequencer.ts";
 
 const filled = (length: number, value: number): Uint8Array => new Uint8Array(length).fill(value);
 const SECRET = filled(32, 7);

@@ -19,8 +19,8 @@ import {
   struct,
   text,
   u64,
-} from "@lattice/organism/codec/codec.ts";
-import { keccak256, recoverAddress, signDigest } from "@lattice/organism/crypto/secp256k1.ts";
+} from "../codec/codec.ts";
+import { keccak256, recoverAddress, signDigest } from "../crypto/secp256k1.ts";
 
 /** The yellow paper's limit on a header's extra data. */
 export const EXTRA_DATA_BYTES_MAX = 32;
