@@ -380,6 +380,33 @@ describe("auctions of a committee of three", () => {
     assert.ok(lattice.lines.all.some((line) => line.startsWith("escrow cannot be read")));
   });
 
+  test("bad input at the door: sizes, bytes, ids and slots are refused with a reason, and nothing is applied", async () => {
+    const reason = async (call: Promise<unknown>) => await reasonOf(call);
+    const door = client(0);
+    assert.equal(await reason(door.submitBid({ bid: new Uint8Array(100_000) })), "TOO_LARGE");
+    assert.equal(await reason(door.submitBid({ bid: new Uint8Array(1000) })), "BID_MALFORMED");
+    assert.equal(await reason(door.submitBid({})), "BID_MALFORMED");
+    assert.equal(await reason(door.cancelBid({ cancel: new Uint8Array(10) })), "MALFORMED");
+    assert.equal(await reason(door.registerSearcher({ registration: new Uint8Array(10) })), "MALFORMED");
+    assert.equal(await reason(door.getSealingKey({ slot: 1_000_001n })), "NO_SEALING_KEY");
+    const signature = new Uint8Array(65);
+    assert.equal(await reason(door.getBidStatus({ slot: 2n, bidId: new Uint8Array(31), signature })), "MALFORMED");
+    assert.equal(await reason(door.getBidStatus({ slot: 2n, bidId: new Uint8Array(32), signature })), "BID_UNKNOWN");
+    const cancel = cancelBytes({
+      config: lattice.committee.config,
+      slot: 9n,
+      bidId: new Uint8Array(32),
+      searcherKey: ALICE.key,
+    });
+    assert.equal(await reason(door.cancelBid({ cancel })), "BID_UNKNOWN");
+    const high = await bidOptions(ALICE, 9n, "blind", 500n);
+    const genuine = sealBid(high);
+    const other = sealBid({ ...high, searcherKey: BOB.key, escrowAccount: BOB.address });
+    const grafted = encodeBid(encodeBidBody(bodyOf(other.bid)), (parseBid(genuine.bid) ?? assert.fail()).signature);
+    assert.equal(await reason(door.submitBid({ bid: grafted })), "BAD_SIGNATURE");
+    assert.equal(lattice.member(0).host.state().slots.get(9n), undefined);
+  });
+
   test("a stream from slot 1 repeats every auction in order, with heartbeats", async () => {
     const slots: bigint[] = [];
     let heartbeats = 0;
