@@ -61,6 +61,13 @@ export const METRICS: { readonly [name: string]: MetricEntry } = {
   lattice_unseal_frauds_total: counter("Shares that no honest member publishes.", "author", "kind"),
   lattice_offer_bad_shares_total: counter("Key shares of other members that did not verify."),
   lattice_offer_chain_failures_total: counter("Reads of the settlement contract that failed."),
+  lattice_tally_chain_failures_total: counter("Reads of the chain that failed."),
+  lattice_tally_attribution_problems_total: counter(
+    "Landed slots whose certified inputs contradict each other.",
+    "problem",
+  ),
+  lattice_tally_won_but_not_landed_total: counter("Slots whose block was acknowledged, but is not on chain."),
+  lattice_tally_posts_sent_total: counter("Transactions sent to the settlement contract, post or stage.", "action"),
   // The process.
   lattice_process_resident_memory_bytes: gauge("Resident set size.", "By"),
   lattice_process_event_loop_lag_seconds: gauge(

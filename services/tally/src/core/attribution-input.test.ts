@@ -11,6 +11,7 @@ const messageId = new Uint8Array(16).fill(1);
 
 const winner = (byte: number, over: Partial<Winner> = {}): Winner => ({
   bidId: word(byte),
+  paymentId: word(byte),
   class: "seen",
   searcher: address(byte),
   escrowAccount: address(byte + 1),

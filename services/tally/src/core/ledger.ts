@@ -45,11 +45,19 @@ export function emptyLedger(): Ledger {
   return { totals: new Map(), total: 0n, remainder: 0n };
 }
 
-/** Adds an attribution: its credits to their recipients, its remainder to ours. */
-export function credit(ledger: Ledger, attribution: Pick<AttributionCommitment, "credits" | "remainderWei">): void {
+/** Adds an attribution: its credits to their recipients, its remainder to ours. A full ledger takes no new recipients. */
+export function credit(
+  ledger: Ledger,
+  attribution: Pick<AttributionCommitment, "credits" | "remainderWei">,
+  recipientsMax = RECIPIENTS_MAX,
+): void {
   for (const entry of attribution.credits) {
     if (entry.wei === 0n) continue;
     const key = toHex(entry.recipient);
+    if (ledger.totals.size >= recipientsMax && !ledger.totals.has(key)) {
+      ledger.remainder += entry.wei;
+      continue;
+    }
     ledger.totals.set(key, lifetimeTotal(ledger, entry.recipient) + entry.wei);
     ledger.total += entry.wei;
   }
