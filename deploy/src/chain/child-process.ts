@@ -58,6 +58,8 @@ export class Program {
     try {
       const child = spawn(options.command, [...options.args], {
         stdio: ["ignore", log, log],
+        // A group of its own: Ctrl-C in a terminal reaches whoever started it, who stops everybody in order.
+        detached: true,
         ...(options.env === undefined ? {} : { env: options.env }),
       });
       if (child.pid === undefined) {

@@ -85,13 +85,14 @@ async function launch(
         discV4: false,
         discDns: false,
         saveReceipts: true,
-        logFile: false,
         logLevel: "warn",
         accountCache: 20_000,
         storageCache: 50_000,
         codeCache: 2000,
         trieCache: 50_000,
       }),
+      // Not `--logFile=false`: that names a file "false" in the working folder.
+      "--no-logFile",
     ],
     logFile: join(options.dataDir, "client.log"),
   });

@@ -50,6 +50,8 @@ export interface LatticeOptions {
   readonly leadMs?: number;
   /** One line per step. */
   readonly progress?: (line: string) => void;
+  /** Called once the identity stands and before anything is started: whoever must be able to end it begins here. */
+  readonly onPrepared?: (lattice: LocalLattice) => void;
 }
 
 /** Something did not come up. One readable line, with the end of the log of whoever failed. */
@@ -132,6 +134,7 @@ export class LocalLattice {
     const lattice = fresh
       ? await LocalLattice.#prepare(options, layout, startedAtMs)
       : LocalLattice.#reopen(options, layout, startedAtMs);
+    options.onPrepared?.(lattice);
     await lattice.startAll();
     return lattice;
   }
@@ -163,9 +166,7 @@ export class LocalLattice {
       writeFileSync(file, toHex(new Uint8Array(randomBytes(32))), { mode: 0o600 });
     }
     for (const [index, poster] of accounts.posters.entries()) {
-      writeFileSync(join(layout.member("tally", index), "poster.json"), JSON.stringify({ secret: poster.secret }), {
-        mode: 0o400,
-      });
+      writeFileSync(join(layout.member("tally", index), "poster.key"), poster.secret, { mode: 0o400 });
     }
     const searcher = accounts.searchers[0];
     writeFileSync(layout.path("gateway-searcher.json"), JSON.stringify({ secret: searcher?.secret }), { mode: 0o400 });

@@ -52,7 +52,7 @@ export function organismEnvironment(
       return {
         TALLY_CHAIN_RPC: http(ports.chainRpc),
         TALLY_SUBMIT_URL: http(ports.gateway),
-        TALLY_POSTER_KEY_FILE: join(layout.member("tally", index), "poster.json"),
+        TALLY_POSTER_KEY_FILE: join(layout.member("tally", index), "poster.key"),
       };
   }
 }

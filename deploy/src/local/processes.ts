@@ -55,6 +55,8 @@ export class ManagedProcess {
     const child = spawn(process.execPath, [...flags, script, ...args], {
       stdio: ["ignore", log, log],
       env: { ...inherited, ...environment },
+      // A group of its own: Ctrl-C in a terminal reaches whoever started it, who stops everybody in order.
+      detached: true,
     });
     closeSync(log);
     this.#child = child;

@@ -26,6 +26,7 @@ import { type CertifiedOutcome, type Outcome, outcomeDigest, verifyCertificate }
 import { type Quorum, type Roster, rosterQuorum } from "./roster.ts";
 import {
   type AuthorState,
+  type CloseRecord,
   emptyAuthor,
   emptySlot,
   HEADS_KEPT,
@@ -419,9 +420,12 @@ export class Committee<State, Command, D extends Duty> {
 
   /** A close counts once q members closed and every input that f + 1 of them listed has landed (log.md §5). */
   #ripenCloses(position: bigint): void {
-    for (const [slot, { closes }] of this.#shared.slots) {
-      for (const [stage, record] of closes) {
-        if (record.done || record.by.size < this.quorum.quorum) continue;
+    // In slot and stage order: a restored snapshot holds the same entries in another insertion order.
+    for (const slot of [...this.#shared.slots.keys()].sort((a, b) => (a < b ? -1 : 1))) {
+      const closes = this.#shared.slots.get(slot)?.closes ?? new Map<string, CloseRecord>();
+      for (const stage of [...closes.keys()].sort()) {
+        const record = closes.get(stage);
+        if (record === undefined || record.done || record.by.size < this.quorum.quorum) continue;
         const listed = new Map<string, { hash: Uint8Array; times: number }>();
         for (const inputs of record.by.values()) {
           for (const hash of inputs) {
