@@ -7,6 +7,7 @@ import { slotAt, slotStartMs } from "@lattice/organism/identity/lattice-config.t
 import { toWireOutcome } from "@lattice/organism/node/committee-wire.ts";
 import { ROSTER_STAGE } from "@lattice/organism/node/kit.ts";
 import { defineService, type GrpcService } from "@lattice/organism/rpc/define.ts";
+import { withHeartbeat } from "@lattice/organism/rpc/heartbeat.ts";
 import type { OrganismNode } from "@lattice/organism/service.ts";
 import { OfferService } from "@lattice/proto/lattice/offer/v1/offer_service_pb.ts";
 import { type AdmissionContext, createAdmission, isRefusal } from "../core/admission.ts";
@@ -16,7 +17,6 @@ import type { CloseStage, Command, OfferDuty } from "../core/types.ts";
 import { createEscrowReader } from "./clients.ts";
 import { createEffects, type OfferHost } from "./effects.ts";
 import { fault, faultOfRefusal } from "./faults.ts";
-import { withHeartbeat } from "./heartbeat.ts";
 import { Openings } from "./openings.ts";
 import { ReceivedBids } from "./received.ts";
 import { bidFromWire, cancelFromWire, fixedFromWire, registrationFromWire, statusToWire, weiToWire } from "./wire.ts";

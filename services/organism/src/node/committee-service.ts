@@ -1,16 +1,17 @@
 /** `lattice.committee.v1.CommitteeService`: what every member answers, whatever its organism. */
 import { CommitteeService } from "@lattice/proto/lattice/committee/v1/committee_service_pb.ts";
 import type { Committee } from "../committee/committee.ts";
-import type { CertifiedOutcome, Outcome } from "../committee/outcome.ts";
+import type { Outcome } from "../committee/outcome.ts";
 import type { Roster } from "../committee/roster.ts";
 import { sealTo } from "../crypto/box.ts";
 import { verifyTagged } from "../crypto/ed25519.ts";
 import { COMMON_FAULTS, faultsOf } from "../fault.ts";
-import { encodeConfig, type LatticeConfig, latticeId, slotAt, slotStartMs } from "../identity/lattice-config.ts";
+import { encodeConfig, type LatticeConfig, latticeId } from "../identity/lattice-config.ts";
 import { isOrganism, type Organism } from "../identity/organisms.ts";
 import type { Duty } from "../machine.ts";
 import type { Clock, Random } from "../ports.ts";
 import { defineService, type GrpcService } from "../rpc/define.ts";
+import { withHeartbeat } from "../rpc/heartbeat.ts";
 import type { BodyPolicy } from "../service.ts";
 import { BODY_BOX_INFO, BODY_REQUEST_TAG, bodyAad, bodyRequestDigest } from "./body-fetcher.ts";
 import { toWireOutcome } from "./committee-wire.ts";
@@ -122,7 +123,16 @@ export function committeeService<State, Command, D extends Duty>(
           throw fault("OUTCOME_TOO_OLD", `${each} is held from slot ${oldest}`, { oldest_slot: oldest.toString() });
         }
       }
-      yield* withHeartbeat(archive.watch(wanted, fromSlot, call.signal), config, clock, call.signal);
+      for await (const beat of withHeartbeat(
+        archive.watch(wanted, fromSlot, call.signal),
+        config,
+        clock,
+        call.signal,
+      )) {
+        yield beat.type === "heartbeat"
+          ? { event: { case: "heartbeatSlot", value: beat.slot } }
+          : { event: { case: "outcome", value: toWireOutcome(beat.item) } };
+      }
     },
 
     async getBody(request) {
@@ -154,38 +164,4 @@ export function committeeService<State, Command, D extends Duty>(
       return { sealedBody: sealTo(requester.boxKey, info, aad, body, options.random) };
     },
   });
-}
-
-type WatchEvent = {
-  event: { case: "outcome"; value: ReturnType<typeof toWireOutcome> } | { case: "heartbeatSlot"; value: bigint };
-};
-
-/** Outcomes as they come, and a sign of life at least once a slot. */
-async function* withHeartbeat(
-  outcomes: AsyncGenerator<CertifiedOutcome>,
-  config: LatticeConfig,
-  clock: Clock,
-  signal: AbortSignal,
-): AsyncGenerator<WatchEvent> {
-  const heartbeat = (): WatchEvent => ({ event: { case: "heartbeatSlot", value: slotAt(config, clock.nowMs()) } });
-  // The first heartbeat tells the reader that the stream stands.
-  yield heartbeat();
-  let next = outcomes.next();
-  while (!signal.aborted) {
-    const now = clock.nowMs();
-    const untilSlot = Math.max(slotStartMs(config, slotAt(config, now) + 1n) - now, 50);
-    let timer: NodeJS.Timeout | undefined;
-    const tick = new Promise<"tick">((resolve) => {
-      timer = setTimeout(() => resolve("tick"), Math.min(untilSlot, config.slotMs));
-    });
-    const event = await Promise.race([next, tick]);
-    clearTimeout(timer);
-    if (event === "tick") {
-      yield heartbeat();
-      continue;
-    }
-    if (event.done === true) return;
-    yield { event: { case: "outcome", value: toWireOutcome(event.value) } };
-    next = outcomes.next();
-  }
 }

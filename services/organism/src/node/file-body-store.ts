@@ -1,17 +1,26 @@
 /** Bodies on disk, one file each, named by slot and hash; slots far below the newest are removed. */
-import { mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { mkdir, open, readdir, readFile, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { equalBytes, toHex } from "../codec/codec.ts";
 import { blake3 } from "../crypto/hash.ts";
 import type { BodyStore } from "../service.ts";
+import { syncDirectory } from "./append-file.ts";
 
 /** Slots whose bodies are kept. */
 const SLOTS_KEPT = 256n;
 const MEMORY_BYTES_MAX = 16 * 1024 * 1024;
+const NAME = /^(\d{1,20})\.([0-9a-f]{64}|landed)$/;
+
+interface KeptBody {
+  /** The newest slot it was kept for. */
+  slot: bigint;
+  /** Resolves once it is on disk under that slot. */
+  written: Promise<void>;
+}
 
 export class FileBodyStore implements BodyStore {
   readonly #directory: string;
-  readonly #names = new Map<string, string>();
+  readonly #kept = new Map<string, KeptBody>();
   readonly #landed = new Set<bigint>();
   readonly #memory = new Map<string, Uint8Array>();
   #memoryBytes = 0;
@@ -25,23 +34,44 @@ export class FileBodyStore implements BodyStore {
     await mkdir(directory, { recursive: true, mode: 0o700 });
     const store = new FileBodyStore(directory);
     for (const name of await readdir(directory)) {
-      const [slot, hash] = name.split(".");
-      if (slot === undefined || hash === undefined || name.endsWith(".new")) continue;
-      if (hash === "landed") store.#landed.add(BigInt(slot));
-      else store.#names.set(hash, name);
+      const [, digits, what] = NAME.exec(name) ?? [];
+      if (digits === undefined || what === undefined) {
+        // What a crash left half written. Anything else is not ours to remove.
+        if (name.endsWith(".new")) await rm(join(directory, name), { force: true });
+        continue;
+      }
+      const slot = BigInt(digits);
+      if (what === "landed") store.#landed.add(slot);
+      else if (slot >= (store.#kept.get(what)?.slot ?? 0n)) {
+        store.#kept.set(what, { slot, written: Promise.resolve() });
+      }
     }
     return store;
+  }
+
+  #path(slot: bigint, key: string): string {
+    return join(this.#directory, `${slot}.${key}`);
   }
 
   async put(slot: bigint, body: Uint8Array): Promise<Uint8Array> {
     const hash = blake3(body);
     const key = toHex(hash);
     this.#remember(key, body);
-    if (!this.#names.has(key)) {
-      const name = `${slot}.${key}`;
-      this.#names.set(key, name);
-      await this.#write(name, body);
-    }
+    const known = this.#kept.get(key);
+    if (known === undefined) {
+      const kept: KeptBody = { slot, written: this.#write(`${slot}.${key}`, body.slice()) };
+      this.#kept.set(key, kept);
+      await kept.written.catch((error: unknown) => {
+        if (this.#kept.get(key) === kept) this.#kept.delete(key);
+        throw error;
+      });
+    } else if (slot > known.slot) {
+      // The same body again, for a newer slot: it lives as long as the newest of them.
+      const from = known.slot;
+      known.slot = slot;
+      known.written = known.written.then(() => rename(this.#path(from, key), this.#path(slot, key)));
+      await known.written;
+    } else await known.written;
     return hash;
   }
 
@@ -58,22 +88,33 @@ export class FileBodyStore implements BodyStore {
 
   async #write(name: string, body: Uint8Array): Promise<void> {
     const path = join(this.#directory, name);
-    await writeFile(`${path}.new`, body, { mode: 0o600 });
+    const file = await open(`${path}.new`, "w", 0o600);
+    try {
+      await file.writeFile(body);
+      await file.datasync();
+    } finally {
+      await file.close();
+    }
     await rename(`${path}.new`, path);
+    await syncDirectory(this.#directory);
   }
 
   async get(hash: Uint8Array): Promise<Uint8Array | undefined> {
     const key = toHex(hash);
-    const kept = this.#memory.get(key);
-    if (kept !== undefined) return kept.slice();
-    const name = this.#names.get(key);
-    if (name === undefined) return undefined;
+    const inMemory = this.#memory.get(key);
+    if (inMemory !== undefined) return inMemory.slice();
+    const kept = this.#kept.get(key);
+    if (kept === undefined) return undefined;
     try {
-      const body = new Uint8Array(await readFile(join(this.#directory, name)));
-      return equalBytes(blake3(body), hash) ? body : undefined;
+      await kept.written;
+      const body = new Uint8Array(await readFile(this.#path(kept.slot, key)));
+      if (equalBytes(blake3(body), hash)) return body;
     } catch {
-      return undefined;
+      // Gone or unreadable is as good as damaged.
     }
+    // So that whoever puts it again repairs it.
+    if (this.#kept.get(key) === kept) this.#kept.delete(key);
+    return undefined;
   }
 
   /** Remembers that the slot is on chain: from now on bodies with `publicWhenLanded` are everybody's. */
@@ -87,13 +128,22 @@ export class FileBodyStore implements BodyStore {
     return this.#landed.has(slot);
   }
 
-  /** Removes bodies of slots far below `newest`. */
+  /** Removes bodies of slots far below `newest`, and what is remembered of those slots. */
   async prune(newest: bigint): Promise<void> {
-    for (const [key, name] of this.#names) {
-      const slot = BigInt(name.split(".", 1)[0] ?? "0");
+    for (const [key, { slot }] of this.#kept) {
       if (slot + SLOTS_KEPT >= newest) continue;
-      this.#names.delete(key);
-      await rm(join(this.#directory, name), { force: true });
+      this.#kept.delete(key);
+      const inMemory = this.#memory.get(key);
+      if (inMemory !== undefined) {
+        this.#memory.delete(key);
+        this.#memoryBytes -= inMemory.length;
+      }
+      await rm(this.#path(slot, key), { force: true });
+    }
+    for (const slot of this.#landed) {
+      if (slot + SLOTS_KEPT >= newest) continue;
+      this.#landed.delete(slot);
+      await rm(this.#path(slot, "landed"), { force: true });
     }
   }
 }

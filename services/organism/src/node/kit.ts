@@ -4,9 +4,12 @@
  */
 import { readFileSync, statSync } from "node:fs";
 import { z } from "zod";
-import { CodecError, decode, encode, equalBytes, fromHex, toHex } from "../codec/codec.ts";
+import { CodecError, decode, encode, equalBytes, fromHex, toHex, tryDecode } from "../codec/codec.ts";
 import { CERTIFIED, type CertifiedOutcome, verifyCertificate } from "../committee/outcome.ts";
 import { ROSTER, type Roster } from "../committee/roster.ts";
+import { generateSigningKey } from "../crypto/ed25519.ts";
+import { publicOf } from "../crypto/shamir.ts";
+import { agreementKey } from "../crypto/x25519.ts";
 import { ConfigProblems, committeeId, configFromHex, type LatticeConfig } from "../identity/lattice-config.ts";
 import { ORGANISMS, type Organism } from "../identity/organisms.ts";
 import type { MemberSecrets } from "../service.ts";
@@ -72,13 +75,21 @@ export function verifyRoster(config: LatticeConfig, organism: Organism, certifie
   if (!verifyCertificate(config[organism].policy.certificateKey, outcome, signature)) {
     throw new KitProblem(`roster of ${organism}: the certificate does not verify under the lattice config`);
   }
-  const roster = decode(ROSTER, outcome.commitment);
+  const roster = tryDecode(ROSTER, outcome.commitment);
+  if (outcome.kind !== "result" || roster === undefined || roster.epoch !== outcome.epoch) {
+    throw new KitProblem(`roster of ${organism}: certified, but not a roster`);
+  }
   const { membersMin, membersMax } = config[organism].policy;
   if (!equalBytes(roster.committee, id) || roster.members.length < membersMin || roster.members.length > membersMax) {
     throw new KitProblem(`roster of ${organism}: does not fit the config's policy`);
   }
   if (roster.members.some((member, index) => member.index !== index)) {
     throw new KitProblem(`roster of ${organism}: member indexes are not 0, 1, 2 …`);
+  }
+  for (const key of ["memberKey", "boxKey", "certificateShare"] as const) {
+    if (new Set(roster.members.map((member) => toHex(member[key]))).size < roster.members.length) {
+      throw new KitProblem(`roster of ${organism}: two members share a ${key}`);
+    }
   }
   return roster;
 }
@@ -175,4 +186,33 @@ export function readKeyFile(path: string): { organism: Organism; index: number; 
       ...optionalKeys,
     },
   };
+}
+
+/**
+ * Checks that a key file is the one of its member in the roster: with any other, the member's entries and shares
+ * would be refused for ever. @throws KitProblem
+ */
+export function verifyKeys(roster: Roster, organism: Organism, index: number, secrets: MemberSecrets): void {
+  const member = roster.members[index];
+  if (member === undefined) {
+    throw new KitProblem(`key file: ${organism} has ${roster.members.length} members, none with index ${index}`);
+  }
+  const pairs: [string, Uint8Array | undefined, () => Uint8Array][] = [
+    ["memberKey", member.memberKey, () => generateSigningKey(secrets.memberKey).publicKey],
+    ["boxKey", member.boxKey, () => agreementKey(secrets.boxKey).publicKey],
+    ["certificateShare", member.certificateShare, () => publicOf(secrets.certificateShare)],
+  ];
+  const { secondShare } = secrets;
+  if (secondShare !== undefined) pairs.push(["secondShare", member.secondShare, () => publicOf(secondShare)]);
+  for (const [name, published, derive] of pairs) {
+    let derived: Uint8Array | undefined;
+    try {
+      derived = derive();
+    } catch {
+      throw new KitProblem(`key file: ${name} is not a key`);
+    }
+    if (published === undefined || !equalBytes(published, derived)) {
+      throw new KitProblem(`key file: ${name} is not the one of member ${index} in the roster of ${organism}`);
+    }
+  }
 }

@@ -27,7 +27,7 @@ const SNAPSHOT = struct({
 });
 export type Snapshot = Infer<typeof SNAPSHOT>;
 
-/** Older snapshots kept beside the newest. */
+/** Snapshots kept, the newest included. */
 const KEPT = 2;
 
 export class Snapshots {
@@ -46,7 +46,7 @@ export class Snapshots {
   }
 
   async #names(): Promise<string[]> {
-    const names = (await readdir(this.#directory)).filter((name) => /^\d{20}$/.test(name));
+    const names = (await readdir(this.#directory)).filter((name) => /^\d{20}\.\d{20}$/.test(name));
     return names.sort().reverse();
   }
 
@@ -60,7 +60,9 @@ export class Snapshots {
       stateHash,
       state,
     });
-    const path = join(this.#directory, position.toString().padStart(20, "0"));
+    // Positions start again with every generation, so the newer generation sorts first.
+    const name = [generation, position].map((each) => each.toString().padStart(20, "0")).join(".");
+    const path = join(this.#directory, name);
     const file = await open(`${path}.new`, "w", 0o600);
     try {
       await file.writeFile(content);
@@ -70,7 +72,7 @@ export class Snapshots {
     }
     await rename(`${path}.new`, path);
     await syncDirectory(this.#directory);
-    for (const name of (await this.#names()).slice(KEPT)) await rm(join(this.#directory, name), { force: true });
+    for (const old of (await this.#names()).slice(KEPT)) await rm(join(this.#directory, old), { force: true });
   }
 
   /** The newest snapshot that is whole, of this committee and hashes right; damaged ones are passed over. */

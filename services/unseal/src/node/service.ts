@@ -6,13 +6,13 @@ import { toWireOutcome } from "@lattice/organism/node/committee-wire.ts";
 import { ROSTER_STAGE } from "@lattice/organism/node/kit.ts";
 import { unsealIdentity } from "@lattice/organism/outcomes/unseal.ts";
 import { defineService, type GrpcService } from "@lattice/organism/rpc/define.ts";
+import { withHeartbeat } from "@lattice/organism/rpc/heartbeat.ts";
 import type { MemberHost } from "@lattice/organism/service.ts";
 import { UnsealService } from "@lattice/proto/lattice/unseal/v1/unseal_service_pb.ts";
 import type { Settings } from "../config.ts";
 import { FAULTS } from "../core/faults.ts";
 import { STAGE } from "../core/machine.ts";
 import type { UnsealCommand, UnsealState } from "../core/types.ts";
-import { withHeartbeat } from "./heartbeat.ts";
 import type { Openings } from "./openings.ts";
 import { messageIdFromWire, toWireRound } from "./wire.ts";
 

@@ -5,12 +5,12 @@ import { slotAt } from "@lattice/organism/identity/lattice-config.ts";
 import { toWireOutcome } from "@lattice/organism/node/committee-wire.ts";
 import { BROADCAST_BODY } from "@lattice/organism/outcomes/zipnet.ts";
 import { defineService, type GrpcService } from "@lattice/organism/rpc/define.ts";
+import { withHeartbeat } from "@lattice/organism/rpc/heartbeat.ts";
 import { ZipnetService } from "@lattice/proto/lattice/zipnet/v1/zipnet_service_pb.ts";
 import { fault, faultOf } from "../core/faults.ts";
 import { checkRegistration } from "../core/registration.ts";
 import { BROADCAST_STAGE, HEADER } from "../core/types.ts";
 import type { Effects, Host } from "./effects.ts";
-import { withHeartbeat } from "./heartbeat.ts";
 import { fromWireAggregate, fromWireRegistration, toWireClient, toWireServerKey } from "./wire.ts";
 
 export function zipnetService(host: Host, effects: Effects): GrpcService {

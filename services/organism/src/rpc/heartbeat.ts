@@ -1,6 +1,6 @@
 /** A stream that shows that it is alive. */
-import { type LatticeConfig, slotAt, slotStartMs } from "@lattice/organism/identity/lattice-config.ts";
-import type { Clock } from "@lattice/organism/ports.ts";
+import { type LatticeConfig, slotAt, slotStartMs } from "../identity/lattice-config.ts";
+import type { Clock } from "../ports.ts";
 
 export type Beat<T> =
   | { readonly type: "item"; readonly item: T }
