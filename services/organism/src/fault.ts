@@ -90,6 +90,12 @@ export const COMMON_FAULTS = {
     remedy: "Resend from the first entry not yet consumed.",
     retry: true,
   },
+  VIEW_TOO_OLD: {
+    code: "ABORTED",
+    meaning: "The entry was signed over a position of the log that lies too far back to be compared.",
+    remedy: "Nothing: its author joins anew and says it again over a newer position.",
+    retry: true,
+  },
   FORKED_HEAD: {
     code: "FAILED_PRECONDITION",
     meaning: "The entry was signed over a chain head that is not in this log.",

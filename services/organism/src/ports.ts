@@ -87,3 +87,12 @@ export interface Journal {
   trim(slot: bigint): Promise<void>;
   close(): Promise<void>;
 }
+
+/** The journal of a committee member: it also knows which entries it has journaled. */
+export interface MemberJournal extends Journal {
+  /**
+   * True when an entry with this id was journaled here (recent ones only). A member whose newest entry in the log is
+   * not in its journal has an old copy of it, and may have promised what it no longer knows.
+   */
+  wrote(id: Uint8Array): boolean;
+}

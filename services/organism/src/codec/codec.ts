@@ -284,7 +284,10 @@ export function oneOf<const W extends readonly string[]>(...words: W): Codec<W[n
 /** A byte that must have this value: versions. */
 export function literal<const V extends number>(value: V): Codec<V> {
   return {
-    write: (writer) => writer.u8(value),
+    write(writer, given) {
+      if (given !== value) throw new CodecError("", `version byte must be ${value}`);
+      writer.u8(value);
+    },
     read(reader) {
       if (reader.u8() !== value) reader.fail(`version byte must be ${value}`);
       return value;
@@ -360,7 +363,7 @@ export function union<A extends Record<string, Codec<object>>>(
       const name = names[reader.u8()];
       const codec = name === undefined ? undefined : alternatives[name];
       if (name === undefined || codec === undefined) return reader.fail("unknown alternative");
-      return { type: name, ...codec.read(reader) } as Value;
+      return { ...codec.read(reader), type: name } as Value;
     },
   };
 }

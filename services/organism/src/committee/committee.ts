@@ -8,6 +8,7 @@ import { CodecError, compareBytes, concat, decode, encode, equalBytes, toHex } f
 import { blsVerify } from "../crypto/bls.ts";
 import { verifyTagged } from "../crypto/ed25519.ts";
 import { hashBytes } from "../crypto/hash.ts";
+import { invariant } from "../fault.ts";
 import { committeeId, type LatticeConfig, slotAt } from "../identity/lattice-config.ts";
 import type { Organism } from "../identity/organisms.ts";
 import {
@@ -21,30 +22,55 @@ import {
   type View,
 } from "../machine.ts";
 import { type CommitteeCommand, decodeCommand } from "./commands.ts";
-import { decodeEntry, ENTRY_TAG, type EntryBody, entryHash, genesisHead, nextHead, type SignedEntry } from "./entry.ts";
-import { type CertifiedOutcome, type Outcome, outcomeDigest, verifyCertificate } from "./outcome.ts";
+import {
+  CHUNKS_MAX,
+  decodeEntry,
+  ENTRY_TAG,
+  type EntryBody,
+  entryHash,
+  genesisHead,
+  nextHead,
+  type SignedEntry,
+  ZERO_HASH,
+} from "./entry.ts";
+import {
+  type CertifiedOutcome,
+  COMMITMENT_BYTES_MAX,
+  type Outcome,
+  outcomeDigest,
+  verifyCertificate,
+} from "./outcome.ts";
 import { type Quorum, type Roster, rosterQuorum } from "./roster.ts";
 import {
   type AuthorState,
+  CLOSE_INPUTS_PER_AUTHOR,
+  CLOSES_PER_AUTHOR,
   type CloseRecord,
   emptyAuthor,
   emptySlot,
+  FACT_BYTES_PER_AUTHOR,
+  FACTS_PER_AUTHOR,
+  type FactRecord,
   HEADS_KEPT,
   SHARED_STATE,
   type SharedState,
+  SKIP_SPAN,
   SLOTS_KEPT,
   type SlotRecord,
+  type StageRecord,
   WINDOW_AHEAD,
 } from "./state.ts";
 
 /** What one log message did. */
 export interface Applied {
   readonly position: bigint;
-  /** Who wrote it, when that could be established. */
+  /** Who wrote it, when its signature says so. */
   readonly author: number | undefined;
   /** Identifies the entry to whoever appended it. */
   readonly entry: Uint8Array | undefined;
-  /** Why it had no effect. */
+  /** True when it took its place in its author's lane, whatever became of the command in it. */
+  readonly landed: boolean;
+  /** Why the command had no effect. */
   readonly refusal: Refusal | undefined;
   /** Stages decided by it, in order. */
   readonly decided: readonly Outcome[];
@@ -57,6 +83,13 @@ export interface CommitteeOptions<State, Command, D extends Duty> {
   readonly roster: Roster;
   readonly machine: Machine<State, Command, D>;
   readonly generation?: bigint;
+}
+
+/** What became of one entry. No author: its signature does not say whose it is. */
+interface Judged {
+  readonly author?: number;
+  readonly landed?: boolean;
+  readonly refusal?: Refusal;
 }
 
 /** The first slot of every lattice; slot 0 is the time before. */
@@ -149,6 +182,20 @@ export class Committee<State, Command, D extends Duty> {
     }
     return open.sort((a, b) => (a.slot < b.slot ? -1 : a.slot > b.slot ? 1 : 0));
   }
+  /** The highest slot a Skip may name now; it moves on as slots are decided. */
+  get skipLimit(): bigint {
+    return this.#shared.collapsedBelow + SKIP_SPAN;
+  }
+  /** Decisions whose certificate is complete and that are still held, by slot. */
+  complete(): Outcome[] {
+    const complete: Outcome[] = [];
+    for (const [, record] of bySlot(this.#shared.slots)) {
+      for (const { outcome, votes } of record.stages.values()) {
+        if (votes.size >= this.quorum.quorum) complete.push(outcome);
+      }
+    }
+    return complete;
+  }
   /** How far this member has said that slots of `stage` may expire. */
   skippedTo(self: number, stage: string): bigint {
     return this.#shared.authors[self]?.skips.get(stage) ?? 0n;
@@ -173,23 +220,23 @@ export class Committee<State, Command, D extends Duty> {
   apply(position: bigint, raw: Uint8Array): Applied {
     this.#decided = [];
     this.#certified = [];
-    let entry: SignedEntry | undefined;
-    let refusal: Refusal | undefined;
+    let judged: Judged = {};
+    let hash: Uint8Array | undefined;
     try {
-      entry = decodeEntry(raw);
+      const entry = decodeEntry(raw);
+      hash = entryHash(entry.bodyBytes);
+      judged = this.#applyEntry(position, entry, hash);
     } catch (error) {
-      if (!(error instanceof CodecError)) throw error;
-      refusal = refuse("MALFORMED", `not an entry: ${error.message}`);
+      if (!(error instanceof CodecError) || hash !== undefined) throw error;
+      judged = { refusal: refuse("MALFORMED", `not an entry: ${error.message}`) };
     }
-    const hash = entry === undefined ? undefined : entryHash(entry.bodyBytes);
-    if (entry !== undefined && hash !== undefined) refusal = this.#applyEntry(position, entry, hash);
-    const authentic = entry !== undefined && refusal?.reason !== "NOT_AUTHOR" && refusal?.reason !== "MALFORMED";
     this.#advance(position, raw);
     return {
       position,
-      author: authentic ? entry?.body.author : undefined,
+      author: judged.author,
       entry: hash,
-      refusal,
+      landed: judged.landed ?? false,
+      refusal: judged.refusal,
       decided: this.#decided,
       certified: this.#certified,
     };
@@ -202,71 +249,73 @@ export class Committee<State, Command, D extends Duty> {
     this.#shared.position = position;
   }
 
-  #applyEntry(position: bigint, entry: SignedEntry, hash: Uint8Array): Refusal | undefined {
-    const { body } = entry;
+  #applyEntry(position: bigint, entry: SignedEntry, hash: Uint8Array): Judged {
+    const { body, bodyBytes, signature } = entry;
+    const { author: index } = body;
+    const refused = (reason: string, detail: string): Judged => ({ refusal: refuse(reason, detail) });
     if (!equalBytes(body.committee, this.id))
-      return refuse("ORGANISM_MISMATCH", "the entry belongs to another committee");
+      return refused("ORGANISM_MISMATCH", "the entry belongs to another committee");
     if (body.generation !== this.#shared.generation)
-      return refuse("OUT_OF_ORDER", "the entry belongs to another generation");
-    if (body.epoch !== this.roster.epoch) return refuse("OUT_OF_ORDER", "the entry belongs to another epoch");
-    const author = this.#shared.authors[body.author];
-    const member = this.roster.members[body.author];
-    if (author === undefined || member === undefined) return refuse("NOT_AUTHOR", "no such member");
+      return refused("OUT_OF_ORDER", "the entry belongs to another generation");
+    if (body.epoch !== this.roster.epoch) return refused("OUT_OF_ORDER", "the entry belongs to another epoch");
+    const author = this.#shared.authors[index];
+    const member = this.roster.members[index];
+    if (author === undefined || member === undefined) return refused("NOT_AUTHOR", "no such member");
 
-    let command: CommitteeCommand;
-    try {
-      command = decodeCommand(body.command);
-    } catch (error) {
-      if (!(error instanceof CodecError)) throw error;
-      return refuse("MALFORMED", `not a command: ${error.message}`);
-    }
-    if (command.type === "join") {
-      if (!verifyTagged(member.memberKey, ENTRY_TAG, entry.bodyBytes, entry.signature)) {
-        return refuse("NOT_AUTHOR", "the join is not signed by the member key");
+    const command = readCommand(body.command);
+    const join = "command" in command && command.command.type === "join" ? command.command : undefined;
+    if (join !== undefined) {
+      if (!verifyTagged(member.memberKey, ENTRY_TAG, bodyBytes, signature)) {
+        return refused("NOT_AUTHOR", "the join is not signed by the member key");
       }
-      if (command.incarnation !== body.incarnation || command.incarnation <= author.incarnation) {
-        return refuse("NOT_AUTHOR", "a higher incarnation has joined already");
+      if (join.incarnation !== body.incarnation || join.incarnation <= author.incarnation) {
+        return { author: index, refusal: refuse("NOT_AUTHOR", "this incarnation or a higher one has joined already") };
       }
-      if (body.lane !== "ctl" || body.sequence !== 1n) return refuse("OUT_OF_ORDER", "a join opens the ctl lane");
+      if (body.lane !== "ctl" || body.sequence !== 1n || !equalBytes(body.previous, ZERO_HASH)) {
+        return { author: index, refusal: refuse("OUT_OF_ORDER", "a join opens the ctl lane") };
+      }
     } else {
       if (author.key === undefined || body.incarnation !== author.incarnation) {
-        return refuse("NOT_AUTHOR", "not the member's current incarnation");
+        return refused("NOT_AUTHOR", "not the member's current incarnation");
       }
-      if (!verifyTagged(author.key, ENTRY_TAG, entry.bodyBytes, entry.signature)) {
-        return refuse("NOT_AUTHOR", "the entry is not signed by the incarnation key");
+      if (!verifyTagged(author.key, ENTRY_TAG, bodyBytes, signature)) {
+        return refused("NOT_AUTHOR", "the entry is not signed by the incarnation key");
       }
       const lane = author[body.lane];
       if (body.sequence !== lane.sequence + 1n || !equalBytes(body.previous, lane.previous)) {
-        return refuse("OUT_OF_ORDER", `sequence ${body.sequence} after ${lane.sequence}`);
+        return {
+          author: index,
+          refusal: refuse("OUT_OF_ORDER", `sequence ${body.sequence} after ${lane.sequence}, or another predecessor`),
+        };
       }
     }
-    const forked = this.#checkHead(position, body);
-    if (forked !== undefined) return forked;
+    const unseen = this.#checkHead(position, body);
+    if (unseen !== undefined) return { author: index, refusal: unseen };
 
-    if (command.type === "join") {
-      this.#shared.authors[body.author] = {
+    if (join !== undefined) {
+      this.#shared.authors[index] = {
         ...emptyAuthor(),
-        incarnation: command.incarnation,
-        key: command.key,
+        incarnation: join.incarnation,
+        key: join.key,
         clockMs: author.clockMs,
         skips: author.skips,
       };
     }
-    const current = this.#shared.authors[body.author] ?? author;
+    const current = this.#shared.authors[index] ?? author;
     current[body.lane] = { sequence: body.sequence, previous: hash };
     this.#advanceTime(current, body.clockMs);
-    const refusal = command.type === "join" ? undefined : this.#dispatch(position, body.author, command);
+    const refusal = "refusal" in command ? command.refusal : this.#dispatch(position, body, command.command);
     this.#ripenCloses(position);
     this.#collapse();
-    return refusal;
+    return { author: index, landed: true, ...(refusal === undefined ? {} : { refusal }) };
   }
 
   /** A stated head must be in this chain: a fork shows at the first entry that crosses it (log.md §2). */
   #checkHead(position: bigint, body: EntryBody): Refusal | undefined {
     const back = this.#shared.position - body.seenPosition;
     if (body.seenPosition >= position || back < 0n) return refuse("FORKED_HEAD", "the author saw what is not yet here");
-    const seen = this.#shared.heads.at(-1 - Number(back));
-    if (seen === undefined) return refuse("OUT_OF_ORDER", "the author's view of the log is too old");
+    const seen = back >= BigInt(HEADS_KEPT) ? undefined : this.#shared.heads.at(-1 - Number(back));
+    if (seen === undefined) return refuse("VIEW_TOO_OLD", "the author's view of the log is too old to compare");
     if (!equalBytes(seen, body.seenHead)) {
       return refuse("FORKED_HEAD", `at position ${body.seenPosition} member ${body.author} saw another chain`);
     }
@@ -281,12 +330,10 @@ export class Committee<State, Command, D extends Duty> {
     if (median > this.#shared.logTimeMs) this.#shared.logTimeMs = median;
   }
 
-  #dispatch(
-    position: bigint,
-    author: number,
-    command: Exclude<CommitteeCommand, { type: "join" }>,
-  ): Refusal | undefined {
+  #dispatch(position: bigint, { author, lane }: Pick<EntryBody, "author" | "lane">, command: CommitteeCommand) {
     switch (command.type) {
+      case "join":
+        return undefined;
       case "vote":
         return this.#applyVotes(author, command.votes);
       case "skip":
@@ -298,6 +345,7 @@ export class Committee<State, Command, D extends Duty> {
       case "observe":
         return this.#applyObserve(position, command.organism, command.certified);
       case "chunk":
+        if (lane !== "bulk") return refuse("MALFORMED", "chunks travel in the bulk lane");
         return this.#applyChunk(position, author, command);
       case "machine": {
         let decoded: Command;
@@ -343,6 +391,8 @@ export class Committee<State, Command, D extends Duty> {
   #decide(decision: Decision): boolean {
     const { stage, slot } = decision;
     if (!this.machine.stages.includes(stage) || !this.#inWindow(slot) || slot < this.floor(stage)) return false;
+    invariant(decision.commitment.length <= COMMITMENT_BYTES_MAX, "a commitment fits its limit");
+    invariant(decision.kind !== "skipped" || decision.commitment.length === 0, "a skipped stage commits to nothing");
     const record = this.#slot(slot);
     if (record.stages.has(stage)) return false;
     const outcome: Outcome = {
@@ -370,29 +420,35 @@ export class Committee<State, Command, D extends Duty> {
   ): Refusal | undefined {
     const member = this.roster.members[author];
     if (member === undefined) return refuse("NOT_AUTHOR", "no such member");
-    let refusal: Refusal | undefined;
+    // All or none: what is refused changes nothing.
+    const added: { readonly record: StageRecord; readonly share: Uint8Array }[] = [];
+    const seen = new Set<StageRecord>();
     for (const { stage, slot, share } of votes) {
       const record = this.#shared.slots.get(slot)?.stages.get(stage);
-      if (record === undefined) {
-        refusal ??= refuse("OUTCOME_UNKNOWN", `nothing is decided for ${stage} of slot ${slot}`);
-      } else if (record.votes.has(author)) {
-        refusal ??= refuse("DUPLICATE", `member ${author} has voted for ${stage} of slot ${slot}`);
-      } else if (record.votes.size >= this.quorum.quorum) {
-        // Certified already: a further share adds nothing and costs a pairing.
-      } else if (!blsVerify(member.certificateShare, outcomeDigest(record.outcome), share)) {
-        refusal ??= refuse("BAD_SHARE", `member ${author}'s share for ${stage} of slot ${slot} does not verify`);
-      } else {
-        record.votes.set(author, share);
-        if (record.votes.size === this.quorum.quorum) this.#certified.push(record.outcome);
+      if (record === undefined) return refuse("OUTCOME_UNKNOWN", `nothing is decided for ${stage} of slot ${slot}`);
+      if (record.votes.has(author) || seen.has(record)) {
+        return refuse("DUPLICATE", `member ${author} has voted for ${stage} of slot ${slot}`);
       }
+      seen.add(record);
+      // Certified already: a further share adds nothing and costs a pairing.
+      if (record.votes.size >= this.quorum.quorum) continue;
+      if (!blsVerify(member.certificateShare, outcomeDigest(record.outcome), share)) {
+        return refuse("BAD_SHARE", `member ${author}'s share for ${stage} of slot ${slot} does not verify`);
+      }
+      added.push({ record, share });
     }
-    return refusal;
+    for (const { record, share } of added) {
+      record.votes.set(author, share);
+      if (record.votes.size === this.quorum.quorum) this.#certified.push(record.outcome);
+    }
+    return undefined;
   }
 
   #applySkip(position: bigint, author: number, stage: string, toSlot: bigint): Refusal | undefined {
     if (!this.machine.stages.includes(stage)) return refuse("MALFORMED", `no stage ${stage}`);
     const latest = slotAt(this.config, this.logTimeMs) + 1n;
     if (toSlot > latest) return refuse("SLOT_OUT_OF_WINDOW", `slot ${toSlot} has not begun`);
+    if (toSlot > this.skipLimit) return refuse("SLOT_OUT_OF_WINDOW", `at most up to slot ${this.skipLimit} at once`);
     const state = this.#shared.authors[author];
     if (state === undefined) return refuse("NOT_AUTHOR", "no such member");
     if (toSlot <= (state.skips.get(stage) ?? 0n)) return refuse("DUPLICATE", "said already");
@@ -409,12 +465,16 @@ export class Committee<State, Command, D extends Duty> {
 
   #applyClose(author: number, stage: string, slot: bigint, inputs: Uint8Array[]): Refusal | undefined {
     if (!this.#inWindow(slot)) return refuse("SLOT_OUT_OF_WINDOW", `slot ${slot} is outside the window`);
-    const { closes } = this.#slot(slot);
+    const closes = this.#shared.slots.get(slot)?.closes ?? new Map<string, CloseRecord>();
     const record = closes.get(stage) ?? { done: false, by: new Map() };
     if (record.by.has(author)) return refuse("DUPLICATE", `member ${author} has closed ${stage} of slot ${slot}`);
-    if (closes.size >= 8 && !closes.has(stage)) return refuse("MALFORMED", "too many stages");
+    const said = [...closes.values()].flatMap((each) => each.by.get(author)?.length ?? []);
+    if (said.length >= CLOSES_PER_AUTHOR) return refuse("MALFORMED", `more than ${CLOSES_PER_AUTHOR} closes of a slot`);
+    if (said.reduce((total, each) => total + each, inputs.length) > CLOSE_INPUTS_PER_AUTHOR) {
+      return refuse("TOO_LARGE", `more than ${CLOSE_INPUTS_PER_AUTHOR} inputs in closes of a slot`);
+    }
     record.by.set(author, inputs);
-    closes.set(stage, record);
+    this.#slot(slot).closes.set(stage, record);
     return undefined;
   }
 
@@ -445,12 +505,16 @@ export class Committee<State, Command, D extends Duty> {
 
   #applySaw(position: bigint, author: number, topic: string, slot: bigint, fact: Uint8Array): Refusal | undefined {
     if (!this.#inWindow(slot)) return refuse("SLOT_OUT_OF_WINDOW", `slot ${slot} is outside the window`);
-    const { facts } = this.#slot(slot);
+    const facts = this.#shared.slots.get(slot)?.facts ?? new Map<string, FactRecord>();
     const record = facts.get(topic) ?? { agreed: false, by: new Map<number, Uint8Array>() };
     if (record.by.has(author)) return refuse("DUPLICATE", `member ${author} has spoken of ${topic} in slot ${slot}`);
-    if (facts.size >= 64 && !facts.has(topic)) return refuse("MALFORMED", "too many topics");
+    const said = [...facts.values()].flatMap((each) => each.by.get(author)?.length ?? []);
+    if (said.length >= FACTS_PER_AUTHOR) return refuse("MALFORMED", `more than ${FACTS_PER_AUTHOR} facts of a slot`);
+    if (said.reduce((total, each) => total + each, fact.length) > FACT_BYTES_PER_AUTHOR) {
+      return refuse("TOO_LARGE", `more than ${FACT_BYTES_PER_AUTHOR} bytes of facts of a slot`);
+    }
     record.by.set(author, fact);
-    facts.set(topic, record);
+    this.#slot(slot).facts.set(topic, record);
     const alike = [...record.by.values()].filter((other) => equalBytes(other, fact)).length;
     if (record.agreed || alike < this.quorum.quorum) return undefined;
     record.agreed = true;
@@ -464,11 +528,12 @@ export class Committee<State, Command, D extends Duty> {
     if (!this.#inWindow(outcome.slot))
       return refuse("SLOT_OUT_OF_WINDOW", `slot ${outcome.slot} is outside the window`);
     const key = `${organism}/${outcome.stage}`;
-    const record = this.#slot(outcome.slot);
-    if (record.observed.has(key)) return refuse("DUPLICATE", `${key} of slot ${outcome.slot} is known`);
+    if (this.#shared.slots.get(outcome.slot)?.observed.has(key) === true) {
+      return refuse("DUPLICATE", `${key} of slot ${outcome.slot} is known`);
+    }
     const refusal = checkUpstream(this.config, organism, certified);
     if (refusal !== undefined) return refusal;
-    record.observed.set(key, certified);
+    this.#slot(outcome.slot).observed.set(key, certified);
     return this.#event(position, { type: "observed", organism, outcome });
   }
 
@@ -479,7 +544,7 @@ export class Committee<State, Command, D extends Duty> {
   ): Refusal | undefined {
     const state = this.#shared.authors[author];
     if (state === undefined) return refuse("NOT_AUTHOR", "no such member");
-    if (chunk.count < 2 || chunk.count > 64 || chunk.index >= chunk.count)
+    if (chunk.count < 2 || chunk.count > CHUNKS_MAX || chunk.index >= chunk.count)
       return refuse("MALFORMED", "chunk numbering");
     if (chunk.index === 0) state.assembly = { digest: chunk.digest, count: chunk.count, parts: [] };
     const { assembly } = state;
@@ -497,16 +562,11 @@ export class Committee<State, Command, D extends Duty> {
     state.assembly = undefined;
     const whole = concat(...assembly.parts);
     if (!equalBytes(commandDigest(whole), chunk.digest)) return refuse("MALFORMED", "the chunks do not add up");
-    let command: CommitteeCommand;
-    try {
-      command = decodeCommand(whole);
-    } catch (error) {
-      if (!(error instanceof CodecError)) throw error;
-      return refuse("MALFORMED", `not a command: ${error.message}`);
-    }
-    if (command.type === "join" || command.type === "chunk")
+    const read = readCommand(whole);
+    if ("refusal" in read) return read.refusal;
+    if (read.command.type === "join" || read.command.type === "chunk")
       return refuse("MALFORMED", "a chunked command may not nest");
-    return this.#dispatch(position, author, command);
+    return this.#dispatch(position, { author, lane: "bulk" }, read.command);
   }
 
   /** Forgets what lies SLOTS_KEPT below the lowest undecided slot. Driven by decisions, so alike on all members. */
@@ -529,9 +589,15 @@ export class Committee<State, Command, D extends Duty> {
 
   /** @throws CodecError when the bytes are not a state of this committee. */
   restore(snapshot: Uint8Array): void {
+    if (snapshot.length < 4) throw new CodecError("", "4 bytes expected");
     const length = new DataView(snapshot.buffer, snapshot.byteOffset, snapshot.byteLength).getUint32(0);
     const shared = decode(SHARED_STATE, snapshot.subarray(4, 4 + length));
     if (shared.authors.length !== this.roster.members.length) throw new CodecError("authors", "another roster's state");
+    const stages = [...shared.floors.keys()].sort();
+    if (stages.join() !== [...this.machine.stages].sort().join()) throw new CodecError("floors", "other stages");
+    if (shared.heads.length === 0 || BigInt(shared.heads.length) > shared.position + 1n) {
+      throw new CodecError("heads", "one for each position expected");
+    }
     const inner = decode(this.machine.state, snapshot.subarray(4 + length));
     this.#shared = shared;
     this.#inner = inner;
@@ -540,6 +606,19 @@ export class Committee<State, Command, D extends Duty> {
   stateHash(): Uint8Array {
     return hashBytes("lattice/state/v1", this.snapshot());
   }
+}
+
+function readCommand(raw: Uint8Array): { readonly command: CommitteeCommand } | { readonly refusal: Refusal } {
+  try {
+    return { command: decodeCommand(raw) };
+  } catch (error) {
+    if (!(error instanceof CodecError)) throw error;
+    return { refusal: refuse("MALFORMED", `not a command: ${error.message}`) };
+  }
+}
+
+function bySlot<T>(slots: ReadonlyMap<bigint, T>): [bigint, T][] {
+  return [...slots].sort(([a], [b]) => (a < b ? -1 : 1));
 }
 
 function lengthPrefix(bytes: Uint8Array): Uint8Array {

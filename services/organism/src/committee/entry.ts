@@ -14,6 +14,8 @@ export const LANES: readonly Lane[] = ["ctl", "bulk"];
 
 /** A command above this travels as chunks. */
 export const CHUNK_BYTES = 512 * 1024;
+/** Chunks of one command, at most: 16 MiB and its envelope. */
+export const CHUNKS_MAX = 33;
 /** The largest entry body: a chunk and its envelope. */
 export const ENTRY_BYTES_MAX = CHUNK_BYTES + 4096;
 

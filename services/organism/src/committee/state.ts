@@ -16,7 +16,7 @@ import {
 } from "../codec/codec.ts";
 import { G2_BYTES } from "../identity/lattice-config.ts";
 import { FACT_BYTES_MAX } from "./commands.ts";
-import { CHUNK_BYTES } from "./entry.ts";
+import { CHUNK_BYTES, CHUNKS_MAX } from "./entry.ts";
 import { CERTIFIED, type CertifiedOutcome, OUTCOME, type Outcome } from "./outcome.ts";
 
 /** Chain heads kept for judging what an author says it saw. */
@@ -25,6 +25,18 @@ export const HEADS_KEPT = 2048;
 export const SLOTS_KEPT = 40n;
 /** How far beyond the log's own slot a command may reach. */
 export const WINDOW_AHEAD = 8n;
+/** How far above what is kept one Skip may reach: no entry decides more slots than the state can hold. */
+export const SKIP_SPAN = 4096n;
+/**
+ * What one author may say about one slot: closes of so many stages, facts of so many topics and so many bytes in all.
+ * Counted per author, so that a corrupt one uses up its own share only.
+ */
+export const CLOSES_PER_AUTHOR = 8;
+export const CLOSE_INPUTS_PER_AUTHOR = 2 * 65_536;
+export const FACTS_PER_AUTHOR = 64;
+export const FACT_BYTES_PER_AUTHOR = 1024 * 1024;
+/** Members a committee may have, as far as the encoding goes. */
+const AUTHORS_MAX = 16;
 
 const LANE = struct({ sequence: u64, previous: fixed(32) });
 const AUTHOR = struct({
@@ -34,24 +46,26 @@ const AUTHOR = struct({
   bulk: LANE,
   clockMs: u64,
   /** Chunks of a large command, until it is whole. */
-  assembly: optional(struct({ digest: fixed(32), count: count, parts: list(bytes(CHUNK_BYTES), 64) })),
+  assembly: optional(struct({ digest: fixed(32), count: count, parts: list(bytes(CHUNK_BYTES), CHUNKS_MAX) })),
   /** Per stage: every undecided slot up to here may expire, says this member. */
   skips: map(text(32), u64, 8),
 });
 export type AuthorState = Infer<typeof AUTHOR>;
 
-const STAGE_RECORD = struct({ outcome: OUTCOME as Codec<Outcome>, votes: map(count, fixed(G2_BYTES), 16) });
-const CLOSE_RECORD = struct({ done: bool, by: map(count, list(fixed(32), 65_536), 16) });
-const FACT_RECORD = struct({ agreed: bool, by: map(count, bytes(FACT_BYTES_MAX), 16) });
+const STAGE_RECORD = struct({ outcome: OUTCOME as Codec<Outcome>, votes: map(count, fixed(G2_BYTES), AUTHORS_MAX) });
+const CLOSE_RECORD = struct({ done: bool, by: map(count, list(fixed(32), 65_536), AUTHORS_MAX) });
+const FACT_RECORD = struct({ agreed: bool, by: map(count, bytes(FACT_BYTES_MAX), AUTHORS_MAX) });
 const SLOT_RECORD = struct({
   stages: map(text(32), STAGE_RECORD, 8),
-  closes: map(text(32), CLOSE_RECORD, 8),
-  facts: map(text(32), FACT_RECORD, 64),
+  closes: map(text(32), CLOSE_RECORD, CLOSES_PER_AUTHOR * AUTHORS_MAX),
+  facts: map(text(32), FACT_RECORD, FACTS_PER_AUTHOR * AUTHORS_MAX),
   /** Keyed `organism/stage`. */
   observed: map(text(64), CERTIFIED as Codec<CertifiedOutcome>, 16),
 });
 export type SlotRecord = Infer<typeof SLOT_RECORD>;
 export type CloseRecord = Infer<typeof CLOSE_RECORD>;
+export type FactRecord = Infer<typeof FACT_RECORD>;
+export type StageRecord = Infer<typeof STAGE_RECORD>;
 
 export const SHARED_STATE = struct({
   version: literal(1),
@@ -61,7 +75,7 @@ export const SHARED_STATE = struct({
   /** Heads at positions `position − heads.length + 1 … position`. */
   heads: list(fixed(32), HEADS_KEPT),
   logTimeMs: u64,
-  authors: list(AUTHOR as Codec<AuthorState>, 16),
+  authors: list(AUTHOR as Codec<AuthorState>, AUTHORS_MAX),
   /** Per stage: the lowest undecided slot. */
   floors: map(text(32), u64, 8),
   /** Everything below has been forgotten. */

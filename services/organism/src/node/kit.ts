@@ -203,6 +203,9 @@ export function verifyKeys(roster: Roster, organism: Organism, index: number, se
     ["certificateShare", member.certificateShare, () => publicOf(secrets.certificateShare)],
   ];
   const { secondShare } = secrets;
+  if (secondShare === undefined && member.secondShare !== undefined) {
+    throw new KitProblem(`key file: secondShare is missing, the roster of ${organism} expects one`);
+  }
   if (secondShare !== undefined) pairs.push(["secondShare", member.secondShare, () => publicOf(secondShare)]);
   for (const [name, published, derive] of pairs) {
     let derived: Uint8Array | undefined;

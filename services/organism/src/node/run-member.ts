@@ -29,6 +29,7 @@ import {
   readEndpoints,
   readKeyFile,
   readRosters,
+  verifyKeys,
 } from "./kit.ts";
 import { Member } from "./member.ts";
 import { parseSettings, SettingsProblems, type SharedSettings } from "./settings.ts";
@@ -106,6 +107,7 @@ async function run<State, Command, D extends Duty, Settings extends Record<strin
   if (key.organism !== definition.organism)
     throw new KitProblem(`key file: belongs to ${key.organism}, not ${definition.organism}`);
   const rosters = readRosters(shared.LATTICE_ROSTERS_FILE, config);
+  verifyKeys(rosters[definition.organism], definition.organism, key.index, key.secrets);
   const endpointsFile = shared.LATTICE_ENDPOINTS_FILE;
   readEndpoints(endpointsFile);
   const credentials = readCredentials(shared.LATTICE_NATS_CREDENTIALS_FILE);
