@@ -7,9 +7,12 @@ import assert from "node:assert/strict";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
-import { createBlockFromRLP } from "@ethereumjs/block";
+import { type Block, createBlockFromRLP } from "@ethereumjs/block";
 import { isBlob4844Tx } from "@ethereumjs/tx";
 import { fromHex, toHex } from "@lattice/organism/codec/codec.ts";
+import { devnet, devnetGenesis } from "../../test/devnet.ts";
+import vectors from "../../test/vectors/blocks.json" with { type: "json" };
+import type { BlockAttributes } from "../core/candidate.ts";
 import { ChainError, ChainState } from "./chain-state.ts";
 import { type Genesis, genesisFrom } from "./genesis.ts";
 
@@ -51,6 +54,25 @@ function genesisOf(fixture: Fixture): Genesis {
   return { ...genesis, header };
 }
 
+/** What the proposer decides, and nothing that follows from execution. */
+function dictatedBy({ header, withdrawals }: Block): BlockAttributes {
+  return {
+    parentHash: header.parentHash,
+    timestamp: header.timestamp,
+    prevRandao: header.mixHash,
+    feeRecipient: header.coinbase.bytes,
+    gasLimit: header.gasLimit,
+    parentBeaconBlockRoot: header.parentBeaconBlockRoot ?? new Uint8Array(32),
+    extraData: header.extraData,
+    withdrawals: (withdrawals ?? []).map((withdrawal) => ({
+      index: withdrawal.index,
+      validatorIndex: withdrawal.validatorIndex,
+      address: withdrawal.address.bytes,
+      amountGwei: withdrawal.amount,
+    })),
+  };
+}
+
 async function rebuild(fixture: Fixture): Promise<number> {
   const genesis = genesisOf(fixture);
   const building = await ChainState.open(genesis);
@@ -59,22 +81,7 @@ async function rebuild(fixture: Fixture): Promise<number> {
   for (const { rlp, blockHeader } of fixture.blocks) {
     const bytes = fromHex(rlp);
     const block = createBlockFromRLP(bytes, { common: genesis.common });
-    const { header } = block;
-    const execution = await building.begin({
-      parentHash: header.parentHash,
-      timestamp: header.timestamp,
-      prevRandao: header.mixHash,
-      feeRecipient: header.coinbase.bytes,
-      gasLimit: header.gasLimit,
-      parentBeaconBlockRoot: header.parentBeaconBlockRoot ?? new Uint8Array(32),
-      extraData: header.extraData,
-      withdrawals: (block.withdrawals ?? []).map((withdrawal) => ({
-        index: withdrawal.index,
-        validatorIndex: withdrawal.validatorIndex,
-        address: withdrawal.address.bytes,
-        amountGwei: withdrawal.amount,
-      })),
-    });
+    const execution = await building.begin(dictatedBy(block));
     // Blob transactions are executed where they come with a block, never built with.
     if (!block.transactions.some(isBlob4844Tx)) {
       for (const tx of block.transactions) {
@@ -118,4 +125,24 @@ for (const group of folder === undefined || absent !== false ? [] : readdirSync(
 
 test("ethereum/tests vectors are read from LATTICE_VECTORS", { skip: absent }, () => {
   assert.ok(folder !== undefined);
+});
+
+/** Blocks with transactions of types 2 and 4, reverts, a deployment, requests and a withdrawal; source in the file. */
+test("our own blocks, judged VALID by another client, are rebuilt to their hashes", async () => {
+  const chain = await devnet();
+  assert.equal(toHex(chain.genesisHash), vectors.genesisHash);
+  for (const { hash, rlp, executionRequests } of vectors.blocks) {
+    const block = createBlockFromRLP(fromHex(rlp), { common: devnetGenesis().common });
+    const execution = await chain.begin(dictatedBy(block));
+    for (const tx of block.transactions) {
+      const decoding = execution.decoder.decode(tx.serialize());
+      assert.ok("transaction" in decoding);
+      await execution.run(decoding.transaction);
+    }
+    const sealed = await execution.seal();
+    assert.equal(toHex(sealed.hash), hash);
+    assert.equal(toHex(sealed.rlp), rlp);
+    assert.deepEqual(sealed.executionRequests.map(toHex), executionRequests);
+    await chain.setHead((await chain.importBlock(fromHex(rlp))).hash);
+  }
 });

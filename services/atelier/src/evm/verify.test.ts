@@ -4,6 +4,7 @@ import { encode, toHex } from "@lattice/organism/codec/codec.ts";
 import fc from "fast-check";
 import { attributesOn, devnet, GATE, GWEI, payBid, signed, wallet } from "../../test/devnet.ts";
 import { bidId, bundle, inputsOn, message, paymentId, SLOT } from "../../test/slot.ts";
+import vector from "../../test/vectors/candidate.json" with { type: "json" };
 import { CANDIDATE_BODY, type Candidate, type CandidateBody } from "../core/candidate.ts";
 import type { BuildInputs } from "../core/inputs.ts";
 import { buildCandidate } from "./build.ts";
@@ -57,6 +58,11 @@ function moved<T>(items: readonly T[], from: number, to: number): T[] {
   assert.ok(item !== undefined);
   return rest.toSpliced(to, 0, item);
 }
+
+test("the candidate is, byte for byte, the golden vector", () => {
+  assert.equal(toHex(candidate.bodyBytes), vector.body);
+  assert.equal(toHex(candidate.commitmentBytes), vector.commitment);
+});
 
 test("a candidate is accepted by a member that has only its bytes and the same inputs", async () => {
   const other = await devnet();

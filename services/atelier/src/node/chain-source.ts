@@ -2,7 +2,7 @@
  * Blocks from an execution client's JSON-RPC. The client is asked for fields, never believed: the block is put
  * together from them, and its hash must be the one that was asked for or stated.
  */
-import { createBlockFromRPC, type JSONRPCBlock } from "@ethereumjs/block";
+import { type Block, createBlockFromRLP, createBlockFromRPC, type JSONRPCBlock } from "@ethereumjs/block";
 import type { Common } from "@ethereumjs/common";
 import { equalBytes, fromHex, toHex } from "@lattice/organism/codec/codec.ts";
 import type { ChainSource } from "../evm/chain-state.ts";
@@ -56,32 +56,53 @@ export class JsonRpcChain implements ChainSource {
     const method = "eth_getBlockByNumber";
     const answer = await this.#call(method, [`0x${number.toString(16)}`, true]);
     if (answer === null) return undefined;
-    const rebuilt = this.#rebuild(method, answer);
-    if (rebuilt.number !== number) throw new ChainSourceError("MALFORMED", method, `block ${rebuilt.number}`);
-    return rebuilt.rlp;
+    const block = await this.#blockFrom(method, answer);
+    if (block.header.number !== number) throw new ChainSourceError("MALFORMED", method, `block ${block.header.number}`);
+    return block.serialize();
   }
 
   async blockByHash(hash: Uint8Array): Promise<Uint8Array | undefined> {
     const method = "eth_getBlockByHash";
     const answer = await this.#call(method, [`0x${toHex(hash)}`, true]);
     if (answer === null) return undefined;
-    const rebuilt = this.#rebuild(method, answer);
-    if (!equalBytes(rebuilt.hash, hash)) throw new ChainSourceError("HASH_MISMATCH", method, toHex(rebuilt.hash));
-    return rebuilt.rlp;
+    const block = await this.#blockFrom(method, answer);
+    if (!equalBytes(block.hash(), hash)) throw new ChainSourceError("HASH_MISMATCH", method, toHex(block.hash()));
+    return block.serialize();
   }
 
-  #rebuild(method: string, answer: unknown) {
+  /** Not every client shows all fields of every transaction type; then the raw block is asked for. */
+  async #blockFrom(method: string, answer: unknown): Promise<Block> {
     if (!isBlock(answer)) throw new ChainSourceError("MALFORMED", method, "not a block with its transactions");
     const stated = word(method, answer.hash);
-    let rebuilt: ReturnType<typeof createBlockFromRPC>;
+    const options = { common: this.#options.common.copy(), setHardfork: true } as const;
+    let problem: ChainSourceError;
     try {
-      rebuilt = createBlockFromRPC(answer, [], { common: this.#options.common.copy(), setHardfork: true });
+      const rebuilt = createBlockFromRPC(answer, [], options);
+      if (equalBytes(rebuilt.hash(), stated)) return rebuilt;
+      problem = new ChainSourceError("HASH_MISMATCH", method, toHex(stated));
     } catch (error) {
-      throw new ChainSourceError("MALFORMED", method, "not a block of this chain", { cause: error });
+      problem = new ChainSourceError("MALFORMED", method, "not a block of this chain", { cause: error });
     }
-    const hash = rebuilt.hash();
-    if (!equalBytes(hash, stated)) throw new ChainSourceError("HASH_MISMATCH", method, toHex(stated));
-    return { number: rebuilt.header.number, hash, rlp: rebuilt.serialize() };
+    const raw = await this.#rawBlock(answer.number);
+    if (raw === undefined) throw problem;
+    try {
+      const decoded = createBlockFromRLP(raw, options);
+      if (equalBytes(decoded.hash(), stated)) return decoded;
+    } catch {
+      // What the first answer was refused for says more.
+    }
+    throw problem;
+  }
+
+  async #rawBlock(number: unknown): Promise<Uint8Array | undefined> {
+    try {
+      const raw = await this.#call("debug_getRawBlock", [number]);
+      return typeof raw === "string" && /^0x(?:[0-9a-f]{2})+$/i.test(raw) ? fromHex(raw) : undefined;
+    } catch (error) {
+      // Most public endpoints do not offer it.
+      if (error instanceof ChainSourceError && error.reason === "RPC_ERROR") return undefined;
+      throw error;
+    }
   }
 
   async #call(method: string, params: readonly unknown[]): Promise<unknown> {
