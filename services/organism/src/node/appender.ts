@@ -2,29 +2,37 @@
  * Says things in a member's name: signs, journals, publishes, and resends until its own eyes see the entry land
  * (log.md §3). Entries of a lane are numbered and chained, so there is one order and no second version of anything:
  * of unknown fate means resending the identical bytes, oldest first.
+ *
+ * An entry that can never land (signed over a view that has become too old, or too large for the log) has used up its
+ * number, so its lane cannot go on. Then the member joins anew: once the new Join has been applied, what has not
+ * landed until there never will, and is signed again under the new incarnation.
  */
-import { encode, toHex } from "../codec/codec.ts";
+import { encode, equalBytes, toHex } from "../codec/codec.ts";
 import { encodeCommand } from "../committee/commands.ts";
 import type { Applied } from "../committee/committee.ts";
 import { commandDigest } from "../committee/committee.ts";
 import {
   CHUNK_BYTES,
+  CHUNKS_MAX,
   ENTRY_BODY,
   ENTRY_TAG,
   encodeEntry,
   entryHash,
+  LANES,
   type Lane,
   ZERO_HASH,
 } from "../committee/entry.ts";
 import { generateSigningKey, type SigningKey, signTagged } from "../crypto/ed25519.ts";
 import { COMMON_FAULTS, faultsOf } from "../fault.ts";
-import { type Refusal, refuse } from "../machine.ts";
-import { type Clock, type Journal, type Log, LogRefusal } from "../ports.ts";
+import type { Refusal } from "../machine.ts";
+import { type Clock, type Journal, type Log, LogRefusal, type Random } from "../ports.ts";
 
 /** Entries in flight per lane; more wait for their turn. */
-const IN_FLIGHT_MAX = 256;
+export const IN_FLIGHT_MAX = 256;
 const RESEND_AFTER_MS = 1500;
 const RESEND_PAUSE_MAX_MS = 10_000;
+/** Incarnations tried in a row, when another process takes the numbers. */
+const JOINS_MAX = 8;
 
 /** What the author sees of the log when it signs. */
 export interface LogView {
@@ -32,20 +40,36 @@ export interface LogView {
   readonly head: Uint8Array;
 }
 
-interface Pending {
+interface Signed {
   readonly hash: Uint8Array;
   readonly raw: Uint8Array;
+}
+
+interface Pending {
+  readonly command: Uint8Array;
   readonly done: (refusal: Refusal | undefined) => void;
   readonly fail: (error: unknown) => void;
+  /** Absent until the member has joined. */
+  signed: Signed | undefined;
+  /** Times it was handed to the log. */
   attempt: number;
   sentAtMs: number;
 }
 
+/** A Join on its way, and the key that it admits. */
+interface Joining {
+  readonly pending: Pending;
+  readonly key: SigningKey;
+}
+
 interface LaneState {
+  readonly name: Lane;
   sequence: bigint;
   previous: Uint8Array;
-  readonly pending: Pending[];
-  /** Keeps journaling and publishing in lane order. */
+  pending: Pending[];
+  /** Why the log takes nothing from this lane now. */
+  refused: LogRefusal | undefined;
+  /** Keeps publishing in lane order. */
   turn: Promise<void>;
 }
 
@@ -55,164 +79,313 @@ export interface AppenderOptions {
   readonly generation: bigint;
   readonly epoch: bigint;
   readonly author: number;
-  readonly incarnation: bigint;
   readonly memberKey: Uint8Array;
-  readonly incarnationSeed: Uint8Array;
+  readonly random: Random;
   readonly log: Log;
   readonly journal: Journal;
   readonly clock: Clock;
   readonly view: () => LogView;
+  /** The highest incarnation of this member that has been applied; 0 for none. */
+  readonly joined: () => bigint;
   /** Called when the log refuses this member's entries, and when it takes them again. */
   readonly onPressure?: (refused: LogRefusal | undefined) => void;
+  /** Called when nothing can be said any more: the journal is lost, or the log does not admit this member. */
+  readonly onLost?: (reason: "JOURNAL_LOST" | "JOIN_REFUSED", detail: string) => void;
+  readonly resendAfterMs?: number;
 }
 
 export class Appender {
   readonly #options: AppenderOptions;
   readonly #memberKey: SigningKey;
-  readonly #incarnationKey: SigningKey;
   readonly #lanes: Record<Lane, LaneState>;
   readonly #timer: NodeJS.Timeout;
+  readonly #resendAfterMs: number;
+  readonly #fault: ReturnType<typeof faultsOf<keyof typeof COMMON_FAULTS>>;
+  #incarnation = 0n;
+  /** The key of the incarnation that has joined; none while another is joining. */
+  #key: SigningKey | undefined;
+  #joining: Joining | undefined;
+  #lost = false;
   #closed = false;
 
   constructor(options: AppenderOptions) {
     this.#options = options;
     this.#memberKey = generateSigningKey(options.memberKey);
-    this.#incarnationKey = generateSigningKey(options.incarnationSeed);
-    const lane = (): LaneState => ({ sequence: 0n, previous: ZERO_HASH, pending: [], turn: Promise.resolve() });
-    this.#lanes = { ctl: lane(), bulk: lane() };
-    this.#timer = setInterval(() => this.#resendOverdue(), 250);
+    this.#resendAfterMs = options.resendAfterMs ?? RESEND_AFTER_MS;
+    this.#fault = faultsOf(options.organism, COMMON_FAULTS);
+    const lane = (name: Lane): LaneState => ({
+      name,
+      sequence: 0n,
+      previous: ZERO_HASH,
+      pending: [],
+      refused: undefined,
+      turn: Promise.resolve(),
+    });
+    this.#lanes = { ctl: lane("ctl"), bulk: lane("bulk") };
+    this.#timer = setInterval(() => this.#resendOverdue(), Math.max(1, Math.floor(this.#resendAfterMs / 6)));
     this.#timer.unref();
   }
 
+  /** The incarnation it speaks as, or is about to; 0 before the first join. */
   get incarnation(): bigint {
-    return this.#options.incarnation;
+    return this.#incarnation;
   }
 
   get inFlight(): number {
-    return this.#lanes.ctl.pending.length + this.#lanes.bulk.pending.length;
+    const { ctl, bulk } = this.#lanes;
+    return ctl.pending.length + bulk.pending.length + (this.#joining === undefined ? 0 : 1);
   }
 
-  /** Announces this incarnation. Resolves when it has been applied. */
-  join(): Promise<Refusal | undefined> {
-    const { incarnation } = this.#options;
-    return this.#enqueue(
-      "ctl",
-      encodeCommand({ type: "join", incarnation, key: this.#incarnationKey.publicKey }),
-      true,
+  /**
+   * Announces a new incarnation. Resolves when it has been applied, or to the refusal when it cannot be.
+   * @throws Fault LOG_REFUSED when this member may not write to the log
+   */
+  async join(): Promise<Refusal | undefined> {
+    this.#key = undefined;
+    for (let attempt = 1; ; attempt++) {
+      const refusal = await this.#joinOnce();
+      // Another process with the same key may have taken the number meanwhile: the later one speaks.
+      const again = refusal?.reason === "NOT_AUTHOR" || refusal?.reason === "VIEW_TOO_OLD";
+      if (!again || attempt === JOINS_MAX) return refusal;
+    }
+  }
+
+  async #joinOnce(): Promise<Refusal | undefined> {
+    const { journal, random, joined } = this.#options;
+    this.#incarnation = await journal.nextIncarnation(joined() + 1n);
+    if (this.#closed) throw this.#fault("NOT_READY", "the member is draining");
+    const key = generateSigningKey(random(32));
+    const command = encodeCommand({ type: "join", incarnation: this.#incarnation, key: key.publicKey });
+    return new Promise((done, fail) => {
+      const pending: Pending = { command, done, fail, signed: undefined, attempt: 0, sentAtMs: 0 };
+      this.#joining = { pending, key };
+      this.#send(this.#lanes.ctl, pending, this.#sign(this.#memberKey, "ctl", 1n, ZERO_HASH, command));
+    });
+  }
+
+  /** What has not landed when the Join is applied never will: it is said again under the new incarnation. */
+  #joined(key: SigningKey, join: Signed): void {
+    const { ctl, bulk } = this.#lanes;
+    this.#key = key;
+    this.#joining = undefined;
+    ctl.sequence = 1n;
+    ctl.previous = join.hash;
+    bulk.sequence = 0n;
+    bulk.previous = ZERO_HASH;
+    for (const lane of [ctl, bulk]) for (const pending of lane.pending) this.#say(lane, pending, key);
+  }
+
+  #rejoin(): void {
+    if (this.#key === undefined) return;
+    this.join().then(
+      (refusal) => {
+        if (refusal !== undefined) this.#lose("JOIN_REFUSED", `${refusal.reason}: ${refusal.detail}`);
+      },
+      (error: unknown) => {
+        if (!this.#closed) this.#lose("JOURNAL_LOST", describe(error));
+      },
     );
   }
 
-  /** Puts a command into the log; a large one goes as chunks. Resolves to its refusal once applied. @throws Fault */
-  async append(lane: Lane, command: Uint8Array): Promise<Refusal | undefined> {
-    if (command.length <= CHUNK_BYTES) return this.#enqueue(lane, command, false);
+  #lose(reason: "JOURNAL_LOST" | "JOIN_REFUSED", detail: string): void {
+    if (this.#lost) return;
+    this.#lost = true;
+    this.#options.onLost?.(reason, detail);
+  }
+
+  /**
+   * Puts a command into the log; a large one goes as chunks, which travel in the bulk lane. Resolves to its refusal
+   * once applied.
+   * @throws Fault LOG_REFUSED, TOO_LARGE, NOT_READY, FATE_UNKNOWN
+   */
+  async append(laneName: Lane, command: Uint8Array): Promise<Refusal | undefined> {
+    if (command.length <= CHUNK_BYTES) return this.#enqueue(this.#lanes[laneName], [command]);
     const digest = commandDigest(command);
     const count = Math.ceil(command.length / CHUNK_BYTES);
-    const parts = Array.from({ length: count }, (_, index) =>
-      encodeCommand({
-        type: "chunk",
-        digest,
-        index,
-        count,
-        part: command.slice(index * CHUNK_BYTES, (index + 1) * CHUNK_BYTES),
-      }),
+    if (count > CHUNKS_MAX) throw this.#fault("TOO_LARGE", `${command.length} bytes`);
+    const parts = Array.from({ length: count }, (_, index) => {
+      const part = command.slice(index * CHUNK_BYTES, (index + 1) * CHUNK_BYTES);
+      return encodeCommand({ type: "chunk", digest, index, count, part });
+    });
+    return this.#enqueue(this.#lanes.bulk, parts);
+  }
+
+  async #enqueue(lane: LaneState, commands: readonly Uint8Array[]): Promise<Refusal | undefined> {
+    if (this.#closed) throw this.#fault("NOT_READY", "the member is draining");
+    // Before a number is taken: what is refused here has certainly not been said.
+    if (lane.refused !== undefined) throw this.#fault("LOG_REFUSED", lane.refused.message);
+    if (lane.pending.length + commands.length > IN_FLIGHT_MAX) {
+      throw this.#fault("LOG_REFUSED", `${lane.pending.length} entries are in flight already`);
+    }
+    const refusals = await Promise.all(
+      commands.map(
+        (command) =>
+          new Promise<Refusal | undefined>((done, fail) => {
+            const pending: Pending = { command, done, fail, signed: undefined, attempt: 0, sentAtMs: 0 };
+            lane.pending.push(pending);
+            if (this.#key !== undefined) this.#say(lane, pending, this.#key);
+          }),
+      ),
     );
-    const refusals = await Promise.all(parts.map((part) => this.#enqueue(lane, part, false)));
     return refusals.find((refusal) => refusal !== undefined);
   }
 
-  #enqueue(laneName: Lane, command: Uint8Array, asMember: boolean): Promise<Refusal | undefined> {
-    const lane = this.#lanes[laneName];
-    const fault = faultsOf(this.#options.organism, COMMON_FAULTS);
-    if (this.#closed) return Promise.reject(fault("NOT_READY", "the member is draining"));
-    if (lane.pending.length >= IN_FLIGHT_MAX) {
-      return Promise.reject(fault("LOG_REFUSED", `${IN_FLIGHT_MAX} entries are in flight already`));
-    }
-    const { committee, generation, epoch, author, incarnation, clock, view } = this.#options;
+  /** Takes the next number of the lane for it. */
+  #say(lane: LaneState, pending: Pending, key: SigningKey): void {
+    const signed = this.#sign(key, lane.name, lane.sequence + 1n, lane.previous, pending.command);
+    lane.sequence += 1n;
+    lane.previous = signed.hash;
+    pending.attempt = 0;
+    this.#send(lane, pending, signed);
+  }
+
+  #sign(key: SigningKey, lane: Lane, sequence: bigint, previous: Uint8Array, command: Uint8Array): Signed {
+    const { committee, generation, epoch, author, clock, view } = this.#options;
     const seen = view();
-    const sequence = lane.sequence + 1n;
     const body = encode(ENTRY_BODY, {
       version: 1,
       committee,
       generation,
       epoch,
       author,
-      incarnation,
-      lane: laneName,
+      incarnation: this.#incarnation,
+      lane,
       sequence,
-      previous: lane.previous,
+      previous,
       seenPosition: seen.position,
       seenHead: seen.head,
-      clockMs: BigInt(clock.nowMs()),
+      clockMs: BigInt(Math.max(0, Math.floor(clock.nowMs()))),
       command,
     });
-    const signature = signTagged(asMember ? this.#memberKey : this.#incarnationKey, ENTRY_TAG, body);
-    const raw = encodeEntry(body, signature);
-    const hash = entryHash(body);
-    lane.sequence = sequence;
-    lane.previous = hash;
-    return new Promise((resolve, reject) => {
-      const fail = (error: unknown): void => {
-        reject(error instanceof LogRefusal ? fault("LOG_REFUSED", error.message) : error);
-      };
-      const pending: Pending = { hash, raw, done: resolve, fail, attempt: 0, sentAtMs: clock.nowMs() };
-      lane.pending.push(pending);
-      lane.turn = lane.turn
-        .then(() => this.#options.journal.entry(hash, raw))
-        .then(() => this.#publish(laneName, pending), fail);
-    });
+    return { hash: entryHash(body), raw: encodeEntry(body, signTagged(key, ENTRY_TAG, body)) };
+  }
+
+  /** Journals it and then, in the lane's order, publishes it. Many share one sync of the journal. */
+  #send(lane: LaneState, pending: Pending, signed: Signed): void {
+    pending.signed = signed;
+    const journaled = this.#options.journal.entry(signed.hash, signed.raw);
+    // It is looked at in its turn below; until then nobody else handles a failure.
+    journaled.catch(() => undefined);
+    lane.turn = lane.turn
+      .then(() => journaled)
+      .then(
+        () => this.#publish(lane, pending, signed),
+        (error: unknown) => {
+          pending.fail(error);
+          if (!this.#closed) this.#lose("JOURNAL_LOST", describe(error));
+        },
+      );
   }
 
   /**
    * Hands the bytes to the log. A PubAck is a hint only, so the next entry does not wait for it; order holds on one
-   * connection. A refused entry stays pending all the same: its number is taken, so nothing else may stand there.
+   * connection. A refused entry stays pending: its number is taken, so nothing else may stand there.
    */
-  #publish(lane: Lane, pending: Pending): void {
-    const id = `${toHex(pending.hash)}.${pending.attempt}`;
+  #publish(lane: LaneState, pending: Pending, signed: Signed): void {
+    if (this.#closed || pending.signed !== signed) return;
+    const id = `${toHex(signed.hash)}.${pending.attempt}`;
     pending.attempt += 1;
-    pending.sentAtMs = this.#options.clock.nowMs();
-    this.#options.log.append(lane, pending.raw, id).then(
-      () => this.#options.onPressure?.(undefined),
-      (error: unknown) => {
-        pending.fail(error);
-        if (error instanceof LogRefusal) this.#options.onPressure?.(error);
+    pending.sentAtMs = performance.now();
+    this.#options.log.append(lane.name, signed.raw, id).then(
+      (fate) => {
+        if (fate === "stored") this.#relieved(lane, pending);
       },
+      (error: unknown) => this.#refused(lane, pending, error),
     );
   }
 
-  /** Goes back to the first entry not yet consumed and resends from there. */
-  #resendOverdue(): void {
-    for (const laneName of ["ctl", "bulk"] as const) {
-      const lane = this.#lanes[laneName];
-      const oldest = lane.pending[0];
-      if (oldest === undefined || oldest.attempt === 0) continue;
-      const pauseMs = Math.min(RESEND_AFTER_MS * 2 ** (oldest.attempt - 1), RESEND_PAUSE_MAX_MS);
-      if (this.#options.clock.nowMs() - oldest.sentAtMs < pauseMs) continue;
-      for (const pending of lane.pending) if (pending.attempt > 0) this.#publish(laneName, pending);
+  #refused(lane: LaneState, pending: Pending, error: unknown): void {
+    // A log that throws anything else leaves the fate open, like one that does not answer.
+    if (!(error instanceof LogRefusal)) return;
+    if (error.reason === "ENTRY_TOO_LARGE" && pending !== this.#joining?.pending) {
+      const at = lane.pending.indexOf(pending);
+      if (at < 0) return;
+      lane.pending.splice(at, 1);
+      pending.fail(this.#fault("TOO_LARGE", error.message));
+      this.#rejoin();
+      return;
+    }
+    lane.refused = error;
+    this.#options.onPressure?.(error);
+    // Nothing has been said yet by this process; whoever runs it should hear at once that its credential is wrong.
+    if (error.reason !== "LOG_FULL" && pending === this.#joining?.pending) {
+      pending.fail(this.#fault("LOG_REFUSED", error.message));
     }
   }
 
-  /** Tells the appender what became of a log message; call it for every one. */
+  /** The log takes this lane's entries again: one went first, the others follow. */
+  #relieved(lane: LaneState, first: Pending): void {
+    if (lane.refused === undefined) return;
+    lane.refused = undefined;
+    this.#options.onPressure?.(undefined);
+    if (this.#joining !== undefined) return;
+    for (const pending of lane.pending) if (pending !== first) this.#again(lane, pending);
+  }
+
+  #again(lane: LaneState, pending: Pending): void {
+    if (pending.signed !== undefined && pending.attempt > 0) this.#publish(lane, pending, pending.signed);
+  }
+
+  /** Goes back to the first entry not yet consumed and resends from there; only that one while the log refuses. */
+  #resendOverdue(): void {
+    for (const name of LANES) {
+      const lane = this.#lanes[name];
+      const join = name === "ctl" ? this.#joining?.pending : undefined;
+      const oldest = join ?? lane.pending[0];
+      if (oldest === undefined || oldest.attempt === 0 || (join === undefined && this.#key === undefined)) continue;
+      const pauseMs = Math.min(this.#resendAfterMs * 2 ** (oldest.attempt - 1), RESEND_PAUSE_MAX_MS);
+      if (performance.now() - oldest.sentAtMs < pauseMs) continue;
+      const alone = join !== undefined || lane.refused !== undefined;
+      for (const pending of alone ? [oldest] : lane.pending) this.#again(lane, pending);
+    }
+  }
+
+  /** Tells the appender what became of a log message; call it for every one, in order. */
   consumed(applied: Applied): void {
-    if (applied.author !== this.#options.author || applied.entry === undefined) return;
-    const key = toHex(applied.entry);
-    for (const lane of [this.#lanes.ctl, this.#lanes.bulk]) {
+    const { entry } = applied;
+    if (applied.author !== this.#options.author || entry === undefined) return;
+    const isThis = (pending: Pending | undefined): pending is Pending & { readonly signed: Signed } =>
+      pending?.signed !== undefined && equalBytes(pending.signed.hash, entry);
+    const joining = this.#joining;
+    if (joining !== undefined && isThis(joining.pending)) {
+      const { pending, key } = joining;
+      // The next attempt makes a Join of its own; a late copy of this one meets nobody.
+      if (applied.landed) this.#joined(key, pending.signed);
+      else this.#joining = undefined;
+      pending.done(applied.refusal);
+      return;
+    }
+    for (const name of LANES) {
+      const lane = this.#lanes[name];
       const oldest = lane.pending[0];
-      if (oldest === undefined || toHex(oldest.hash) !== key) continue;
-      // Out of order: a copy that came too early or too late. The one in its place is still to come.
-      if (applied.refusal?.reason === "OUT_OF_ORDER") return;
-      lane.pending.shift();
-      oldest.done(applied.refusal);
+      if (!isThis(oldest)) continue;
+      if (applied.landed) {
+        lane.pending.shift();
+        oldest.done(applied.refusal);
+      } else if (applied.refusal?.reason === "VIEW_TOO_OLD") {
+        this.#rejoin();
+      } else if (applied.refusal?.reason === "FORKED_HEAD") {
+        lane.pending.shift();
+        oldest.done(applied.refusal);
+        this.#rejoin();
+      }
+      // Else out of order: a copy that came too early or too late. The one in its place is still to come.
       return;
     }
   }
 
   /** Gives up what has not landed: its callers learn that its fate is unknown. */
   close(): void {
+    if (this.#closed) return;
     this.#closed = true;
     clearInterval(this.#timer);
-    for (const lane of [this.#lanes.ctl, this.#lanes.bulk]) {
-      for (const pending of lane.pending.splice(0))
-        pending.done(refuse("NOT_READY", "the member stopped before the entry landed"));
-    }
+    const unknown = this.#fault("FATE_UNKNOWN", "the member stopped before the entry came back");
+    this.#joining?.pending.fail(unknown);
+    this.#joining = undefined;
+    for (const name of LANES) for (const pending of this.#lanes[name].pending.splice(0)) pending.fail(unknown);
   }
+}
+
+function describe(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }

@@ -7,26 +7,14 @@
  */
 import { link, rename, rm, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import {
-  bytes,
-  decode,
-  encode,
-  equalBytes,
-  fixed,
-  type Infer,
-  struct,
-  text,
-  toHex,
-  u64,
-  union,
-} from "../codec/codec.ts";
+import { bytes, decode, encode, equalBytes, fixed, type Infer, struct, text, u64, union } from "../codec/codec.ts";
 import { type MemberJournal, PromiseConflict } from "../ports.ts";
 import { AppendFile, syncDirectory } from "./append-file.ts";
 
 const VALUE_BYTES_MAX = 32 * 1024 * 1024;
 const COMPACT_FROM_BYTES = 64 * 1024 * 1024;
-/** Ids of own entries that are remembered: far more than can be on their way at once. */
-const ENTRIES_KEPT = 4096;
+/** Ids of own entries that are remembered: far more than can be on their way at once, on either lane. */
+const ENTRIES_KEPT = 16_384;
 
 const RECORD = union({
   incarnation: struct({ incarnation: u64 }),
@@ -115,14 +103,15 @@ export class FileJournal implements MemberJournal {
         for (const [key, { slot }] of this.#promises) if (slot < record.below) this.#promises.delete(key);
         return;
       case "entry":
-        this.#rememberEntry(toHex(record.id));
+        this.#rememberEntry(record.id);
         return;
     }
   }
 
-  #rememberEntry(id: string): void {
-    this.#entries.delete(id);
-    this.#entries.add(id);
+  #rememberEntry(id: Uint8Array): void {
+    const key = entryKey(id);
+    this.#entries.delete(key);
+    this.#entries.add(key);
     if (this.#entries.size <= ENTRIES_KEPT) return;
     const [oldest] = this.#entries;
     if (oldest !== undefined) this.#entries.delete(oldest);
@@ -162,12 +151,12 @@ export class FileJournal implements MemberJournal {
   }
 
   async entry(id: Uint8Array, raw: Uint8Array): Promise<void> {
-    this.#rememberEntry(toHex(id));
+    this.#rememberEntry(id);
     await this.#write({ type: "entry", id, raw });
   }
 
   wrote(id: Uint8Array): boolean {
-    return this.#entries.has(toHex(id));
+    return this.#entries.has(entryKey(id));
   }
 
   async put(name: string, value: Uint8Array): Promise<void> {
@@ -209,7 +198,7 @@ export class FileJournal implements MemberJournal {
         ),
         ...[...this.#values].map(([name, value]) => ({ type: "put", name, bytes: value }) as const),
         ...[...this.#entries].map(
-          (id) => ({ type: "entry", id: new Uint8Array(Buffer.from(id, "hex")), raw: new Uint8Array() }) as const,
+          (key) => ({ type: "entry", id: new Uint8Array(Buffer.from(key, "latin1")), raw: new Uint8Array() }) as const,
         ),
       ];
       await Promise.all(alive.map((record) => fresh.append(encode(RECORD, record))));
@@ -238,6 +227,11 @@ export class FileJournal implements MemberJournal {
     this.#file = undefined;
     await file?.close();
   }
+}
+
+/** A byte per character: half of what hex would keep in memory. */
+function entryKey(id: Uint8Array): string {
+  return Buffer.from(id).toString("latin1");
 }
 
 /** File systems without hard links have no second process to fear for; everything else is an error. */

@@ -2,10 +2,10 @@
  * One member of one committee, running: log → committee → duties → log. Production, the embedded lattice and tests
  * all start members here; they differ in the ports they pass in.
  */
-import { encode, tryDecode } from "../codec/codec.ts";
+import { CodecError, decode, encode, tryDecode, u64 } from "../codec/codec.ts";
 import { type CommitteeCommand, encodeCommand } from "../committee/commands.ts";
 import { type Applied, Committee } from "../committee/committee.ts";
-import type { Lane } from "../committee/entry.ts";
+import { LANES, type Lane } from "../committee/entry.ts";
 import { type CertifiedOutcome, type Outcome, outcomeDigest } from "../committee/outcome.ts";
 import type { Roster } from "../committee/roster.ts";
 import { blsSign } from "../crypto/bls.ts";
@@ -13,14 +13,14 @@ import { generateSigningKey } from "../crypto/ed25519.ts";
 import { combineSignatures } from "../crypto/threshold.ts";
 import { agreementKey } from "../crypto/x25519.ts";
 import { COMMON_FAULTS, faultsOf } from "../fault.ts";
-import { committeeId, type LatticeConfig, latticeId } from "../identity/lattice-config.ts";
+import { committeeId, type LatticeConfig, latticeId, slotAt } from "../identity/lattice-config.ts";
 import type { Organism } from "../identity/organisms.ts";
 import type { Duty, Refusal, Submission } from "../machine.ts";
 import { errorFields, type Logger } from "../observe/logger.ts";
 import type { Meters } from "../observe/meters.ts";
 import type { SlotTracer } from "../observe/tracing.ts";
 import { ATTRIBUTION } from "../outcomes/tally.ts";
-import { type Clock, HistoryGone, type Journal, type Log, PromiseConflict, type Random } from "../ports.ts";
+import { type Clock, HistoryGone, type Log, type MemberJournal, PromiseConflict, type Random } from "../ports.ts";
 import type { GrpcService } from "../rpc/define.ts";
 import type { MemberHost, MemberSecrets, OrganismDefinition, OrganismNode } from "../service.ts";
 import { Appender } from "./appender.ts";
@@ -43,7 +43,7 @@ export interface MemberOptions<State, Command, D extends Duty, Settings> {
   readonly secrets: MemberSecrets;
   readonly endpoints: () => Endpoints;
   readonly log: Log;
-  readonly journal: Journal;
+  readonly journal: MemberJournal;
   /** False when the journal was just created: such a member may have promised what it no longer knows. */
   readonly journalIsOld: boolean;
   readonly directory: string;
@@ -65,6 +65,8 @@ const SUBMIT_DEADLINE_MS = 10_000;
 /** How long each further member waits before it, too, observes an upstream outcome. */
 const OBSERVE_PATIENCE_MS = 300;
 const SNAPSHOT_EVERY_SLOTS = 16n;
+/** Name in the journal of the slot below which no promise is made. */
+const ABSTAIN_BELOW = "abstain-below";
 
 export class Member<State, Command, D extends Duty, Settings> {
   readonly organism: Organism;
@@ -91,6 +93,8 @@ export class Member<State, Command, D extends Duty, Settings> {
   #woken = false;
   #caughtUp = false;
   #draining = false;
+  /** Something fatal has happened: not another word. */
+  #silent = false;
   #abstainBelow = 0n;
   #snapshotPosition = 0n;
   #snapshotSlot = 0n;
@@ -164,8 +168,13 @@ export class Member<State, Command, D extends Duty, Settings> {
     const snapshots = await Snapshots.open(directory, committee.id);
     for await (const snapshot of snapshots.candidates()) {
       if (snapshot.generation !== committee.generation) continue;
-      committee.restore(snapshot.state);
-      break;
+      try {
+        committee.restore(snapshot.state);
+        break;
+      } catch (error) {
+        if (!(error instanceof CodecError)) throw error;
+        options.logger.warn("a snapshot is not a state of this version; passed over", { position: snapshot.position });
+      }
     }
     const archive = await OutcomeArchive.open(directory, organism);
     if (options.certifiedRoster !== undefined) await archive.put(options.certifiedRoster);
@@ -181,10 +190,7 @@ export class Member<State, Command, D extends Duty, Settings> {
     await this.#node.start?.();
     const target = await log.lastPosition();
     if (target < this.committee.position) {
-      this.#options.onFatal(
-        "LOG_ROLLED_BACK",
-        `the log ends at ${target}, this member has applied ${this.committee.position}`,
-      );
+      this.#fail("LOG_ROLLED_BACK", `the log ends at ${target}, this member has applied ${this.committee.position}`);
       return;
     }
     logger.info("member starts", {
@@ -202,6 +208,10 @@ export class Member<State, Command, D extends Duty, Settings> {
       };
       this.#onPosition(this.committee.position);
     });
+    // A crash may have kept the state that completed a certificate, and not the certificate.
+    for (const outcome of this.committee.complete()) {
+      if (!this.#archive.has(outcome.stage, outcome.slot)) this.#certify(outcome);
+    }
     this.#consuming = this.#consume();
     await reached;
     this.#onPosition = () => undefined;
@@ -216,7 +226,7 @@ export class Member<State, Command, D extends Duty, Settings> {
   #onPosition: (position: bigint) => void = () => undefined;
 
   async #consume(): Promise<void> {
-    const { log, onFatal } = this.#options;
+    const { log } = this.#options;
     try {
       await log.consume(
         this.committee.position + 1n,
@@ -224,41 +234,64 @@ export class Member<State, Command, D extends Duty, Settings> {
         this.#stop.signal,
       );
     } catch (error) {
-      if (error instanceof HistoryGone) onFatal("HISTORY_GONE", error.message);
-      else onFatal("LOG_LOST", error instanceof Error ? error.message : "the log cannot be read");
+      if (error instanceof HistoryGone) this.#fail("HISTORY_GONE", error.message);
+      else this.#fail("LOG_LOST", error instanceof Error ? error.message : "the log cannot be read");
     }
   }
 
   async #join(): Promise<void> {
-    const { journal, self, secrets, random, log, clock, definition, journalIsOld, config, logger } = this.#options;
-    const known = this.committee.author(self)?.incarnation ?? 0n;
-    const incarnation = await journal.nextIncarnation(known + 1n);
-    if (!journalIsOld && known > 0n) {
-      const slot = BigInt(Math.max(0, Math.floor((clock.nowMs() - config.genesisMs) / config.slotMs)));
-      this.#abstainBelow = slot + BigInt(config.pipelineDepth) + 1n;
-      logger.warn("the journal is new but this member is not: it abstains", { below_slot: this.#abstainBelow });
-    }
+    const { journal, self, secrets, random, log, clock, definition } = this.#options;
+    await this.#abstain();
     this.#appender = new Appender({
       organism: definition.organism,
       committee: this.committee.id,
       generation: this.committee.generation,
       epoch: this.committee.roster.epoch,
       author: self,
-      incarnation,
       memberKey: secrets.memberKey,
-      incarnationSeed: random(32),
+      random,
       log,
       journal,
       clock,
       view: () => ({ position: this.committee.position, head: this.committee.head }),
+      joined: () => this.committee.author(self)?.incarnation ?? 0n,
       onPressure: (refused) => this.#options.meters.gauge("lattice_log_refusing", refused === undefined ? 0 : 1),
+      onLost: (reason, detail) => this.#fail(reason, detail),
     });
     const refusal = await this.#appender.join();
-    if (refusal !== undefined) this.#options.onFatal("JOIN_REFUSED", `${refusal.reason}: ${refusal.detail}`);
+    if (refusal !== undefined) this.#fail("JOIN_REFUSED", `${refusal.reason}: ${refusal.detail}`);
+  }
+
+  /**
+   * A member whose journal does not know its own newest entries (a lost journal, an old backup) may have promised what
+   * it has forgotten: it makes no promise for slots that were in flight. Kept in the journal, for the next start.
+   */
+  async #abstain(): Promise<void> {
+    const { journal, journalIsOld, self, clock, config, logger } = this.#options;
+    const author = this.committee.author(self);
+    const kept = journal.get(ABSTAIN_BELOW);
+    if (kept !== undefined) this.#abstainBelow = decode(u64, kept);
+    if (author === undefined || author.incarnation === 0n) return;
+    const unknown = LANES.some((lane) => author[lane].sequence > 0n && !journal.wrote(author[lane].previous));
+    if (journalIsOld && !unknown) return;
+    const below = slotAt(config, clock.nowMs()) + BigInt(config.pipelineDepth) + 1n;
+    if (below > this.#abstainBelow) this.#abstainBelow = below;
+    await journal.put(ABSTAIN_BELOW, encode(u64, this.#abstainBelow));
+    logger.warn("the journal does not know this member's newest entries: it abstains", {
+      below_slot: this.#abstainBelow,
+    });
+  }
+
+  /** Falls silent for good; whoever runs this member ends it. */
+  #fail(reason: string, detail: string): void {
+    if (this.#silent) return;
+    this.#silent = true;
+    this.#appender?.close();
+    this.#options.onFatal(reason, detail);
   }
 
   #deliver(position: bigint, raw: Uint8Array): void {
-    const { self, logger, meters, onFatal } = this.#options;
+    const { self, logger, meters } = this.#options;
     const startedAt = process.hrtime.bigint();
     const applied = this.committee.apply(position, raw);
     meters.count("lattice_entries_applied_total");
@@ -275,7 +308,7 @@ export class Member<State, Command, D extends Duty, Settings> {
         meters.count("lattice_log_forks_total");
       }
     }
-    this.#checkSucceeded(applied, self, onFatal);
+    this.#checkSucceeded(applied, self);
     this.#appender?.consumed(applied);
     for (const outcome of applied.decided) this.#decided(outcome);
     for (const outcome of applied.certified) this.#certify(outcome);
@@ -284,10 +317,10 @@ export class Member<State, Command, D extends Duty, Settings> {
   }
 
   /** A higher incarnation of this member means a newer process: this one must fall silent. */
-  #checkSucceeded(applied: Applied, self: number, onFatal: (reason: string, detail: string) => void): void {
+  #checkSucceeded(applied: Applied, self: number): void {
     if (applied.author !== self || this.#ownIncarnation === undefined) return;
     const current = this.committee.author(self)?.incarnation ?? 0n;
-    if (current > this.#ownIncarnation) onFatal("SUCCEEDED", "a newer process speaks for this member");
+    if (current > this.#ownIncarnation) this.#fail("SUCCEEDED", "a newer process speaks for this member");
   }
 
   get #ownIncarnation(): bigint | undefined {
@@ -371,11 +404,11 @@ export class Member<State, Command, D extends Duty, Settings> {
 
   /** Looks at duties once per turn of the event loop, however often it is asked. */
   #schedule(): void {
-    if (this.#woken || !this.#caughtUp || this.#draining || this.#appender === undefined) return;
+    if (this.#woken || !this.#caughtUp || this.#draining || this.#silent || this.#appender === undefined) return;
     this.#woken = true;
     setImmediate(() => {
       this.#woken = false;
-      if (!this.#draining) this.#takeUpDuties();
+      if (!this.#draining && !this.#silent) this.#takeUpDuties();
     });
   }
 
@@ -394,9 +427,9 @@ export class Member<State, Command, D extends Duty, Settings> {
 
   /** Runs `work` unless it is running or pausing; pauses double while it does not succeed. */
   #attempt(key: string, work: () => Promise<boolean>): void {
-    const { clock, logger } = this.#options;
+    const { logger } = this.#options;
     const pausing = this.#retry.get(key);
-    if (this.#busy.has(key) || (pausing !== undefined && clock.nowMs() < pausing.atMs)) return;
+    if (this.#busy.has(key) || (pausing !== undefined && performance.now() < pausing.atMs)) return;
     this.#busy.add(key);
     void work()
       .catch((error: unknown) => {
@@ -410,7 +443,7 @@ export class Member<State, Command, D extends Duty, Settings> {
         else {
           const times = (pausing?.times ?? 0) + 1;
           const pauseMs = Math.min(DUTY_PAUSE_MIN_MS * 2 ** Math.min(times - 1, 8), DUTY_PAUSE_MAX_MS);
-          this.#retry.set(key, { atMs: clock.nowMs() + pauseMs, times });
+          this.#retry.set(key, { atMs: performance.now() + pauseMs, times });
           if (this.#retry.size > 4096) this.#retry.clear();
         }
         this.#schedule();
@@ -480,7 +513,7 @@ export class Member<State, Command, D extends Duty, Settings> {
       let to = 0n;
       for (let slot = this.committee.floor(stage); ; slot++) {
         const at = machine.skipAtMs(stage, slot);
-        if (at === undefined || at > now) break;
+        if (at === undefined || at > now || slot > this.committee.skipLimit) break;
         to = slot;
       }
       if (to > this.committee.skippedTo(self, stage)) {
@@ -552,7 +585,7 @@ export class Member<State, Command, D extends Duty, Settings> {
     submission: Submission<Command>,
     fault: ReturnType<typeof faultsOf<keyof typeof COMMON_FAULTS>>,
   ): Promise<Refusal | undefined> {
-    if (!this.#caughtUp || this.#draining || this.#appender === undefined) throw fault("NOT_READY");
+    if (!this.ready() || this.#appender === undefined) throw fault("NOT_READY");
     const command = this.#encodeSubmission(submission);
     let timer: NodeJS.Timeout | undefined;
     const deadline = new Promise<never>((_, reject) => {
@@ -570,7 +603,7 @@ export class Member<State, Command, D extends Duty, Settings> {
 
   /** True while the member takes part: caught up and not draining. */
   ready(): boolean {
-    return this.#caughtUp && !this.#draining && this.#appender !== undefined;
+    return this.#caughtUp && !this.#draining && !this.#silent && this.#appender !== undefined;
   }
 
   /** Stops taking up duties, lets what is in flight land, saves a snapshot, closes everything. */
