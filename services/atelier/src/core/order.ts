@@ -61,6 +61,16 @@ export interface TransactionFacts {
   readonly balanceNeeded: bigint;
 }
 
+/** The first message of every id: its sender chose it, and may have chosen one twice. */
+export function distinctMessages(messages: readonly PoolMessage[]): PoolMessage[] {
+  const first = new Map<string, PoolMessage>();
+  for (const message of messages) {
+    const id = toHex(message.messageId);
+    if (!first.has(id)) first.set(id, message);
+  }
+  return [...first.values()];
+}
+
 /** A message whose transaction decodes. */
 export interface QueuedMessage {
   readonly message: PoolMessage;

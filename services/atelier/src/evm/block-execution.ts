@@ -4,8 +4,9 @@
  */
 import { setImmediate as nextTurn } from "node:timers/promises";
 import {
-  type Block,
+  Block,
   createBlock,
+  createBlockHeader,
   genRequestsRoot,
   genTransactionsTrieRoot,
   genWithdrawalsTrieRoot,
@@ -217,24 +218,24 @@ export class InProcessExecution implements BlockExecution {
     const stateRoot = await stateManager.getStateRoot();
     await evm.journal.commit();
     const transactions = this.#included.map((entry) => entry.tx);
-    const block = createBlock(
+    const header = createBlockHeader(
       {
-        header: {
-          ...dictated(this.#place),
-          stateRoot,
-          transactionsTrie: await genTransactionsTrieRoot(transactions, new MerklePatriciaTrie({ common })),
-          receiptTrie: await this.#receiptsRoot(),
-          logsBloom: this.#bloom(),
-          gasUsed: this.#gasUsed,
-          ...(common.isActivatedEIP(4895) ? { withdrawalsRoot: await this.#withdrawalsRoot(withdrawals) } : {}),
-          ...(common.isActivatedEIP(4844) ? { blobGasUsed: this.#blobGas } : {}),
-          ...(common.isActivatedEIP(7685) ? { requestsHash: genRequestsRoot(requests, sha256) } : {}),
-        },
-        ...(common.isActivatedEIP(4895) ? { withdrawals } : {}),
-        transactions,
+        ...dictated(this.#place),
+        stateRoot,
+        transactionsTrie: await genTransactionsTrieRoot(transactions, new MerklePatriciaTrie({ common })),
+        receiptTrie: await this.#receiptsRoot(),
+        logsBloom: this.#bloom(),
+        gasUsed: this.#gasUsed,
+        ...(common.isActivatedEIP(4895) ? { withdrawalsRoot: await this.#withdrawalsRoot(withdrawals) } : {}),
+        ...(common.isActivatedEIP(4844) ? { blobGasUsed: this.#blobGas } : {}),
+        ...(common.isActivatedEIP(7685) ? { requestsHash: genRequestsRoot(requests, sha256) } : {}),
       },
       { common },
     );
+    // Not `createBlock`, which makes every transaction anew and forgets its sender and hash.
+    const block = new Block(header, transactions, [], common.isActivatedEIP(4895) ? withdrawals : undefined, {
+      common,
+    });
     this.#place.sealed(block);
     return {
       hash: block.hash(),

@@ -23,6 +23,7 @@ import type { Candidate } from "../core/candidate.ts";
 import type { PoolMessage, WinningBundle } from "../core/order.ts";
 import { buildCandidate } from "./build.ts";
 import type { ChainState } from "./chain-state.ts";
+import { verifyCandidate } from "./verify.ts";
 
 let chain: ChainState;
 before(async () => {
@@ -173,6 +174,15 @@ test("every message is in the block or excluded with the reason it would be refu
     new Set(candidate.body.carry.map(toHex)),
     new Set([gap, poor, cheap].map((id) => toHex(id ?? new Uint8Array()))),
   );
+});
+
+test("of two messages under one id the first stands, and the candidate is still accepted", async () => {
+  const first = message(0, signed({ from: wallet(0), nonce: 0n }));
+  const second = { ...message(1, signed({ from: wallet(1), nonce: 0n })), messageId: first.messageId };
+  const inputs = inputsOn(chain, { pool: [first, second], carried: [second, second] });
+  const candidate = await buildCandidate(chain, inputs);
+  assert.deepEqual(classes(candidate), ["carried", "pool"]);
+  assert.ok((await verifyCandidate(chain, inputs, candidate.bodyBytes)).accepted);
 });
 
 test("a message that fits exactly is included, the next one is excluded as block-full and carried", async () => {

@@ -84,10 +84,15 @@ export interface HeadChange {
   readonly added: readonly BlockInfo[];
 }
 
+/** A block that can be built on. */
 interface Known {
   readonly header: BlockHeader;
   readonly info: BlockInfo;
+  readonly stateRoot: Uint8Array;
 }
+
+/** What is left of one that cannot any more: BLOCKHASH looks further back than anybody builds. */
+type Link = Pick<BlockInfo, "number" | "hash" | "parentHash">;
 
 export interface ChainOptions {
   /** Blocks behind the head that can still be built on and rolled back to. */
@@ -110,20 +115,20 @@ export class ChainState implements Executor {
   readonly #genesis: Genesis;
   readonly #store: NodeStore;
   readonly #blocks = new Map<string, Known>();
+  readonly #links = new Map<string, Link>();
   readonly #sealed = new Map<string, { readonly block: Block; readonly overlay: NodeOverlay }>();
   readonly #retain: bigint;
-  /** State roots by block hash; they are the headers', except where a genesis header commits to none. */
-  readonly #roots = new Map<string, Uint8Array>();
   #head: Known;
   #turn: Promise<unknown> = Promise.resolve();
 
-  private constructor(genesis: Genesis, store: NodeStore, block: Block, options: ChainOptions) {
+  private constructor(genesis: Genesis, store: NodeStore, block: Block, stateRoot: Uint8Array, options: ChainOptions) {
     this.#genesis = genesis;
     this.#store = store;
     this.#retain = BigInt(options.retain ?? RETAIN);
     this.chainId = genesis.common.chainId();
     this.decoder = new TransactionDecoder(genesis.common);
-    this.#head = this.#remember(block);
+    // Not always the header's own root: anvil's genesis header commits to no state.
+    this.#head = this.#remember(block, stateRoot);
     this.genesisHash = this.#head.info.hash;
   }
 
@@ -137,9 +142,7 @@ export class ChainState implements Executor {
     if (options.genesisHash !== undefined && !equalBytes(block.hash(), options.genesisHash)) {
       throw new ChainError("GENESIS_MISMATCH", `the chain begins with ${toHex(block.hash())}`);
     }
-    const chain = new ChainState(genesis, store, block, options);
-    chain.#roots.set(toHex(block.hash()), stateRoot);
-    return chain;
+    return new ChainState(genesis, store, block, stateRoot, options);
   }
 
   head(): BlockInfo {
@@ -231,10 +234,8 @@ export class ChainState implements Executor {
     // The header's hash covers every root: what was computed here for it needs no second execution.
     const overlay = sealed?.overlay ?? (await this.#execute(parent, block));
     this.#store.absorb(overlay);
-    const added = this.#remember(sealed?.block ?? block);
-    this.#roots.set(key, added.info.stateRoot);
     this.#sealed.delete(key);
-    return added.info;
+    return this.#remember(sealed?.block ?? block, block.header.stateRoot).info;
   }
 
   async #execute(parent: Known, block: Block): Promise<NodeOverlay> {
@@ -274,17 +275,16 @@ export class ChainState implements Executor {
     const number = header.number + 1n;
     const common = this.#commonAt(number, attributes.timestamp);
     const overlay = this.#store.overlay();
-    const stateRoot = this.#roots.get(toHex(parent.info.hash)) ?? parent.info.stateRoot;
     const place = {
       common,
-      stateRoot,
+      stateRoot: parent.stateRoot,
       number,
       baseFeePerGas: header.calcNextBaseFee(),
       excessBlobGas: common.isActivatedEIP(4844) ? header.calcNextExcessBlobGas(common) : 0n,
       attributes,
       overlay,
       decoder: this.decoder,
-      ancestor: (ancestor: bigint) => this.#ancestor(parent, ancestor),
+      ancestor: (ancestor: bigint) => this.#ancestor(parent.info, ancestor),
       sealed: (block: Block) => sealed(block, overlay),
     };
     try {
@@ -296,16 +296,16 @@ export class ChainState implements Executor {
 
   #parent(hash: Uint8Array): Known {
     const parent = this.#blocks.get(toHex(hash));
-    if (parent === undefined || parent.info.number + this.#retain < this.#head.info.number) {
+    if (parent === undefined) {
       throw new ChainError("UNKNOWN_PARENT", toHex(hash));
     }
     return parent;
   }
 
-  #ancestor(from: Known, number: bigint): Uint8Array | undefined {
-    let at: Known | undefined = from;
-    while (at !== undefined && at.info.number > number) at = this.#blocks.get(toHex(at.info.parentHash));
-    return at?.info.number === number ? at.info.hash : undefined;
+  #ancestor(from: Link, number: bigint): Uint8Array | undefined {
+    let at: Link | undefined = from;
+    while (at !== undefined && at.number > number) at = this.#links.get(toHex(at.parentHash));
+    return at?.number === number ? at.hash : undefined;
   }
 
   #commonAt(blockNumber: bigint, timestamp: bigint): Common {
@@ -322,7 +322,7 @@ export class ChainState implements Executor {
     }
   }
 
-  #remember(block: Block): Known {
+  #remember(block: Block, stateRoot: Uint8Array): Known {
     const { header } = block;
     const info: BlockInfo = {
       number: header.number,
@@ -335,8 +335,10 @@ export class ChainState implements Executor {
       baseFeePerGas: header.baseFeePerGas ?? 0n,
       transactionHashes: block.transactions.map((tx) => tx.hash()),
     };
-    const known = { header, info };
-    this.#blocks.set(toHex(info.hash), known);
+    const known = { header, info, stateRoot };
+    const key = toHex(info.hash);
+    this.#blocks.set(key, known);
+    this.#links.set(key, { number: info.number, hash: info.hash, parentHash: info.parentHash });
     return known;
   }
 
@@ -367,14 +369,13 @@ export class ChainState implements Executor {
     return { removed: removed.reverse(), added: added.reverse() };
   }
 
-  /** Headers are kept as far as BLOCKHASH looks from the oldest block that can be built on; states less long. */
   #forget(): void {
     const { number } = this.#head.info;
-    for (const [key, { info }] of this.#blocks) {
-      if (info.number + this.#retain + ANCESTORS < number) this.#blocks.delete(key);
-      if (info.number + this.#retain < number) this.#roots.delete(key);
+    for (const [key, { info }] of this.#blocks) if (info.number + this.#retain < number) this.#blocks.delete(key);
+    for (const [key, link] of this.#links) {
+      if (link.number + this.#retain + ANCESTORS < number) this.#links.delete(key);
     }
-    this.#store.sweep(this.#roots.values());
+    this.#store.sweep(Array.from(this.#blocks.values(), (known) => known.stateRoot));
   }
 
   #decodeBlock(rlp: Uint8Array): Block {

@@ -5,7 +5,7 @@
 import type { BlockAttributes, DerivedHeader } from "../core/candidate.ts";
 import type { SenderAccount } from "../core/order.ts";
 import type { ExecutionLog } from "../core/payment.ts";
-import type { DecodedTransaction } from "./transaction.ts";
+import type { DecodedTransaction, TransactionDecoder } from "./transaction.ts";
 
 /** What a transaction did. */
 export interface TransactionResult {
@@ -38,7 +38,7 @@ export interface BlockExecution {
   readonly baseFeePerGas: bigint;
   readonly gasLimit: bigint;
   readonly gasUsed: bigint;
-  readonly decoder: { decode(raw: Uint8Array): import("./transaction.ts").Decoding };
+  readonly decoder: Pick<TransactionDecoder, "decode" | "prepare">;
   /** @param address 20 bytes */
   sender(address: Uint8Array): Promise<SenderAccount>;
   /** Appends the transaction. @throws NotExecutable */

@@ -16,6 +16,7 @@ import type { BundleReason, Entry, Exclusion, ExclusionReason, OrderRow } from "
 import type { BuildInputs } from "../core/inputs.ts";
 import {
   carriedOrder,
+  distinctMessages,
   exclusionAt,
   isCarried,
   type PoolMessage,
@@ -56,6 +57,8 @@ class Packing {
   readonly #execution: BlockExecution;
   readonly #inputs: BuildInputs;
   readonly #ledger: Ledger;
+  readonly #carriedIn: readonly PoolMessage[];
+  readonly #poolIn: readonly PoolMessage[];
   readonly #known: MessagesKnown;
   /** Hex hashes of transactions in the block. */
   readonly #inBlock = new Set<string>();
@@ -69,21 +72,24 @@ class Packing {
     this.#execution = execution;
     this.#inputs = inputs;
     this.#ledger = ledger;
-    const messages = [...inputs.carried, ...inputs.pool];
+    this.#carriedIn = distinctMessages(inputs.carried);
+    this.#poolIn = distinctMessages(inputs.pool);
+    const messages = [...this.#carriedIn, ...this.#poolIn];
     this.#known = {
       transactionHashes: new Set(messages.map((message) => toHex(keccak256(message.rawTransaction)))),
-      poolIds: new Set(inputs.pool.map((message) => toHex(message.messageId))),
+      poolIds: new Set(this.#poolIn.map((message) => toHex(message.messageId))),
     };
   }
 
   async run(): Promise<Packed> {
-    const { carried, pool, bundles } = this.#inputs;
+    const { bundles } = this.#inputs;
     const ofClass = (wanted: WinningBundle["class"]) => bundles.filter((bundle) => bundle.class === wanted);
 
-    await this.#messages("carried", carriedOrder(this.#decodable("carried", carried)));
+    await this.#execution.decoder.prepare(this.#raws());
+    await this.#messages("carried", carriedOrder(this.#decodable("carried", this.#carriedIn)));
     for (const bundle of ofClass("blind")) await this.#bundle(bundle);
 
-    this.#pool = poolOrder(this.#decodable("pool", pool), this.#execution.baseFeePerGas);
+    this.#pool = poolOrder(this.#decodable("pool", this.#poolIn), this.#execution.baseFeePerGas);
     // Here the pool has not run yet: the one place where a bundle can be tried after its references alone.
     const seen: { readonly bundle: WinningBundle; readonly problem: BundleReason | undefined }[] = [];
     for (const bundle of ofClass("seen")) seen.push({ bundle, problem: await this.#problemAlone(bundle) });
@@ -95,6 +101,13 @@ class Packing {
     }
     for (const bundle of ofClass("tail")) await this.#bundle(bundle);
     return { carry: this.#carry, feesWei: this.#feesWei };
+  }
+
+  /** Every transaction there is, so that their senders are recovered without holding up the process. */
+  *#raws(): Iterable<Uint8Array> {
+    for (const message of [...this.#carriedIn, ...this.#poolIn]) yield message.rawTransaction;
+    for (const { items } of this.#inputs.bundles)
+      for (const item of items) if (item.type === "transaction") yield item.raw;
   }
 
   #decodable(messageClass: MessageClass, messages: readonly PoolMessage[]): Queued[] {

@@ -47,6 +47,7 @@ export class TransactionDecoder {
   readonly #common: Common;
   readonly #chainId: bigint;
   readonly #known = new Map<string, Decoding>();
+  #shared: Common | undefined;
 
   /** @param common of the chain, at the hard fork transactions are decoded for */
   constructor(common: Common) {
@@ -86,6 +87,17 @@ export class TransactionDecoder {
     this.#known.set(key, decoding);
   }
 
+  /**
+   * Every transaction of ethereumjs carries a copy of the chain's parameters, ten times its own size; thousands are
+   * kept here, so they share one. Frozen, because only then does ethereumjs remember hash and sender.
+   */
+  #lean(tx: TypedTransaction): TypedTransaction {
+    this.#shared ??= tx.common;
+    Object.defineProperty(tx, "common", { value: this.#shared, enumerable: true });
+    Object.freeze(tx);
+    return tx;
+  }
+
   #decode(raw: Uint8Array): Decoding {
     const [first] = raw;
     if (first === undefined) return { problem: "undecodable" };
@@ -94,7 +106,7 @@ export class TransactionDecoder {
       const chainId = claimedChainId(raw, first);
       if (chainId === "malformed") return { problem: "undecodable" };
       if (chainId !== undefined && chainId !== this.#chainId) return { problem: "wrong-chain" };
-      const tx = createTxFromRLP(raw, { common: this.#common });
+      const tx = this.#lean(createTxFromRLP(raw, { common: this.#common, freeze: false }));
       // Two spellings of one transaction would have two hashes here and one on chain.
       if (!tx.isSigned() || !equalBytes(tx.serialize(), raw)) return { problem: "undecodable" };
       return { transaction: { raw, tx, facts: factsOf(tx) } };

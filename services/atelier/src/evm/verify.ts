@@ -15,6 +15,7 @@ import {
   type OrderRow,
 } from "../core/candidate.ts";
 import type { BuildInputs } from "../core/inputs.ts";
+import { distinctMessages, type PoolMessage } from "../core/order.ts";
 import type { Executor } from "./executor.ts";
 import { type Ledger, pack } from "./pack.ts";
 
@@ -121,12 +122,9 @@ function differingAttribute(body: CandidateBody, inputs: BuildInputs): string {
 
 /** Classes in order; every transaction the message's or bundle's own; every message accounted for exactly once. */
 function checkOrigins(body: CandidateBody, inputs: BuildInputs): void {
-  const messages = new Map(
-    [
-      ...inputs.carried.map((message) => ["carried", message] as const),
-      ...inputs.pool.map((message) => ["pool", message] as const),
-    ].map(([type, message]) => [`${type}/${toHex(message.messageId)}`, message]),
-  );
+  const messages = new Map<string, PoolMessage>();
+  for (const message of distinctMessages(inputs.carried)) messages.set(`carried/${toHex(message.messageId)}`, message);
+  for (const message of distinctMessages(inputs.pool)) messages.set(`pool/${toHex(message.messageId)}`, message);
   const bundles = new Map(inputs.bundles.map((bundle) => [`${bundle.class}/${toHex(bundle.bidId)}`, bundle]));
   const accounted = new Set<string>();
   const account = (key: string): void => {
