@@ -21,6 +21,8 @@ export interface ExecutionClientOptions {
   /** Free ports when absent; a restart wants the same again. */
   readonly rpcPort?: number;
   readonly enginePort?: number;
+  /** Where both ports listen; default 127.0.0.1. In a container 0.0.0.0, behind the container's own network. */
+  readonly host?: string;
   readonly readyDeadlineMs?: number;
 }
 
@@ -60,6 +62,7 @@ async function launch(
   rpcPort: number,
   enginePort: number,
 ): Promise<ExecutionClient> {
+  const host = options.host ?? "127.0.0.1";
   const program = await Program.start({
     name: "execution client",
     command: process.execPath,
@@ -71,10 +74,10 @@ async function launch(
         gethGenesis: genesisFile,
         dataDir: options.dataDir,
         rpc: true,
-        rpcAddr: "127.0.0.1",
+        rpcAddr: host,
         rpcPort,
         rpcEngine: true,
-        rpcEngineAddr: "127.0.0.1",
+        rpcEngineAddr: host,
         rpcEnginePort: enginePort,
         jwtSecret: options.jwtFile,
         sync: "none",

@@ -2,6 +2,8 @@
 import { integerParam, type RpcMethod, RpcRefusal, type RpcServer, serveJsonRpc } from "./json-rpc-server.ts";
 import type { Sequencer } from "./sequencer.ts";
 
+const LOOPBACK = "127.0.0.1";
+
 export interface SequencerServers {
   readonly members: RpcServer;
   readonly admin: RpcServer;
@@ -14,7 +16,7 @@ export interface SequencerServers {
  */
 export async function serveSequencer(
   sequencer: Sequencer,
-  ports: { readonly port: number; readonly adminPort: number },
+  ports: { readonly port: number; readonly adminPort: number; readonly host?: string },
 ): Promise<SequencerServers> {
   const { sequencer: address } = sequencer.status();
   const forMembers: Record<string, RpcMethod> = {
@@ -40,10 +42,10 @@ export async function serveSequencer(
     },
   };
   const health = (): string | undefined => sequencer.problem();
-  const host = "127.0.0.1";
-  const members = await serveJsonRpc({ host, port: ports.port, methods: forMembers, health });
+  const members = await serveJsonRpc({ host: ports.host ?? LOOPBACK, port: ports.port, methods: forMembers, health });
   try {
-    const admin = await serveJsonRpc({ host, port: ports.adminPort, methods: forOperator, health });
+    // Reorganising the chain is never offered beyond this machine.
+    const admin = await serveJsonRpc({ host: LOOPBACK, port: ports.adminPort, methods: forOperator, health });
     return {
       members,
       admin,

@@ -17,7 +17,8 @@ export const SEQUENCER_SETTINGS = z.strictObject({
   SEQUENCER_LATTICE_CONFIG_FILE: z.string().describe("the lattice config as hex: ids, slot clock, sequencer address"),
   SEQUENCER_KEY_FILE: z.string().describe('JSON {"secret": hex}: the secp256k1 key that signs; mode 0400'),
   SEQUENCER_STORE_FILE: z.string().describe("decided blocks, one JSON line each"),
-  SEQUENCER_PORT: PORT.describe("JSON-RPC for members, on 127.0.0.1; 0 takes a free one"),
+  SEQUENCER_PORT: PORT.describe("JSON-RPC for members; 0 takes a free one"),
+  SEQUENCER_HOST: z.union([z.ipv4(), z.ipv6()]).default("127.0.0.1").describe("where the members' port listens"),
   SEQUENCER_ADMIN_PORT: PORT.default(0).describe("JSON-RPC for the operator, on 127.0.0.1"),
   SEQUENCER_RPC_URL: HTTP_URL.describe("the execution client's public RPC"),
   SEQUENCER_ENGINE_URL: HTTP_URL.describe("the execution client's Engine API"),
@@ -83,6 +84,7 @@ export class SequencerProblems extends Error {
 export interface SequencerRun {
   readonly options: SequencerOptions;
   readonly port: number;
+  readonly host: string;
   readonly adminPort: number;
 }
 
@@ -162,7 +164,12 @@ export function readSequencerSettings(environment: Readonly<Record<string, strin
       chain_id: config.chainId,
     }),
   };
-  return { options, port: settings.SEQUENCER_PORT, adminPort: settings.SEQUENCER_ADMIN_PORT };
+  return {
+    options,
+    port: settings.SEQUENCER_PORT,
+    host: settings.SEQUENCER_HOST,
+    adminPort: settings.SEQUENCER_ADMIN_PORT,
+  };
 }
 
 function isSequencerOf(config: LatticeConfig, address: Uint8Array): boolean {

@@ -4,13 +4,20 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { ORGANISMS } from "@lattice/organism/identity/organisms.ts";
 import { dealNats, readDeal, writeCredentials } from "../nats/nats-config.ts";
-import { createCommitteeStream, DEFAULT_QUOTAS, type NatsServer, startNatsServer } from "../nats/nats-process.ts";
+import {
+  createCommitteeStream,
+  DEFAULT_QUOTAS,
+  type NatsServer,
+  type StreamQuotas,
+  startNatsServer,
+} from "../nats/nats-process.ts";
 import { findNatsServer, type NatsServerBinary } from "../nats/nats-server.ts";
 import type { Layout, Ports } from "./layout.ts";
 
 const ROOT = dirname(dirname(dirname(dirname(fileURLToPath(import.meta.url)))));
 /** Logs are not trimmed yet, so a local lattice that runs for hours needs room: about 1 MiB a slot for zipnet. */
-const ACCOUNT_BYTES = 8 * 1024 ** 3;
+export const ACCOUNT_BYTES = 8 * 1024 ** 3;
+export const LOCAL_QUOTAS: StreamQuotas = { ...DEFAULT_QUOTAS, bytes: ACCOUNT_BYTES - 1024 ** 2 };
 
 export interface BrokerOptions {
   readonly layout: Layout;
@@ -59,7 +66,6 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
     monitorPort: ports.natsMonitor,
     accountBytes: ACCOUNT_BYTES,
   });
-  const quotas = { ...DEFAULT_QUOTAS, bytes: ACCOUNT_BYTES - 1024 ** 2 };
-  for (const { admin } of deal.accounts) await createCommitteeStream(server.url, admin, quotas);
+  for (const { admin } of deal.accounts) await createCommitteeStream(server.url, admin, LOCAL_QUOTAS);
   return { version: binary.version, server, stop: () => server.stop(), kill: () => server.program.kill() };
 }

@@ -61,12 +61,12 @@ export class StartFailure extends Error {
 
 /** The settlement contract's address in every local chain's genesis. */
 export const SETTLEMENT_ADDRESS = "5e771e";
-const SETTLEMENT_HEX = SETTLEMENT_ADDRESS.padStart(40, "0");
+export const SETTLEMENT_HEX = SETTLEMENT_ADDRESS.padStart(40, "0");
 export const LOCAL_CHAIN_ID = 31_337n;
 const GAS_LIMIT = 30_000_000n;
 const READY_DEADLINE_MS = 120_000;
-const WALLETS = 6;
-const SEARCHERS = 3;
+export const WALLETS = 6;
+export const SEARCHERS = 3;
 
 export class LocalLattice {
   readonly layout: Layout;
@@ -123,6 +123,9 @@ export class LocalLattice {
   }
   get broker(): Broker | undefined {
     return this.#broker;
+  }
+  get chain(): ExecutionClient | undefined {
+    return this.#chain;
   }
 
   /** Deals (or finds) a lattice in the folder and starts everything. @throws StartFailure */
@@ -330,7 +333,8 @@ function runDealer(parameters: Record<string, unknown>): Promise<Uint8Array[]> {
   });
 }
 
-async function makeGenesis(
+/** Sample accounts with money, the settlement contract where the config says it is. */
+export async function makeGenesis(
   config: LatticeConfig,
   accounts: SampleAccounts,
   signers: readonly Uint8Array[],

@@ -31,6 +31,8 @@ export interface NatsDeal {
 
 export interface ServerOptions {
   readonly name: string;
+  /** Where it listens; default 127.0.0.1. In a container 0.0.0.0, behind the container's own network. */
+  readonly host?: string;
   readonly port: number;
   /** HTTP monitoring: `/varz`, `/healthz`. */
   readonly monitorPort: number;
@@ -73,10 +75,11 @@ export function dealNats(committees: readonly { readonly organism: string; reado
 /** The configuration file's text. It holds passwords: mode 0600. */
 export function natsServerConfig(deal: NatsDeal, options: ServerOptions): string {
   const accountBytes = options.accountBytes ?? ACCOUNT_BYTES;
+  const host = options.host ?? "127.0.0.1";
   return `# Generated; local use only.
 server_name: ${quoted(options.name)}
-listen: "127.0.0.1:${options.port}"
-http: "127.0.0.1:${options.monitorPort}"
+listen: ${quoted(`${host}:${options.port}`)}
+http: ${quoted(`${host}:${options.monitorPort}`)}
 max_payload: ${PAYLOAD_BYTES_MAX}
 max_pending: ${PAYLOAD_BYTES_MAX * 16}
 write_deadline: "10s"

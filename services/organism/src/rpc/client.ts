@@ -76,6 +76,8 @@ class Connection implements Caller {
       // A member that comes back is found again within two seconds, not two minutes.
       "grpc.initial_reconnect_backoff_ms": 100,
       "grpc.max_reconnect_backoff_ms": 2000,
+      // Names too: a container's name is unknown until it runs, and may lead elsewhere afterwards. Default: 30 s.
+      "grpc.dns_min_time_between_resolutions_ms": 1000,
       "grpc.keepalive_time_ms": 30_000,
       "grpc.keepalive_timeout_ms": 10_000,
       // Repeating is the caller's decision: it knows whether the content is accepted once.
