@@ -182,6 +182,8 @@ export function configProblems(config: LatticeConfig): string[] {
       config.throwAway || !acl.some((rule) => rule.kind === "mock"),
       `${organism}.acl: mock admission is for throw-away lattices only`,
     );
+    const keys = acl.every(({ kind, parameters }) => kind !== "jwt" || parameters.length === 32);
+    check(keys, `${organism}.acl: a jwt rule holds its issuer's 32-byte key`);
   }
   check(config.throwAway || config.keys === "ceremony", "keys: dealt keys are for throw-away lattices only");
   const { content: zipnet } = config.zipnet;
@@ -190,9 +192,11 @@ export function configProblems(config: LatticeConfig): string[] {
   check(zipnet.cells * zipnet.cellBytes <= 8 << 20, "zipnet: a message vector above 8 MiB");
   check(zipnet.segments >= 1 && zipnet.segments <= 64, "zipnet.segments: 1 to 64 expected");
   check(zipnet.clientsMax >= 1 && zipnet.clientsMax <= 1_000_000, "zipnet.clientsMax: 1 to 1000000 expected");
-  check(zipnet.participantsMin >= 1, "zipnet.participantsMin: must be at least 1");
+  const participants = zipnet.participantsMin >= 1 && zipnet.participantsMin <= zipnet.clientsMax;
+  check(participants, "zipnet.participantsMin: 1 to clientsMax expected");
   check(zipnet.roundOpenMs > zipnet.roundCloseMs, "zipnet: roundOpenMs must lie before roundCloseMs");
-  check(zipnet.operators.length >= 3, "zipnet.operators: at least 3 root keys expected");
+  const operators = new Set(zipnet.operators.map(toHex)).size;
+  check(operators >= 3 && operators === zipnet.operators.length, "zipnet.operators: at least 3 different root keys");
   for (const organism of ["unseal", "offer", "tally"] as const) {
     const { threshold } = config[organism].content;
     const { membersMax } = config[organism].policy;
