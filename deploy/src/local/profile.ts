@@ -52,7 +52,7 @@ export function localConfig(options: ProfileOptions, keys: DealtKeys): LatticeCo
       acl: tickets,
       content: {
         cells: 128,
-        cellBytes: 1024,
+        cellBytes: 2048,
         segments: 4,
         mode: "one-shot",
         clientsMax: 4096,

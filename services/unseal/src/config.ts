@@ -2,9 +2,19 @@
 import { z } from "zod";
 
 export const SETTINGS = z.object({
-  /** Threads that open messages, about 40 MB each; 0 opens on the event loop (small lattices). */
-  UNSEAL_OPENING_WORKERS: z.coerce.number().int().min(0).max(16).default(1),
-  /** Slots for which openings of landed messages stay available. */
-  UNSEAL_OPENINGS_KEEP_SLOTS: z.coerce.number().int().min(64).max(1_000_000).default(7200),
+  UNSEAL_OPENING_WORKERS: z.coerce
+    .number()
+    .int()
+    .min(0)
+    .max(16)
+    .default(1)
+    .describe("threads that open messages, about 40 MB each; 0 opens on the event loop (small lattices)"),
+  UNSEAL_OPENINGS_KEEP_SLOTS: z.coerce
+    .number()
+    .int()
+    .min(64)
+    .max(1_000_000)
+    .default(7200)
+    .describe("slots for which openings of landed messages stay available"),
 });
 export type Settings = z.infer<typeof SETTINGS>;

@@ -31,6 +31,8 @@ export interface OpeningPool {
   open(batch: readonly OpeningTask[]): Promise<OpeningResult[]>;
   /** Tasks waiting or running. */
   readonly pending: number;
+  /** Starts the threads now, so that the first batch does not wait for them to load. */
+  warm(): void;
   /** Ends the workers; what is still waiting is rejected. */
   close(): Promise<void>;
 }
@@ -108,6 +110,10 @@ class InlinePool implements OpeningPool {
     }
   }
 
+  warm(): void {
+    void initCrypto();
+  }
+
   async close(): Promise<void> {
     this.#closed = true;
   }
@@ -139,6 +145,10 @@ class WorkerPool implements OpeningPool {
       }
       this.#dispatch();
     });
+  }
+
+  warm(): void {
+    if (!this.#closed) while (this.#start() !== undefined);
   }
 
   async close(): Promise<void> {

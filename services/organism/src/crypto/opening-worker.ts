@@ -28,6 +28,8 @@ export function openTask(task: OpeningTask): OpeningResult {
 
 const port = parentPort;
 if (port !== null && workerData === OPENING_ROLE) {
+  // The engine loads while there is nothing to open yet.
+  void initCrypto();
   port.on("message", async ({ chunk, tasks }: OpeningChunk) => {
     try {
       await initCrypto();

@@ -63,6 +63,7 @@ export class Effects {
 
   async start(): Promise<void> {
     await initCrypto();
+    this.#pool.warm();
     const { directory, settings } = this.#host;
     this.#openings = await Openings.open(directory, settings.UNSEAL_OPENINGS_KEEP_SLOTS);
   }
