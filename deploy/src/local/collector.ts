@@ -162,9 +162,7 @@ export class Collector {
 
   /** All that was decided about a slot, in pipeline order. */
   slot(slot: bigint): Arrival[] {
-    return ORGANISMS.flatMap((organism) =>
-      STAGES[organism].flatMap((stage) => this.get(organism, stage, slot) ?? []),
-    );
+    return ORGANISMS.flatMap((organism) => STAGES[organism].flatMap((stage) => this.get(organism, stage, slot) ?? []));
   }
 
   /** Whether these organisms have decided every stage of the slot. */

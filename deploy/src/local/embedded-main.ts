@@ -61,7 +61,9 @@ async function startOne<State, Command, D extends Duty, Settings>(
   mkdirSync(data, { recursive: true, mode: 0o700 });
   const journalIsOld = existsSync(join(data, "journal"));
   const logger = createLogger(logLevel as LogLevel, { service: organism, member: index, lattice: config.name });
-  const settings = definition.settings.parse(organismEnvironment({ layout, ports, logLevel }, organism, index));
+  const settings = definition.settings.parse(
+    organismEnvironment({ layout, ports, slotMs: config.slotMs, logLevel }, organism, index),
+  );
   const member = await Member.start<State, Command, D, Settings>({
     definition,
     settings,

@@ -105,6 +105,7 @@ export class LocalLattice {
     this.rosters = readRosters(parts.layout.rosters, parts.config);
     this.#progress = options.progress ?? (() => undefined);
     this.#environment = {
+      slotMs: parts.config.slotMs,
       layout: parts.layout,
       ports: parts.ports,
       logLevel: options.logLevel ?? "info",

@@ -20,6 +20,7 @@ export const TRAFFIC_SCRIPT = join(ROOT, "deploy", "src", "local", "traffic-main
 export interface EnvironmentOptions {
   readonly layout: Layout;
   readonly ports: Ports;
+  readonly slotMs: number;
   readonly logLevel: string;
   readonly traceFile?: string;
 }
@@ -108,7 +109,7 @@ export function gatewayEnvironment({ layout, ports, logLevel }: EnvironmentOptio
   };
 }
 
-export function sequencerEnvironment({ layout, ports, logLevel }: EnvironmentOptions): Record<string, string> {
+export function sequencerEnvironment({ layout, ports, slotMs, logLevel }: EnvironmentOptions): Record<string, string> {
   return {
     SEQUENCER_LATTICE_CONFIG_FILE: layout.config,
     SEQUENCER_KEY_FILE: layout.path("sequencer", "key.json"),
@@ -121,6 +122,8 @@ export function sequencerEnvironment({ layout, ports, logLevel }: EnvironmentOpt
     SEQUENCER_BUILDERS: ports.relayEngine.map(http).join(","),
     SEQUENCER_BUILDER_JWT_FILES: layout.path("sequencer", "builder.jwt"),
     SEQUENCER_EXTRA_DATA: "0x6c617474696365",
+    // A crowded machine may be late; the next candidate is due long after.
+    SEQUENCER_WINDOW_MS: String(Math.floor(slotMs * 0.4)),
     SEQUENCER_LOG_LEVEL: logLevel,
   };
 }

@@ -40,6 +40,7 @@ export class Searcher {
   readonly #options: SearcherOptions;
   readonly #account;
   readonly #bidder: Bidder;
+  #chain: { readonly nonce: number; readonly baseFee: bigint } | undefined;
 
   constructor(options: SearcherOptions) {
     this.#options = options;
@@ -102,7 +103,7 @@ export class Searcher {
     gas: bigint;
     data: `0x${string}`;
   }): Promise<`0x${string}`> {
-    const baseFee = await this.#options.gateway.baseFee();
+    const { baseFee } = this.#chain ?? (await this.#refresh());
     return this.#account.signTransaction({
       type: "eip1559",
       chainId: Number(this.#options.config.chainId),
@@ -153,8 +154,21 @@ export class Searcher {
       },
     });
     follower.follow([{ organism: "unseal", stage: "unsealed" }]);
-    while (!stopped()) await new Promise((resolve) => setTimeout(resolve, 200));
+    while (!stopped()) {
+      // What a bid needs of the chain is fetched once the slot before has its block: the seen window is short.
+      const nextMs = slotStartMs(config, BigInt(this.#slot() + 1)) + config.slotMs * 0.3;
+      await this.#attempt(() => this.#refresh());
+      while (!stopped() && this.#options.clock() < nextMs) await new Promise((resolve) => setTimeout(resolve, 100));
+    }
     await follower.close();
+  }
+
+  /** The account's nonce and the base fee, as they stand now. */
+  async #refresh(): Promise<{ readonly nonce: number; readonly baseFee: bigint }> {
+    const { gateway } = this.#options;
+    const [nonce, baseFee] = await Promise.all([gateway.nonce(this.#account.address), gateway.baseFee()]);
+    this.#chain = { nonce, baseFee };
+    return this.#chain;
   }
 
   async #attempt(work: () => Promise<void>): Promise<void> {
@@ -169,8 +183,8 @@ export class Searcher {
 
   /** One bid: the referenced message, if any, and a transaction that pays what is bid. */
   async #bid(slot: bigint, references: readonly Uint8Array[]): Promise<void> {
-    const { gateway, ledger, settlement } = this.#options;
-    const nonce = await gateway.nonce(this.#account.address);
+    const { ledger, settlement } = this.#options;
+    const { nonce } = this.#options.class === "seen" && this.#chain !== undefined ? this.#chain : await this.#refresh();
     const amountWei = 10n ** 15n + BigInt(slot) * 10n ** 9n;
     const { nonce: bidNonce, paymentId } = this.#bidder.reserve(this.#options.class, slot);
     const data = encodeFunctionData({

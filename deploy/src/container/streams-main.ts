@@ -1,0 +1,24 @@
+/** Makes the six committees' streams on a broker that is up, with the administrators' credentials, and exits. */
+import { readFileSync } from "node:fs";
+import { EXIT } from "@lattice/organism/node/exit.ts";
+import { z } from "zod";
+import { LOCAL_QUOTAS } from "../local/broker.ts";
+import type { LogCredentials } from "../nats/nats-config.ts";
+import { createCommitteeStream } from "../nats/nats-process.ts";
+
+const SETTINGS = z.object({
+  STREAMS_NATS_URL: z.string().describe("nats://host:port"),
+  STREAMS_ADMINS_FILE: z.string().describe("JSON: one administrator's credentials per committee"),
+});
+
+try {
+  const { STREAMS_NATS_URL: url, STREAMS_ADMINS_FILE: file } = SETTINGS.parse(process.env);
+  const admins = JSON.parse(readFileSync(file, "utf8")) as readonly LogCredentials[];
+  for (const admin of admins) {
+    const outcome = await createCommitteeStream(url, admin, LOCAL_QUOTAS);
+    process.stdout.write(`${admin.stream} ${outcome}\n`);
+  }
+} catch (error) {
+  process.stderr.write(`streams: ${error instanceof Error ? error.message : String(error)}\n`);
+  process.exit(error instanceof z.ZodError ? EXIT.usage : EXIT.failed);
+}

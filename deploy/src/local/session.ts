@@ -1,0 +1,202 @@
+/**
+ * A local lattice together with whoever watches it and its sample users: started, interrupted, stopped. What `npm
+ * start`, the demo and the scenarios have in common.
+ */
+import { existsSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { EXIT } from "@lattice/organism/node/exit.ts";
+import { readEndpoints } from "@lattice/organism/node/kit.ts";
+import { portIsFree } from "../chain/child-process.ts";
+import { NatsServerMissing } from "../nats/nats-server.ts";
+import { provideNatsServer } from "./broker.ts";
+import { Collector } from "./collector.ts";
+import { type LatticeOptions, LocalLattice, type Mode } from "./lattice.ts";
+import { Layout } from "./layout.ts";
+import { TRAFFIC_SCRIPT } from "./members.ts";
+import { ManagedProcess } from "./processes.ts";
+
+/** The project's folder. */
+export const ROOT = dirname(dirname(dirname(dirname(fileURLToPath(import.meta.url)))));
+
+/** Something on this machine is not as it must be. One readable line; exit code 5. */
+export class Precondition extends Error {
+  override readonly name = "Precondition";
+}
+
+/** A new folder below the project's `.lattice`, which git ignores. */
+export function newDirectory(kind: string, now = new Date()): string {
+  const stamp = now.toISOString().slice(0, 19).replace(/[-:]/g, "").replace("T", "-");
+  let path = join(ROOT, ".lattice", `${kind}-${stamp}`);
+  for (let turn = 2; existsSync(path); turn++) path = join(ROOT, ".lattice", `${kind}-${stamp}-${turn}`);
+  return path;
+}
+
+/** NATS when a usable server can be had, else the embedded log, said aloud. */
+export async function chooseMode(embedded: boolean, say: (line: string) => void): Promise<Mode> {
+  if (embedded) return "embedded";
+  try {
+    const found = await provideNatsServer(say);
+    say(`log: JetStream, nats-server ${found.version} (${found.source})`);
+    return "nats";
+  } catch (error) {
+    if (!(error instanceof NatsServerMissing)) throw error;
+    say(error.message);
+    say("log: embedded, all members in one process, because there is no nats-server");
+    return "embedded";
+  }
+}
+
+/**
+ * A folder that holds a lattice keeps its log and its ports.
+ * @throws Precondition when it was made for the other log, or a port it needs is taken
+ */
+export async function checkDirectory(directory: string, mode: Mode, gatewayPort: number | undefined): Promise<void> {
+  if (gatewayPort !== undefined && !(await portIsFree(gatewayPort)))
+    throw new Precondition(`port ${gatewayPort} of 127.0.0.1 is in use: choose another with --gateway-port`);
+  if (!existsSync(join(directory, "lattice.hex"))) return;
+  const layout = new Layout(directory);
+  const made: Mode = existsSync(layout.path("nats", "deal.json")) ? "nats" : "embedded";
+  if (made !== mode) throw new Precondition(`${directory} holds a lattice on the ${made} log, not the ${mode} one`);
+  const ports = layout.loadPorts();
+  for (const port of [ports.gateway, ports.chainRpc, ports.natsClient, ports.sequencer]) {
+    if (!(await portIsFree(port)))
+      throw new Precondition(`port ${port} of 127.0.0.1 is in use: the lattice in ${directory} may be running already`);
+  }
+}
+
+export interface SessionOptions extends Omit<LatticeOptions, "onPrepared"> {
+  /** Slots that are kept in memory; all by default. */
+  readonly keepSlots?: number;
+  /** Sample wallets and searchers; on by default. */
+  readonly traffic?: boolean;
+  /** Aborting it ends everything that was started, and `start` throws. */
+  readonly signal?: AbortSignal;
+}
+
+/** `start` was interrupted; everything that had been started is gone. */
+export class Interrupted extends Error {
+  override readonly name = "Interrupted";
+}
+
+const RUNNING = new Set<Session>();
+// Whatever ends this process, nothing that it started outlives it.
+process.on("exit", () => {
+  for (const { lattice } of RUNNING) {
+    for (const { pid, running } of lattice.processes.values()) if (running && pid !== undefined) killNow(pid);
+    for (const program of [lattice.chain?.program, lattice.broker?.server.program])
+      if (program?.alive === true) killNow(program.pid);
+  }
+});
+
+function killNow(pid: number): void {
+  try {
+    process.kill(pid, "SIGKILL");
+  } catch {
+    // It is gone already.
+  }
+}
+
+export class Session {
+  readonly lattice: LocalLattice;
+  readonly collector: Collector;
+  readonly #options: SessionOptions;
+
+  private constructor(lattice: LocalLattice, options: SessionOptions) {
+    this.lattice = lattice;
+    this.#options = options;
+    this.collector = new Collector({
+      config: lattice.config,
+      rosters: lattice.rosters,
+      endpoints: () => readEndpoints(lattice.layout.endpoints),
+      ...(options.keepSlots === undefined ? {} : { keepSlots: options.keepSlots }),
+    });
+  }
+
+  /** Starts everything; whatever goes wrong, nothing is left running. @throws StartFailure, ProgramFailure, Interrupted */
+  static async start(options: SessionOptions): Promise<Session> {
+    const { signal } = options;
+    const aborted = (): boolean => signal?.aborted === true;
+    let session: Session | undefined;
+    const interrupt = (): void => {
+      session?.lattice.killAll().catch(() => undefined);
+    };
+    signal?.addEventListener("abort", interrupt);
+    try {
+      if (aborted()) throw new Interrupted("interrupted");
+      await LocalLattice.start({
+        ...options,
+        onPrepared: (lattice) => {
+          session = new Session(lattice, options);
+          RUNNING.add(session);
+          session.collector.start();
+        },
+      });
+      if (session === undefined || aborted()) throw new Interrupted("interrupted");
+      if (options.traffic !== false) session.startTraffic();
+      return session;
+    } catch (error) {
+      await session?.kill();
+      throw aborted() ? new Interrupted("interrupted") : error;
+    } finally {
+      signal?.removeEventListener("abort", interrupt);
+    }
+  }
+
+  get traffic(): ManagedProcess | undefined {
+    return this.lattice.processes.get("traffic");
+  }
+
+  /** Sample wallets and searchers, in a process of their own. */
+  startTraffic(): void {
+    const { layout, processes } = this.lattice;
+    const traffic = new ManagedProcess({
+      name: "traffic",
+      script: TRAFFIC_SCRIPT,
+      args: [JSON.stringify({ directory: layout.directory })],
+      logFile: layout.log("traffic"),
+    });
+    traffic.onExit = (code) =>
+      this.#options.progress?.(`sample traffic ended by itself (exit code ${code ?? "none"}): ${traffic.tail(2)}`);
+    processes.set("traffic", traffic);
+    traffic.start();
+  }
+
+  async stopTraffic(): Promise<void> {
+    await this.traffic?.stop();
+  }
+
+  /** Users first, then everybody in order. */
+  async stop(): Promise<void> {
+    await this.stopTraffic();
+    await this.collector.close();
+    await this.lattice.stop();
+    RUNNING.delete(this);
+  }
+
+  /** At once. */
+  async kill(): Promise<void> {
+    await this.lattice.killAll();
+    await this.collector.close();
+    RUNNING.delete(this);
+  }
+}
+
+/**
+ * Ctrl-C and its kin: the first aborts `abort`, so that everything is stopped in order; the second kills.
+ * @returns what takes the handlers away again
+ */
+export function onInterrupt(abort: AbortController, say: (line: string) => void): () => void {
+  let times = 0;
+  const handler = (): void => {
+    times += 1;
+    if (times > 1) process.exit(EXIT.interrupted);
+    say("stopping (once more to kill)");
+    abort.abort();
+  };
+  const signals = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
+  for (const signal of signals) process.on(signal, handler);
+  return () => {
+    for (const signal of signals) process.off(signal, handler);
+  };
+}

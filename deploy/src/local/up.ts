@@ -1,0 +1,98 @@
+/** `npm start`: a whole lattice on this machine until Ctrl-C, with sample users and a live table of slots. */
+import { relative } from "node:path";
+import { toHex } from "@lattice/organism/codec/codec.ts";
+import { latticeId } from "@lattice/organism/identity/lattice-config.ts";
+import { EXIT } from "@lattice/organism/node/exit.ts";
+import { ProgramFailure } from "../chain/child-process.ts";
+import { type LocalLattice, StartFailure } from "./lattice.ts";
+import {
+  checkDirectory,
+  chooseMode,
+  Interrupted,
+  newDirectory,
+  onInterrupt,
+  Precondition,
+  ROOT,
+  Session,
+} from "./session.ts";
+import { SlotTable } from "./table.ts";
+
+export interface UpOptions {
+  /** Where it lies; a lattice found there is started again. Default: a new folder below `.lattice`. */
+  readonly directory?: string;
+  readonly slotMs: number;
+  readonly gatewayPort?: number;
+  readonly embedded: boolean;
+}
+
+/** Slots kept for the table. */
+const KEEP_SLOTS = 64;
+
+/** Who this lattice is and where it answers: lines for people. */
+export function identityLines(lattice: LocalLattice): string[] {
+  const { config, gatewayUrl, chainRpc, layout } = lattice;
+  return [
+    `lattice    ${config.name}, chain id ${config.chainId}, slots of ${config.slotMs} ms`,
+    `lattice id ${toHex(latticeId(config))}`,
+    `keys       ${config.keys === "dealer" ? "dealt by one process, throw-away: for this machine only" : "from a ceremony"}`,
+    `gateway    ${gatewayUrl}  (JSON-RPC, Connect, gRPC, gRPC-Web)`,
+    `chain RPC  ${chainRpc}`,
+    `logs       ${relative(ROOT, layout.path("logs"))}`,
+  ];
+}
+
+/** One readable line and the exit code for what is expected to go wrong; undefined for everything else. */
+export function readable(error: unknown): { readonly line: string; readonly code: number } | undefined {
+  if (error instanceof Interrupted) return { line: "interrupted", code: EXIT.interrupted };
+  if (error instanceof Precondition) return { line: error.message, code: EXIT.precondition };
+  if (error instanceof ProgramFailure)
+    return { line: error.message, code: error.reason === "PORT_IN_USE" ? EXIT.precondition : EXIT.failed };
+  if (error instanceof StartFailure) return { line: error.message, code: EXIT.failed };
+  return undefined;
+}
+
+/** @returns the exit code: 0 after a clean stop, 130 when it had to be killed or was interrupted while starting */
+export async function runUp(options: UpOptions): Promise<number> {
+  const abort = new AbortController();
+  const stream = process.stdout;
+  let table: SlotTable | undefined;
+  const say = (line: string): void => {
+    if (table === undefined) process.stderr.write(`${line}\n`);
+    else table.say(line);
+  };
+  const off = onInterrupt(abort, say);
+  try {
+    const mode = await chooseMode(options.embedded, say);
+    const directory = options.directory ?? newDirectory("local");
+    await checkDirectory(directory, mode, options.gatewayPort);
+    const session = await Session.start({
+      directory,
+      mode,
+      slotMs: options.slotMs,
+      ...(options.gatewayPort === undefined ? {} : { gatewayPort: options.gatewayPort }),
+      keepSlots: KEEP_SLOTS,
+      progress: say,
+      signal: abort.signal,
+    });
+    const { lattice, collector } = session;
+    stream.write(`${identityLines(lattice).join("\n")}\n`);
+    table = new SlotTable({ collector, stream, footer: () => `gateway ${lattice.gatewayUrl} · Ctrl-C stops` });
+    table.start();
+    await new Promise<void>((resolve) => {
+      if (abort.signal.aborted) resolve();
+      abort.signal.addEventListener("abort", () => resolve());
+    });
+    table.stop();
+    table = undefined;
+    await session.stop();
+    say(`stopped; \`npm start -- --directory ${relative(ROOT, directory)}\` starts this lattice again`);
+    return EXIT.ok;
+  } catch (error) {
+    const known = readable(error);
+    if (known === undefined) throw error;
+    say(known.line);
+    return known.code;
+  } finally {
+    off();
+  }
+}
