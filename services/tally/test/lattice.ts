@@ -40,7 +40,7 @@ export const word = (byte: number): Uint8Array => new Uint8Array(32).fill(byte);
 export const address = (byte: number): Uint8Array => new Uint8Array(20).fill(byte);
 export const messageId = (byte: number): Uint8Array => new Uint8Array(16).fill(byte);
 
-function testConfig(certificateKey: Uint8Array, settlement: Uint8Array): LatticeConfig {
+function testConfig(certificateKey: Uint8Array, settlement: Uint8Array, genesisMs: number): LatticeConfig {
   const base = <C>(content: C) => ({
     policy: { membersMin: 3, membersMax: 7, faults: "none" as const, certificateKey },
     acl: [],
@@ -50,7 +50,7 @@ function testConfig(certificateKey: Uint8Array, settlement: Uint8Array): Lattice
     version: 1,
     name: "tally-test",
     chainId: CHAIN_ID,
-    genesisMs: 1_790_000_000_000,
+    genesisMs,
     slotMs: 1000,
     pipelineDepth: 4,
     throwAway: true,
@@ -126,10 +126,10 @@ export interface TestLattice {
 /** The members' settlement keys, always the same. */
 export const SIGNERS: readonly TestKey[] = [0, 1, 2].map((index) => testKey(`tally member ${index}`));
 
-export function dealLattice(settlement: Uint8Array = address(9)): TestLattice {
+export function dealLattice(settlement: Uint8Array = address(9), genesisMs = 1_790_000_000_000): TestLattice {
   const certificateSecret = generateSecret(random);
   const certificates = splitSecret({ secret: certificateSecret, threshold: 2, count: MEMBERS, random });
-  const config = testConfig(publicOf(certificateSecret), settlement);
+  const config = testConfig(publicOf(certificateSecret), settlement, genesisMs);
   const secrets = certificates.shares.map((certificateShare, index) => {
     const signerKey = SIGNERS[index]?.secret ?? new Uint8Array();
     return { boxKey: random(32), memberKey: random(32), certificateShare, signerKey };

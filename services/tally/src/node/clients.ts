@@ -64,7 +64,7 @@ const LOG = z
   .object({ blockNumber: QUANTITY, topics: z.tuple([HEX], HEX), data: HEX, removed: z.boolean().optional() })
   .refine(({ removed }) => removed !== true);
 const ANSWER = z.union([
-  z.object({ error: z.object({ message: z.string().optional(), data: z.unknown() }) }),
+  z.object({ error: z.object({ message: z.string().optional(), data: z.unknown().optional() }) }),
   z.object({ result: z.unknown() }),
 ]);
 

@@ -18,7 +18,7 @@ export type Attended =
   /** The contract has it already. */
   | { readonly state: "posted" }
   /** Sent now. */
-  | { readonly state: "sent"; readonly action: "post" | "stage"; readonly transaction: string }
+  | { readonly state: "sent"; readonly action: "post" | "stage"; readonly transaction: `0x${string}` }
   /** On its way, or waiting out the delay of a stale block. */
   | { readonly state: "waiting" }
   /** The contract would refuse it; the name of its error. */
@@ -30,7 +30,7 @@ const GAS_BASE = 200_000n;
 const GAS_A_SIGNATURE = 12_000n;
 const GAS_A_CHARGE = 45_000n;
 
-const TRANSACTION_HASH = z.string().regex(/^0x[0-9a-fA-F]{64}$/);
+const TRANSACTION_HASH = z.templateLiteral(["0x", z.string().regex(/^[0-9a-fA-F]{64}$/)]);
 
 /** @throws KitProblem when the file is missing, open to others, or not 32 bytes of hex */
 export function readPosterKey(path: string): Uint8Array {
@@ -118,7 +118,7 @@ export class Poster {
   }
 
   /** The nonce is the chain's: a transaction that never arrived is replaced by the next, not followed by it. */
-  async #send(data: `0x${string}`, gas: bigint): Promise<string> {
+  async #send(data: `0x${string}`, gas: bigint): Promise<`0x${string}`> {
     const [nonce, block] = await Promise.all([this.#chain.nonce(this.#account.address), this.#chain.block("latest")]);
     const raw = await this.#account.signTransaction({
       type: "eip1559",
