@@ -18,6 +18,7 @@ import { residentMbOf } from "./memory.ts";
 import { type OutcomeDetails, outcomeDetails } from "./outcome-details.ts";
 import { chooseMode, Interrupted, newDirectory, onInterrupt, ROOT, Session } from "./session.ts";
 import { SlotTable } from "./table.ts";
+import type { LedgerLine } from "./traffic/ledger.ts";
 import { identityLines, readable } from "./up.ts";
 
 export interface DemoOptions {
@@ -180,7 +181,7 @@ async function follow(session: Session, options: RunOptions): Promise<Followed> 
   let first: bigint | undefined;
   const began = await collector.until(
     () => {
-      first = firstUserSlot(session);
+      first = firstUserSlot(readTraffic(lattice.layout));
       return first !== undefined;
     },
     BOOTSTRAP_SLOTS * slotMs,
@@ -206,12 +207,15 @@ async function follow(session: Session, options: RunOptions): Promise<Followed> 
 }
 
 /**
- * The first slot whose round opens after the sample users began: their escrow is funded, so what comes before it are
- * bootstrap slots.
+ * The first slot in which all kinds of sample users could take part: its round opens after the first wallet sent, and
+ * both kinds of searchers have begun to bid. Before it their escrow is funded: those are bootstrap slots.
  */
-function firstUserSlot({ lattice }: Session): bigint | undefined {
-  const begun = readTraffic(lattice.layout).find((line) => line.type === "transaction" && !line.bootstrap);
-  return begun?.type === "transaction" ? BigInt(begun.slot) + 2n : undefined;
+export function firstUserSlot(traffic: readonly LedgerLine[]): bigint | undefined {
+  const sent = traffic.find((line) => line.type === "transaction" && !line.bootstrap);
+  const bids = ["blind", "seen"].map((each) => traffic.find((line) => line.type === "bid" && line.class === each));
+  const starts = [...bids, sent].map((line) => (line !== undefined && "slot" in line ? line.slot : undefined));
+  if (starts.includes(undefined) || sent?.type !== "transaction") return undefined;
+  return BigInt(Math.max(sent.slot + 2, ...starts.filter((slot) => slot !== undefined)));
 }
 
 function allDecided(collector: Collector, from: bigint, to: bigint): boolean {

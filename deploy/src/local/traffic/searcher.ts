@@ -157,7 +157,9 @@ export class Searcher {
     while (!stopped()) {
       // What a bid needs of the chain is fetched once the slot before has its block: the seen window is short.
       const nextMs = slotStartMs(config, BigInt(this.#slot() + 1)) + config.slotMs * 0.3;
-      await this.#attempt(() => this.#refresh());
+      await this.#attempt(async () => {
+        await this.#refresh();
+      });
       while (!stopped() && this.#options.clock() < nextMs) await new Promise((resolve) => setTimeout(resolve, 100));
     }
     await follower.close();
