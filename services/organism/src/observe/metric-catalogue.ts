@@ -61,6 +61,16 @@ export const METRICS: { readonly [name: string]: MetricEntry } = {
   lattice_unseal_frauds_total: counter("Shares that no honest member publishes.", "author", "kind"),
   lattice_offer_bad_shares_total: counter("Key shares of other members that did not verify."),
   lattice_offer_chain_failures_total: counter("Reads of the settlement contract that failed."),
+  lattice_atelier_build_seconds: seconds("Time to build a candidate.", LATENCY_S),
+  lattice_atelier_verify_seconds: seconds("Time to execute a proposed candidate.", LATENCY_S),
+  lattice_atelier_candidates_refused_total: counter(
+    "Proposed candidates that this member found wrong, by author and first objection.",
+    "author",
+    "objection",
+  ),
+  lattice_atelier_frauds_total: counter("Second, different proposals under one key.", "author"),
+  lattice_atelier_chain_head: gauge("Number of the newest block executed here."),
+  lattice_atelier_chain_failures_total: counter("Attempts to follow the chain that failed."),
   lattice_tally_chain_failures_total: counter("Reads of the chain that failed."),
   lattice_tally_attribution_problems_total: counter(
     "Landed slots whose certified inputs contradict each other.",
