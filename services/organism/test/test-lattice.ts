@@ -100,13 +100,25 @@ export interface TestCommittee {
   readonly secrets: readonly MemberSecrets[];
 }
 
-/** n members of `relay`, threshold ⌊n/2⌋ + 1; the other rosters are the same keys under their own ids. */
-export function dealCommittee(members: number, overrides: Partial<LatticeConfig> = {}): TestCommittee {
+/**
+ * n members of `relay`, threshold ⌊n/2⌋ + 1; the other rosters are the same keys under their own ids.
+ * @param faults the fault policy of all six
+ */
+export function dealCommittee(
+  members: number,
+  overrides: Partial<LatticeConfig> = {},
+  faults: "none" | "third" = "none",
+): TestCommittee {
   const secret = generateSecret(random);
   const publicKey = publicOf(secret);
   const dealing = splitSecret({ secret, threshold: Math.floor(members / 2) + 1, count: members, random });
   const keys = Object.fromEntries(ORGANISMS.map((organism) => [organism, publicKey])) as Record<Organism, Uint8Array>;
-  const config = testConfig(keys, overrides);
+  const dealt = testConfig(keys, overrides);
+  const adjusted = ORGANISMS.map((organism) => {
+    const each = dealt[organism];
+    return [organism, { ...each, policy: { ...each.policy, faults } }] as const;
+  });
+  const config = { ...dealt, ...Object.fromEntries(adjusted) } as LatticeConfig;
   const secrets = dealing.shares.map((certificateShare) => ({
     boxKey: random(32),
     memberKey: random(32),
