@@ -2,6 +2,12 @@
 import { readFileSync } from "node:fs";
 import { type ZodType, z } from "zod";
 
+/** `host:port`, where a server listens. */
+const LISTEN = z
+  .string()
+  .regex(/^[^\s:]+:\d{1,5}$/, "host:port expected")
+  .refine((address) => Number(address.split(":")[1] ?? 0) <= 65_535, "a port is at most 65535");
+
 /** Environment variables that describe what runs, not how: shared by all members. */
 export const SHARED_SETTINGS = z.object({
   LATTICE_CONFIG_HEX: z.string().optional().describe("the lattice config, as the handshake gives it"),
@@ -12,15 +18,8 @@ export const SHARED_SETTINGS = z.object({
   LATTICE_ENDPOINTS_FILE: z.string().describe("where members answer, by organism"),
   LATTICE_KEY_FILE: z.string().describe("this member's own keys and shares, mode 0400"),
   LATTICE_DATA_DIR: z.string().describe("journal, snapshots, outcomes and bodies of this member"),
-  LATTICE_LISTEN: z
-    .string()
-    .regex(/^[^\s:]+:\d{1,5}$/, "host:port expected")
-    .describe("gRPC address"),
-  LATTICE_METRICS_LISTEN: z
-    .string()
-    .regex(/^[^\s:]+:\d{1,5}$/, "host:port expected")
-    .optional()
-    .describe("Prometheus metrics, /livez and /readyz"),
+  LATTICE_LISTEN: LISTEN.describe("gRPC address"),
+  LATTICE_METRICS_LISTEN: LISTEN.optional().describe("Prometheus metrics, /livez and /readyz"),
   LATTICE_NATS_SERVERS: z.string().describe("nats://host:port, comma separated"),
   LATTICE_NATS_CREDENTIALS_FILE: z.string().describe("JSON {user, password, stream, subject, inboxPrefix}, mode 0400"),
   LATTICE_NATS_MONITOR_URL: z
@@ -49,7 +48,7 @@ export function parseEnvironmentFile(text: string): Record<string, string> {
     const trimmed = line.trim();
     if (trimmed === "" || trimmed.startsWith("#")) continue;
     const at = trimmed.indexOf("=");
-    if (at > 0) values[trimmed.slice(0, at)] = trimmed.slice(at + 1);
+    if (at > 0) values[trimmed.slice(0, at).trimEnd()] = trimmed.slice(at + 1);
   }
   return values;
 }

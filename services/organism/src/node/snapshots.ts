@@ -61,8 +61,7 @@ export class Snapshots {
       state,
     });
     // Positions start again with every generation, so the newer generation sorts first.
-    const name = [generation, position].map((each) => each.toString().padStart(20, "0")).join(".");
-    const path = join(this.#directory, name);
+    const path = join(this.#directory, fileName(generation, position));
     const file = await open(`${path}.new`, "w", 0o600);
     try {
       await file.writeFile(content);
@@ -81,6 +80,7 @@ export class Snapshots {
       try {
         const snapshot = decode(SNAPSHOT, new Uint8Array(await readFile(join(this.#directory, name))));
         if (!equalBytes(snapshot.committee, this.#committee)) continue;
+        if (name !== fileName(snapshot.generation, snapshot.position)) continue;
         if (!equalBytes(hashBytes("lattice/state/v1", snapshot.state), snapshot.stateHash)) continue;
         yield snapshot;
       } catch (error) {
@@ -88,4 +88,8 @@ export class Snapshots {
       }
     }
   }
+}
+
+function fileName(generation: bigint, position: bigint): string {
+  return [generation, position].map((each) => each.toString().padStart(20, "0")).join(".");
 }

@@ -1,0 +1,163 @@
+import assert from "node:assert/strict";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, describe, test } from "node:test";
+import type { CertifiedOutcome } from "../committee/outcome.ts";
+import { Fault } from "../fault.ts";
+import { OutcomeArchive, WATCH_BUFFER_MAX } from "./outcome-archive.ts";
+
+function certified(slot: bigint, stage = "first", mark = 1): CertifiedOutcome {
+  return {
+    outcome: {
+      version: 1,
+      committee: new Uint8Array(32),
+      generation: 0n,
+      epoch: 0n,
+      slot,
+      stage,
+      kind: "result",
+      commitment: new Uint8Array([mark]),
+      bodyHash: undefined,
+    },
+    signature: new Uint8Array(96),
+    signers: [0, 1],
+  };
+}
+
+describe("the outcome archive", () => {
+  let root: string;
+  let folders = 0;
+  before(async () => {
+    root = await mkdtemp(join(tmpdir(), "lattice-archive-"));
+  });
+  after(() => rm(root, { recursive: true, force: true }));
+  const fresh = (): string => join(root, `member-${folders++}`);
+  const name = ({ outcome }: CertifiedOutcome): string => `${outcome.slot}/${outcome.stage}`;
+
+  /** The first `count` names a watcher sees. */
+  async function watched(
+    archive: OutcomeArchive,
+    stages: readonly string[],
+    fromSlot: bigint,
+    count: number,
+    signal = AbortSignal.timeout(20_000),
+  ): Promise<string[]> {
+    const seen: string[] = [];
+    if (count === 0) return seen;
+    for await (const each of archive.watch(stages, fromSlot, signal)) {
+      seen.push(name(each));
+      if (seen.length === count) break;
+    }
+    return seen;
+  }
+
+  test("keeps the first of each slot and stage, also through a restart", async () => {
+    const directory = fresh();
+    let archive = await OutcomeArchive.open(directory, "relay");
+    await archive.put(certified(2n));
+    await archive.put(certified(2n, "second"));
+    await archive.put(certified(7n));
+    await archive.put(certified(2n, "first", 99));
+    for (let restart = 0; restart < 2; restart++) {
+      assert.deepEqual(await archive.get("first", 2n), certified(2n));
+      assert.deepEqual(await archive.get("second", 2n), certified(2n, "second"));
+      assert.equal(await archive.get("second", 7n), undefined);
+      assert.ok(archive.has("first", 7n) && !archive.has("first", 3n));
+      assert.deepEqual([archive.oldest("first"), archive.newest("first")], [2n, 7n]);
+      assert.equal(archive.oldest("third"), undefined);
+      await archive.close();
+      archive = await OutcomeArchive.open(directory, "relay");
+    }
+    await archive.put(certified(2n, "first", 99));
+    assert.deepEqual(await archive.get("first", 2n), certified(2n));
+    await archive.close();
+  });
+
+  test("more than it keeps in memory come from the file", async () => {
+    const archive = await OutcomeArchive.open(fresh(), "relay");
+    await Promise.all(Array.from({ length: 600 }, (_, index) => archive.put(certified(BigInt(index + 1)))));
+    assert.deepEqual(await archive.get("first", 1n), certified(1n));
+    assert.equal(archive.recent("first", 1n), undefined);
+    assert.deepEqual(archive.recent("first", 600n), certified(600n));
+    const seen = await watched(archive, ["first"], 1n, 600);
+    assert.deepEqual(
+      seen,
+      Array.from({ length: 600 }, (_, index) => `${index + 1}/first`),
+    );
+    await archive.close();
+  });
+
+  test("a watcher resumes at its slot: what is held by slot and stage, then what comes, each once", async () => {
+    const archive = await OutcomeArchive.open(fresh(), "relay");
+    for (const slot of [3n, 1n, 2n]) {
+      await archive.put(certified(slot, "second"));
+      await archive.put(certified(slot, "first"));
+    }
+    const reading = watched(archive, ["first", "second"], 2n, 6);
+    void archive.put(certified(4n));
+    void archive.put(certified(1n, "late"));
+    await archive.put(certified(5n, "second"));
+    assert.deepEqual(await reading, ["2/first", "2/second", "3/first", "3/second", "4/first", "5/second"]);
+    assert.deepEqual(await watched(archive, ["second"], 5n, 1), ["5/second"]);
+    await archive.close();
+  });
+
+  test("a watcher from slot 0 gets only what comes", async () => {
+    const archive = await OutcomeArchive.open(fresh(), "relay");
+    await archive.put(certified(1n));
+    const stop = new AbortController();
+    const watching = archive.watch(["first"], 0n, stop.signal);
+    const next = watching.next();
+    await archive.put(certified(2n));
+    assert.equal((await next).value?.outcome.slot, 2n);
+    stop.abort();
+    assert.equal((await watching.next()).done, true);
+    await archive.close();
+  });
+
+  test("an outcome still on its way to the disk is not missed and not given twice", async () => {
+    const archive = await OutcomeArchive.open(fresh(), "relay");
+    const putting = archive.put(certified(1n));
+    const reading = watched(archive, ["first"], 1n, 2);
+    await putting;
+    await archive.put(certified(2n));
+    assert.deepEqual(await reading, ["1/first", "2/first"]);
+    await archive.close();
+  });
+
+  test("a watcher that lags too far behind is told so; one at the limit is not", async () => {
+    const archive = await OutcomeArchive.open(fresh(), "relay");
+    const signal = AbortSignal.timeout(20_000);
+    const [fits, slow] = [archive.watch(["first"], 0n, signal), archive.watch(["first", "second"], 0n, signal)];
+    // Both are waiting: their first `next` takes one outcome, the buffer the others.
+    const firstFits = fits.next();
+    const tooSlow = assert.rejects(slow.next(), (error: unknown) => {
+      return error instanceof Fault && error.reason === "SLOW_CONSUMER";
+    });
+    for (let slot = 1n; slot <= WATCH_BUFFER_MAX; slot++) void archive.put(certified(slot));
+    await archive.put(certified(1n, "second"));
+    assert.equal((await firstFits).value?.outcome.slot, 1n);
+    await tooSlow;
+    for (let slot = 2n; slot <= WATCH_BUFFER_MAX; slot++) assert.equal((await fits.next()).value?.outcome.slot, slot);
+    assert.deepEqual(await watched(archive, ["first"], 1n, 3), ["1/first", "2/first", "3/first"]);
+    await archive.close();
+  });
+
+  test("a watcher that is told to stop stops, waiting or not", async () => {
+    const archive = await OutcomeArchive.open(fresh(), "relay");
+    await archive.put(certified(1n));
+    const stop = new AbortController();
+    const seen: string[] = [];
+    const reading = (async () => {
+      for await (const each of archive.watch(["first"], 1n, stop.signal)) {
+        seen.push(name(each));
+        setImmediate(() => stop.abort());
+      }
+    })();
+    await reading;
+    assert.deepEqual(seen, ["1/first"]);
+    for await (const _ of archive.watch(["first"], 1n, AbortSignal.abort())) assert.fail("aborted before it began");
+    await archive.close();
+  });
+});
