@@ -2,8 +2,9 @@
 import { randomBytes } from "node:crypto";
 import { BidProblem, paymentId, sealBid } from "@lattice/offer/client/bid.ts";
 import { registrationBytes } from "@lattice/offer/client/requests.ts";
+import { CodecError, toHex } from "@lattice/organism/codec/codec.ts";
 import { addressOfSecret } from "@lattice/organism/crypto/secp256k1.ts";
-import { Fault } from "@lattice/organism/fault.ts";
+import { COMMON_FAULTS, Fault } from "@lattice/organism/fault.ts";
 import { committeeId, type LatticeConfig, slotAt, slotStartMs } from "@lattice/organism/identity/lattice-config.ts";
 import type { Rosters } from "@lattice/organism/node/kit.ts";
 import type { Endpoints } from "@lattice/organism/node/outcome-follower.ts";
@@ -39,6 +40,7 @@ export interface BidRequest {
 
 /** What a bundle must name to pay its bid, known before it is signed. */
 export interface ReservedBid {
+  readonly class: BidClass;
   readonly slot: bigint;
   readonly nonce: bigint;
   /** `payBid(slot, paymentId)`, 32 bytes. */
@@ -46,7 +48,9 @@ export interface ReservedBid {
 }
 
 /** A bid must reach the committee this long before its class closes. */
-const MARGIN_MS = 100;
+export const MARGIN_MS = 100;
+/** Reservations that are remembered, so that a bundle can be recognised by the payment it makes. */
+const RESERVED_MAX = 1024;
 /** How far ahead a registration lets the searcher use its escrow. */
 const REGISTRATION_SLOTS = 100_000n;
 
@@ -54,7 +58,9 @@ export class Bidder {
   readonly #options: BidderOptions;
   readonly #clients = new Map<string, Client<typeof OfferService>>();
   readonly searcher: Uint8Array;
+  readonly #reserved = new Map<string, ReservedBid>();
   #registeredUntil = 0n;
+  #registering: Promise<void> | undefined;
   /** Nonces are per searcher and slot; a clock-based start keeps a restarted gateway above its former ones. */
   #nonce: bigint;
 
@@ -77,7 +83,9 @@ export class Bidder {
   /** Calls members in turn until one answers; a refusal by one is the answer. */
   async #ask<T>(call: (client: Client<typeof OfferService>) => Promise<T>): Promise<T> {
     const { config, endpoints } = this.#options;
-    let last: unknown;
+    const none = { organism: "offer" };
+    const { UPSTREAM_UNREACHABLE } = COMMON_FAULTS;
+    let last: unknown = new Fault("offer.lattice", "UPSTREAM_UNREACHABLE", UPSTREAM_UNREACHABLE, undefined, none);
     for (const address of endpoints().offer) {
       let client = this.#clients.get(address);
       if (client === undefined) {
@@ -95,7 +103,14 @@ export class Bidder {
   }
 
   /** Lets the searcher bid against its own account's escrow, and has the committee read that escrow. */
-  async register(): Promise<void> {
+  register(): Promise<void> {
+    this.#registering ??= this.#register().finally(() => {
+      this.#registering = undefined;
+    });
+    return this.#registering;
+  }
+
+  async #register(): Promise<void> {
     const { config, clock, searcherKey } = this.#options;
     const now = slotAt(config, clock.nowMs());
     const untilSlot = now + REGISTRATION_SLOTS;
@@ -122,7 +137,18 @@ export class Bidder {
       searcher: this.searcher,
       nonce: this.#nonce,
     };
-    return { slot, nonce: this.#nonce, paymentId: paymentId(context) };
+    const reserved = { class: bidClass, slot, nonce: this.#nonce, paymentId: paymentId(context) };
+    this.#reserved.set(toHex(reserved.paymentId), reserved);
+    for (const oldest of this.#reserved.keys()) {
+      if (this.#reserved.size <= RESERVED_MAX) break;
+      this.#reserved.delete(oldest);
+    }
+    return reserved;
+  }
+
+  /** The reservation that a payment id came from; undefined when it was not made here, or long ago. */
+  reservationOf(payment: Uint8Array): ReservedBid | undefined {
+    return this.#reserved.get(toHex(payment));
   }
 
   /** @throws Fault BAD_BID, or what offer says */
@@ -159,9 +185,18 @@ export class Bidder {
       });
     } catch (error) {
       if (error instanceof BidProblem) throw gatewayFault("BAD_BID", error.message);
+      if (error instanceof CodecError) throw gatewayFault("BAD_BID", "a field of the bundle is out of its range");
       throw error;
     }
-    await this.#ask((client) => client.submitBid({ bid: sealed.bid }));
+    const submit = () => this.#ask((client) => client.submitBid({ bid: sealed.bid }));
+    try {
+      await submit();
+    } catch (error) {
+      // The committee has forgotten the registration, or never had it: say it again, once.
+      if (!(error instanceof Fault) || error.reason !== "ACCOUNT_NOT_AUTHORISED") throw error;
+      await this.register();
+      await submit();
+    }
     return { bidId: sealed.bidId, slot };
   }
 
@@ -170,8 +205,10 @@ export class Bidder {
   }
 }
 
+const WEI_MAX = 2n ** 256n - 1n;
+
 function roundedUp(wei: bigint): bigint {
   let cap = 1n;
   while (cap < wei) cap *= 2n;
-  return cap;
+  return cap > WEI_MAX ? WEI_MAX : cap;
 }

@@ -1,15 +1,19 @@
-/** Reads that viem and ethers need, forwarded to an execution node; writes never leave through here. */
+/** The execution node behind the gateway: reads that wallets need, forwarded; writes never leave through here. */
 import { z } from "zod";
 import { gatewayFault } from "./faults.ts";
 import { RpcError } from "./json-rpc.ts";
 
 const DEADLINE_MS = 5000;
+const ANSWER_BYTES_MAX = 32 << 20;
 
-/** Read-only methods of the standard (execution-apis) and what wallets ask first. */
+/**
+ * Read-only methods of the standard (execution-apis) and what wallets ask first. `eth_fillTransaction` is not among
+ * them: a node would fill in a nonce without counting what this gateway holds; clients fall back to single reads.
+ */
 const FORWARDED = new Set([
+  "eth_blobBaseFee",
   "eth_blockNumber",
   "eth_call",
-  "eth_chainId",
   "eth_createAccessList",
   "eth_estimateGas",
   "eth_feeHistory",
@@ -31,16 +35,36 @@ const FORWARDED = new Set([
   "eth_getTransactionReceipt",
   "eth_maxPriorityFeePerGas",
   "eth_syncing",
-  "net_version",
   "net_listening",
   "web3_clientVersion",
-  "web3_sha3",
 ]);
 
 const ANSWER = z.object({
   result: z.unknown(),
   error: z.object({ code: z.number(), message: z.string(), data: z.unknown() }).partial().optional(),
 });
+
+const HASH = z.string().regex(/^0x[0-9a-fA-F]{64}$/);
+const QUANTITY = z.string().regex(/^0x[0-9a-fA-F]{1,64}$/);
+const BLOCK = z.object({ number: QUANTITY, hash: HASH, parentHash: HASH, transactions: z.array(HASH) });
+
+/** A block as far as the gateway looks: lower-case hex without prefix. */
+export interface ChainBlock {
+  readonly number: bigint;
+  readonly hash: string;
+  readonly parentHash: string;
+  /** Transaction hashes in order. */
+  readonly transactions: readonly string[];
+}
+
+/** An account at the head. */
+export interface Account {
+  /** Next nonce. */
+  readonly nonce: bigint;
+  readonly balanceWei: bigint;
+}
+
+const bare = (hex: string): string => hex.slice(2).toLowerCase();
 
 export class ChainReads {
   readonly #url: string;
@@ -52,29 +76,33 @@ export class ChainReads {
 
   /** Forwards a method from the list. @throws RpcError as the node gave it, Fault METHOD_NOT_FORWARDED, CHAIN_UNREACHABLE */
   async forward(method: string, params: readonly unknown[]): Promise<unknown> {
-    if (!FORWARDED.has(method)) throw gatewayFault("METHOD_NOT_FORWARDED", `${method} is not served here`);
-    try {
-      return await this.call(method, params);
-    } catch (error) {
-      // A receipt of a transaction that is not public yet is "none", not an error: wallets poll for it.
-      const notYet = method === "eth_getTransactionReceipt" || method === "eth_getTransactionByHash";
-      if (notYet && error instanceof RpcError) return null;
-      throw error;
+    if (!FORWARDED.has(method)) {
+      // Only what looks like a method's name is repeated to the caller.
+      const name = /^[a-z0-9]{1,32}_[a-zA-Z0-9_]{1,64}$/.test(method) ? method : "this method";
+      throw gatewayFault("METHOD_NOT_FORWARDED", `${name} is not served here`);
     }
+    return this.call(method, params);
   }
 
   /** One call to the node. @throws RpcError, Fault CHAIN_UNREACHABLE */
   async call(method: string, params: readonly unknown[]): Promise<unknown> {
     this.#id += 1;
+    let request: string;
+    try {
+      request = JSON.stringify({ jsonrpc: "2.0", id: this.#id, method, params });
+    } catch {
+      throw new RpcError(-32_602, "parameters are nested too deeply");
+    }
     let body: unknown;
     try {
       const response = await fetch(this.#url, {
         method: "POST",
         headers: { "content-type": "application/json" },
-        body: JSON.stringify({ jsonrpc: "2.0", id: this.#id, method, params }),
+        body: request,
+        redirect: "error",
         signal: AbortSignal.timeout(DEADLINE_MS),
       });
-      body = await response.json();
+      body = JSON.parse(await limitedText(response));
     } catch {
       throw gatewayFault("CHAIN_UNREACHABLE");
     }
@@ -85,20 +113,58 @@ export class ChainReads {
     return result;
   }
 
-  /** The account's next nonce and balance at the head. */
-  async account(address: string): Promise<{ readonly nonce: bigint; readonly balanceWei: bigint }> {
+  /** @param address 0x-prefixed; read at the head */
+  async account(address: string): Promise<Account> {
     const [nonce, balance] = await Promise.all([
       this.call("eth_getTransactionCount", [address, "latest"]),
       this.call("eth_getBalance", [address, "latest"]),
     ]);
-    return { nonce: BigInt(String(nonce)), balanceWei: BigInt(String(balance)) };
+    return { nonce: quantity(nonce), balanceWei: quantity(balance) };
   }
 
-  /** The block a transaction is in, when it is in one. */
+  /** The block a transaction is in, bare hex; undefined when in none. 0x-prefixed hash. */
   async landedIn(transactionHash: string): Promise<string | undefined> {
-    const receipt = (await this.forward("eth_getTransactionReceipt", [transactionHash])) as {
-      blockHash?: unknown;
-    } | null;
-    return typeof receipt?.blockHash === "string" ? receipt.blockHash : undefined;
+    const receipt = z
+      .looseObject({ blockHash: HASH })
+      .nullable()
+      .safeParse(await this.call("eth_getTransactionReceipt", [transactionHash]));
+    if (!receipt.success) throw gatewayFault("CHAIN_UNREACHABLE", "the execution node's receipt has no block");
+    return receipt.data === null ? undefined : bare(receipt.data.blockHash);
   }
+
+  /** @param which "latest", or a block's bare hash; undefined when the node has it not */
+  async block(which: string): Promise<ChainBlock | undefined> {
+    const found =
+      which === "latest"
+        ? await this.call("eth_getBlockByNumber", ["latest", false])
+        : await this.call("eth_getBlockByHash", [`0x${which}`, false]);
+    if (found === null || found === undefined) return undefined;
+    const block = BLOCK.safeParse(found);
+    if (!block.success) throw gatewayFault("CHAIN_UNREACHABLE", "the execution node's block is not one");
+    const { number, hash, parentHash, transactions } = block.data;
+    return {
+      number: BigInt(number),
+      hash: bare(hash),
+      parentHash: bare(parentHash),
+      transactions: transactions.map(bare),
+    };
+  }
+}
+
+function quantity(value: unknown): bigint {
+  const parsed = QUANTITY.safeParse(value);
+  if (!parsed.success) throw gatewayFault("CHAIN_UNREACHABLE", "the execution node's answer is not a quantity");
+  return BigInt(parsed.data);
+}
+
+/** The body, unless it is larger than anything this gateway asks for. */
+async function limitedText(response: Response): Promise<string> {
+  const parts: Uint8Array[] = [];
+  let length = 0;
+  for await (const part of response.body ?? []) {
+    length += part.length;
+    if (length > ANSWER_BYTES_MAX) throw new RangeError("the answer is too large");
+    parts.push(part);
+  }
+  return Buffer.concat(parts).toString("utf8");
 }

@@ -1,7 +1,7 @@
 /** The gateway's settings. It is the user's agent: it holds his client keys, and his searcher key if he has one. */
 import { z } from "zod";
 
-const ADDRESS = z.string().regex(/^[^\s:]+:\d{1,5}$/, "host:port expected");
+const ADDRESS = z.string().regex(/^(?:\[[0-9a-fA-F:.]+\]|[^\s:]+):\d{1,5}$/, "host:port expected");
 
 export const SETTINGS = z.object({
   GATEWAY_LISTEN: ADDRESS.describe("Connect, gRPC-Web, gRPC, JSON and JSON-RPC on one port"),
@@ -37,6 +37,12 @@ export const SETTINGS = z.object({
     .max(100_000)
     .default(2048)
     .describe("submissions waiting for a round"),
-  GATEWAY_METRICS_LISTEN: ADDRESS.optional().describe("Prometheus metrics, /livez and /readyz"),
+  GATEWAY_BIDDING_ORIGINS: z
+    .string()
+    .default("")
+    .describe("web origins (https://…, comma-separated) that may bid with the searcher's key; none by default"),
+  GATEWAY_METRICS_LISTEN: ADDRESS.optional().describe(
+    "/livez and /readyz for an orchestrator, away from the public port",
+  ),
 });
 export type GatewaySettings = z.infer<typeof SETTINGS>;

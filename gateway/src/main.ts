@@ -1,6 +1,8 @@
 /** The gateway as a process. */
 
 import { initCrypto } from "@lattice/organism/crypto/engine.ts";
+import { Fault } from "@lattice/organism/fault.ts";
+import { CorruptFile } from "@lattice/organism/node/append-file.ts";
 import { EXIT } from "@lattice/organism/node/exit.ts";
 import { KitProblem, parseConfigHex, readConfig, readEndpoints, readRosters } from "@lattice/organism/node/kit.ts";
 import { startHttpEndpoint } from "@lattice/organism/observe/http.ts";
@@ -8,7 +10,7 @@ import { createLogger } from "@lattice/organism/observe/logger.ts";
 import { z } from "zod";
 import { SETTINGS } from "./config.ts";
 import { startGateway } from "./gateway.ts";
-import { PortInUse } from "./one-port.ts";
+import { problemFields } from "./problem.ts";
 
 const ALL = SETTINGS.extend({
   LATTICE_CONFIG_HEX: z.string().optional(),
@@ -43,11 +45,16 @@ try {
     clock: { nowMs: () => Date.now() },
     log,
   });
-  const [host = "127.0.0.1", port] = settings.GATEWAY_METRICS_LISTEN?.split(":") ?? [];
+  const { GATEWAY_METRICS_LISTEN: listen } = settings;
+  const at = listen?.lastIndexOf(":") ?? 0;
   const http =
-    port === undefined
+    listen === undefined
       ? undefined
-      : await startHttpEndpoint({ host, port: Number(port), ready: () => gateway.ready() });
+      : await startHttpEndpoint({
+          host: listen.slice(0, at).replace(/^\[|\]$/g, ""),
+          port: Number(listen.slice(at + 1)),
+          ready: () => gateway.ready(),
+        });
   log.info("serving", { port: gateway.port, key_origin: config.keys, throw_away: config.throwAway });
   let stopping = false;
   const stop = async (): Promise<void> => {
@@ -62,8 +69,10 @@ try {
       stop().catch(() => process.exit(EXIT.failed));
     });
   }
+  // A broken connection must not take everybody's submissions down with it; what it was is said without its text.
+  process.on("unhandledRejection", (error) => log.error("a task failed", problemFields(error)));
 } catch (error) {
-  const expected = error instanceof KitProblem || error instanceof PortInUse;
+  const expected = error instanceof KitProblem || error instanceof Fault || error instanceof CorruptFile;
   process.stderr.write(
     `gateway: ${error instanceof Error ? (expected ? error.message : error.stack) : String(error)}\n`,
   );

@@ -71,9 +71,18 @@ async function* outcomesOf(
 /** zipnet: send anonymously. */
 export const zipnet = {
   /** One client identity that answers every round and carries messages. Call `stop()` on both when done. */
-  submit(network: Network, config: LatticeConfig, options: SubmitOptions): { readonly submitter: Submitter; readonly feed: RoundFeed } {
+  submit(
+    network: Network,
+    config: LatticeConfig,
+    options: SubmitOptions,
+  ): { readonly submitter: Submitter; readonly feed: RoundFeed } {
     const { endpoints } = network.find(config);
-    const feed = new RoundFeed({ config, servers: () => endpoints().zipnet, log: network.log, first: network.random(1)[0] ?? 0 });
+    const feed = new RoundFeed({
+      config,
+      servers: () => endpoints().zipnet,
+      log: network.log,
+      first: network.random(1)[0] ?? 0,
+    });
     feed.start();
     const { clock, random, log } = network;
     const submitter = submit(
@@ -102,7 +111,14 @@ export const offer = {
     searcher: { readonly key: Uint8Array; readonly tickets: (searcher: Uint8Array) => readonly Uint8Array[] },
   ): Bidder {
     const { rosters, endpoints } = network.find(config);
-    return new Bidder({ config, rosters, endpoints, clock: network.clock, searcherKey: searcher.key, tickets: searcher.tickets });
+    return new Bidder({
+      config,
+      rosters,
+      endpoints,
+      clock: network.clock,
+      searcherKey: searcher.key,
+      tickets: searcher.tickets,
+    });
   },
   outcomes: (network: Network, config: LatticeConfig, fromSlot: bigint, signal: AbortSignal) =>
     outcomesOf(network, config, "offer", "auction", fromSlot, signal),
@@ -111,7 +127,9 @@ export const offer = {
 /** atelier: candidate blocks. */
 export const atelier = {
   read(network: Network, config: LatticeConfig): Client<typeof AtelierService> {
-    return connectAny(AtelierService, network.find(config).endpoints().atelier, { committee: committeeId(config, "atelier") });
+    return connectAny(AtelierService, network.find(config).endpoints().atelier, {
+      committee: committeeId(config, "atelier"),
+    });
   },
   candidates: (network: Network, config: LatticeConfig, fromSlot: bigint, signal: AbortSignal) =>
     outcomesOf(network, config, "atelier", "candidate", fromSlot, signal),
@@ -126,7 +144,9 @@ export const relay = {
 /** tally: who is owed what. */
 export const tally = {
   read(network: Network, config: LatticeConfig): Client<typeof TallyService> {
-    return connectAny(TallyService, network.find(config).endpoints().tally, { committee: committeeId(config, "tally") });
+    return connectAny(TallyService, network.find(config).endpoints().tally, {
+      committee: committeeId(config, "tally"),
+    });
   },
   attributions: (network: Network, config: LatticeConfig, fromSlot: bigint, signal: AbortSignal) =>
     outcomesOf(network, config, "tally", "attribution", fromSlot, signal),

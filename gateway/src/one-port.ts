@@ -1,6 +1,6 @@
 /**
  * One TCP port for HTTP/1.1 and HTTP/2 without TLS: a connection that opens with the HTTP/2 preface goes to the http2
- * server, everything else to the http server (field-notes: gRPC and browsers meet on one port).
+ * server, everything else to the http server.
  */
 import {
   createServer as createHttpServer,
@@ -8,21 +8,19 @@ import {
   type IncomingMessage,
   type ServerResponse,
 } from "node:http";
-import { createServer as createHttp2Server, type Http2Server } from "node:http2";
-import { type AddressInfo, createServer as createNetServer, type Server as NetServer, type Socket } from "node:net";
+import { createServer as createHttp2Server, type Http2Server, type ServerHttp2Session } from "node:http2";
+import { createServer as createNetServer, type Server as NetServer, type Socket } from "node:net";
+import { listenOn } from "@lattice/organism/rpc/listen.ts";
 
 /** HTTP/2's compatibility objects behave as HTTP/1.1's in everything that is used here. */
 export type Handler = (request: IncomingMessage, response: ServerResponse) => void;
 
-/** The port is taken. One readable line. */
-export class PortInUse extends Error {
-  override readonly name = "PortInUse";
-}
-
 /** Enough of `PRI * HTTP/2.0` to tell it from every HTTP/1 method. */
-const PREFACE = "PRI";
-/** A connection that says nothing is closed after this. */
+const PREFACE = Buffer.from("PRI");
+/** A connection that has not said what it is after this is closed. */
 const SILENT_MS = 10_000;
+/** A request has this long to arrive as a whole; answers may stream for as long as they like. */
+const REQUEST_MS = 30_000;
 const CONNECTIONS_MAX = 1024;
 
 export class OnePort {
@@ -30,44 +28,86 @@ export class OnePort {
   readonly #http2: Http2Server;
   readonly #net: NetServer;
   readonly #sockets = new Set<Socket>();
+  readonly #sessions = new Set<ServerHttp2Session>();
+  #answering = 0;
+  #idle: () => void = () => undefined;
 
   constructor(handler: Handler) {
-    this.#http = createHttpServer({ requestTimeout: 0, headersTimeout: 10_000, maxHeaderSize: 16_384 }, handler);
-    this.#http2 = createHttp2Server({ settings: { maxConcurrentStreams: 128 } }, (request, response) =>
-      handler(request as unknown as IncomingMessage, response as unknown as ServerResponse),
+    const counted: Handler = (request, response) => {
+      this.#answering += 1;
+      response.once("close", () => {
+        this.#answering -= 1;
+        if (this.#answering === 0) this.#idle();
+      });
+      handler(request, response);
+    };
+    this.#http = createHttpServer(
+      {
+        requestTimeout: REQUEST_MS,
+        headersTimeout: SILENT_MS,
+        maxHeaderSize: 16_384,
+        connectionsCheckingInterval: 5000,
+      },
+      counted,
     );
-    this.#net = createNetServer((socket) => this.#sniff(socket));
+    this.#http2 = createHttp2Server({ settings: { maxConcurrentStreams: 128 } }, (request, response) =>
+      counted(request as unknown as IncomingMessage, response as unknown as ServerResponse),
+    );
+    this.#http2.on("session", (session) => {
+      this.#sessions.add(session);
+      session.once("close", () => this.#sessions.delete(session));
+    });
+    this.#net = createNetServer({ noDelay: true }, (socket) => this.#sniff(socket));
     this.#net.maxConnections = CONNECTIONS_MAX;
+    // Node checks header and request timeouts only on servers that listen, and these two are handed their sockets.
+    this.#http.emit("listening");
   }
 
+  /** Reads until the first bytes tell the protocol, then hands the socket over as if nothing had been read. */
   #sniff(socket: Socket): void {
     this.#sockets.add(socket);
     socket.once("close", () => this.#sockets.delete(socket));
     socket.on("error", () => socket.destroy());
-    socket.setTimeout(SILENT_MS, () => socket.destroy());
-    socket.once("data", (first: Buffer) => {
-      socket.setTimeout(0);
-      socket.removeAllListeners("timeout");
+    const silent = setTimeout(() => socket.destroy(), SILENT_MS);
+    socket.once("close", () => clearTimeout(silent));
+    let seen = Buffer.alloc(0);
+    const read = (chunk: Buffer): void => {
+      seen = Buffer.concat([seen, chunk]);
+      const couldBePreface = seen.subarray(0, PREFACE.length).equals(PREFACE.subarray(0, seen.length));
+      if (couldBePreface && seen.length < PREFACE.length) return;
+      clearTimeout(silent);
+      socket.off("data", read);
       socket.pause();
-      const server = first.subarray(0, PREFACE.length).toString("latin1") === PREFACE ? this.#http2 : this.#http;
-      socket.unshift(first);
-      server.emit("connection", socket);
+      socket.unshift(seen);
+      (couldBePreface ? this.#http2 : this.#http).emit("connection", socket);
       process.nextTick(() => socket.resume());
-    });
+    };
+    socket.on("data", read);
   }
 
-  /** @throws PortInUse */
-  listen(host: string, port: number): Promise<number> {
-    return new Promise((resolve, reject) => {
-      this.#net.once("error", (error: NodeJS.ErrnoException) => {
-        reject(error.code === "EADDRINUSE" ? new PortInUse(`port ${port} on ${host} is in use`) : error);
+  /**
+   * @param address `host:port`, `[ipv6]:port`
+   * @throws Fault ADDRESS_IN_USE, ADDRESS_REFUSED (domain rpc.lattice)
+   */
+  listen(address: string): Promise<number> {
+    return listenOn(this.#net, address);
+  }
+
+  /** Takes nothing new, lets answers finish for at most `graceMs`, then closes every connection. */
+  async close(graceMs = 2000): Promise<void> {
+    const closed = new Promise((resolve) => this.#net.close(resolve));
+    this.#http.closeIdleConnections();
+    for (const session of this.#sessions) session.close();
+    if (this.#answering > 0) {
+      let timer: NodeJS.Timeout | undefined;
+      await new Promise<void>((resolve) => {
+        this.#idle = resolve;
+        timer = setTimeout(resolve, graceMs);
       });
-      this.#net.listen(port, host, () => resolve((this.#net.address() as AddressInfo).port));
-    });
-  }
-
-  async close(): Promise<void> {
+      clearTimeout(timer);
+    }
+    this.#http.close();
     for (const socket of this.#sockets) socket.destroy();
-    await new Promise((resolve) => this.#net.close(resolve));
+    await closed;
   }
 }

@@ -1,17 +1,21 @@
 /** `lattice.gateway.v1.GatewayService` over Connect, gRPC-Web, gRPC and JSON. */
-import { Code, ConnectError, type ConnectRouter } from "@connectrpc/connect";
+import { Code, ConnectError, type ConnectRouter, type HandlerContext } from "@connectrpc/connect";
 import { fromHex, toHex } from "@lattice/organism/codec/codec.ts";
 import { Fault, type StatusName } from "@lattice/organism/fault.ts";
 import { encodeConfig, type LatticeConfig, latticeId } from "@lattice/organism/identity/lattice-config.ts";
 import { toWireOutcome } from "@lattice/organism/node/committee-wire.ts";
-import { errorFields, type Logger } from "@lattice/organism/observe/logger.ts";
+import type { Logger } from "@lattice/organism/observe/logger.ts";
 import { slotTraceIds } from "@lattice/organism/observe/tracing.ts";
 import type { BidClass, Bundle } from "@lattice/organism/outcomes/offer.ts";
 import type { DisclosurePolicy } from "@lattice/organism/outcomes/unseal.ts";
 import { ErrorInfoSchema } from "@lattice/proto/google/rpc/error_details_pb.ts";
 import { GatewayService, SubmissionStatus } from "@lattice/proto/lattice/gateway/v1/gateway_service_pb.ts";
 import type { Bidder } from "./bids.ts";
+import { withDeadline } from "./deadline.ts";
 import { gatewayFault } from "./faults.ts";
+import type { Caller } from "./json-rpc.ts";
+import { problemFields } from "./problem.ts";
+import type { Claim } from "./refunds.ts";
 import type { KnownOutcome, SlotBook } from "./slot-book.ts";
 import type { Submission, SubmissionBook } from "./submissions.ts";
 
@@ -22,8 +26,12 @@ export interface ServiceOptions {
   readonly slots: SlotBook;
   readonly disclosure: DisclosurePolicy;
   readonly log: Logger;
-  /** Asks tally for a claim of this account. */
-  readonly refunds: (recipient: Uint8Array) => Promise<{ lifetimeWei: Uint8Array; proof: Uint8Array[]; batch: bigint }>;
+  /** Asks tally for a claim of this account, and checks it. */
+  readonly refunds: (recipient: Uint8Array) => Promise<Claim>;
+  /** @throws Fault ORIGIN_REFUSED for web pages that may not spend the searcher's escrow */
+  readonly checkBidder: (caller: Caller) => void;
+  /** Aborted when the gateway stops: streams end. */
+  readonly stopping: AbortSignal;
 }
 
 const CODES: Readonly<Record<StatusName, Code>> = {
@@ -51,16 +59,20 @@ const STATUSES: Readonly<Record<Submission["status"], SubmissionStatus>> = {
 };
 
 const CLASSES: readonly BidClass[] = ["blind", "seen", "tail"];
+/** Steps of one bundle. */
+const ITEMS_MAX = 64;
+/** Longer messages are cut: trailers of a call stay small. */
+const MESSAGE_CHARS = 512;
 
 export function toConnectError(error: unknown, log: Logger): ConnectError {
   if (error instanceof ConnectError) return error;
   if (error instanceof Fault) {
-    const connectError = new ConnectError(error.message, CODES[error.code]);
+    const connectError = new ConnectError(error.message.slice(0, MESSAGE_CHARS).toWellFormed(), CODES[error.code]);
     const { domain, reason, metadata } = error;
     connectError.details.push({ desc: ErrorInfoSchema, value: { domain, reason, metadata: { ...metadata } } });
     return connectError;
   }
-  log.error("a handler failed", errorFields(error));
+  log.error("a handler failed", problemFields(error));
   return new ConnectError("internal error", Code.Internal);
 }
 
@@ -80,10 +92,21 @@ export function gatewayRoutes(router: ConnectRouter, options: ServiceOptions): v
 
   const guarded = async <T>(work: () => Promise<T>): Promise<T> => {
     try {
-      return await work();
+      return await withDeadline(work());
     } catch (error) {
       throw toConnectError(error, log);
     }
+  };
+
+  const searcher = (context: HandlerContext): Bidder => {
+    if (bidder === undefined) throw gatewayFault("NO_SEARCHER");
+    options.checkBidder({ origin: context.requestHeader.get("origin") ?? undefined });
+    return bidder;
+  };
+  const classOf = (word: string): BidClass => {
+    const known = CLASSES.find((bidClass) => bidClass === word);
+    if (known === undefined) throw gatewayFault("BAD_BID", "bid_class: blind, seen or tail expected");
+    return known;
   };
 
   router.service(GatewayService, {
@@ -108,16 +131,19 @@ export function gatewayRoutes(router: ConnectRouter, options: ServiceOptions): v
       }),
     getSubmission: ({ transactionHash }) =>
       guarded(async () => {
+        if (transactionHash.length !== 32) throw gatewayFault("BAD_REQUEST", "transaction_hash: 32 bytes expected");
         const found = submissions.get(toHex(transactionHash));
         if (found === undefined) throw gatewayFault("SUBMISSION_UNKNOWN");
         const { status, slot, blockHash, reason } = found;
         return { status: STATUSES[status], slot, blockHash: blockHash ?? new Uint8Array(), reason };
       }),
-    submitBid: (request) =>
+    reserveBid: ({ slot, bidClass }, context) =>
+      guarded(async () => searcher(context).reserve(classOf(bidClass), slot === 0n ? undefined : slot)),
+    submitBid: (request, context) =>
       guarded(async () => {
-        if (bidder === undefined) throw gatewayFault("NO_SEARCHER");
-        const bidClass = CLASSES.find((known) => known === request.bidClass);
-        if (bidClass === undefined) throw gatewayFault("BAD_BID", "bid_class: blind, seen or tail expected");
+        const own = searcher(context);
+        const bidClass = classOf(request.bidClass);
+        if (request.items.length > ITEMS_MAX) throw gatewayFault("BAD_BID", `items: at most ${ITEMS_MAX}`);
         const items = request.items.map(({ item }): Bundle["items"][number] => {
           if (item.case === "rawTransaction") return { type: "transaction", raw: item.value.slice() };
           if (item.case === "messageId" && item.value.length === 16)
@@ -126,8 +152,9 @@ export function gatewayRoutes(router: ConnectRouter, options: ServiceOptions): v
         });
         const amountWei = wei(request.amountWei, "amount_wei");
         const capWei = request.capWei.length === 0 ? undefined : wei(request.capWei, "cap_wei");
-        return bidder.bid({
+        return own.bid({
           slot: request.slot === 0n ? undefined : request.slot,
+          ...(request.nonce === 0n ? {} : { nonce: request.nonce }),
           class: bidClass,
           amountWei,
           capWei,
@@ -145,11 +172,18 @@ export function gatewayRoutes(router: ConnectRouter, options: ServiceOptions): v
         };
       }),
     watchSlots: async function* ({ fromSlot }, context) {
-      for await (const known of slots.watch(fromSlot, context.signal)) yield { outcome: toWire(known) };
+      try {
+        const signal = AbortSignal.any([context.signal, options.stopping]);
+        for await (const event of slots.watch(fromSlot, signal)) {
+          yield event.type === "outcome" ? { outcome: toWire(event.known) } : { heartbeat: { slot: event.slot } };
+        }
+      } catch (error) {
+        throw toConnectError(error, log);
+      }
     },
     getRefunds: ({ recipient }) =>
       guarded(async () => {
-        if (recipient.length !== 20) throw gatewayFault("BAD_BID", "recipient: 20 bytes expected");
+        if (recipient.length !== 20) throw gatewayFault("BAD_REQUEST", "recipient: 20 bytes expected");
         return options.refunds(recipient);
       }),
   });

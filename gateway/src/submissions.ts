@@ -2,31 +2,15 @@
  * Transactions entrusted to this gateway, from "journaled" to "in a block" or "given up, because".
  *
  * A submission is journaled before its hash is answered; then it is sealed freshly for each round it goes out with,
- * under a new message id, until a certified broadcast holds it and a block after that.
+ * under a new message id, until a certified broadcast holds it and a block after that. What is lost on the way goes
+ * again; what a reorg takes out of the chain as well.
  */
-import {
-  bytes,
-  type Codec,
-  count,
-  decode,
-  encode,
-  equalBytes,
-  fixed,
-  type Infer,
-  literal,
-  oneOf,
-  optional,
-  struct,
-  text,
-  toHex,
-  u64,
-} from "@lattice/organism/codec/codec.ts";
+import { toHex } from "@lattice/organism/codec/codec.ts";
+import type { OutcomeKind } from "@lattice/organism/committee/outcome.ts";
 import type { LatticeConfig } from "@lattice/organism/identity/lattice-config.ts";
 import type { Rosters } from "@lattice/organism/node/kit.ts";
 import type { Logger } from "@lattice/organism/observe/logger.ts";
-import { errorFields } from "@lattice/organism/observe/logger.ts";
 import {
-  DISCLOSURE_POLICY,
   type DisclosurePolicy,
   RAW_TRANSACTION_BYTES_MAX,
   type UnsealedCommitment,
@@ -35,57 +19,77 @@ import { MESSAGE_ID_BYTES } from "@lattice/organism/outcomes/zipnet.ts";
 import type { Journal, Random } from "@lattice/organism/ports.ts";
 import { contentSize, sealedSize, sealMessage } from "@lattice/unseal/client/seal.ts";
 import { maxPayloadBytes, type OutgoingMessage, type Settled } from "@lattice/zipnet/client/zipnet-client.ts";
-import { keccak256, parseTransaction, recoverTransactionAddress, type TransactionSerialized } from "viem";
-import type { ChainReads } from "./chain-reads.ts";
+import { keccak256 } from "viem";
+import type { Account, ChainBlock } from "./chain-reads.ts";
 import { gatewayFault } from "./faults.ts";
+import { problemFields } from "./problem.ts";
+import { type Submission, SubmissionStore } from "./submission-store.ts";
+import { checkTransaction } from "./transaction-check.ts";
 
-const SUBMISSION = struct({
-  version: literal(1),
-  raw: bytes(RAW_TRANSACTION_BYTES_MAX),
-  sender: fixed(20),
-  nonce: u64,
-  disclosure: DISCLOSURE_POLICY as Codec<DisclosurePolicy>,
-  status: oneOf("pending", "sent", "broadcast", "landed", "failed"),
-  /** The slot it was last sealed for; 0 before. */
-  slot: u64,
-  messageId: optional(fixed(MESSAGE_ID_BYTES)),
-  /** Times it was broadcast without landing. */
-  passes: count,
-  blockHash: optional(fixed(32)),
-  reason: text(128),
-});
-export type Submission = Infer<typeof SUBMISSION>;
+export type { Submission } from "./submission-store.ts";
 
 /** Broadcasts that a submission gets before it is given up. */
-const PASSES_MAX = 3;
+export const PASSES_MAX = 3;
 /** Settled submissions that are remembered for `GetSubmission`. */
 const SETTLED_KEPT = 10_000;
+/** Transactions of one account that may be missing before the one submitted. */
+export const NONCES_AHEAD_MAX = 256n;
+
+/** What the book asks of the chain. */
+export interface ChainView {
+  /** At the head; 0x-prefixed address. */
+  account(address: string): Promise<Account>;
+  /** The block (bare hex) that a transaction (0x-prefixed hash) is in. */
+  landedIn(transactionHash: string): Promise<string | undefined>;
+}
 
 export interface SubmissionBookOptions {
   readonly config: LatticeConfig;
-  readonly rosters: Rosters;
+  readonly rosters: Pick<Rosters, "unseal">;
   readonly journal: Journal;
-  readonly chain: ChainReads;
+  readonly chain: ChainView;
   readonly random: Random;
   readonly log: Logger;
+  /** Submissions that may wait for a broadcast. */
   readonly pendingMax: number;
+  /** Settled ones that are remembered; 10,000 unless a test says otherwise. */
+  readonly settledKept?: number;
+}
+
+/** One submission and where it lies. */
+interface Entry {
+  /** keccak256 of the raw transaction, bare hex. */
+  readonly hash: string;
+  readonly place: number;
+  submission: Submission;
 }
 
 export class SubmissionBook {
   readonly #options: SubmissionBookOptions;
-  readonly #submissions = new Map<string, Submission>();
+  readonly #store: SubmissionStore;
+  readonly #entries = new Map<string, Entry>();
+  /** Not settled: pending, sent or broadcast. In the order in which they were taken. */
+  readonly #live = new Map<string, Entry>();
+  /** Being checked and journaled: whoever sends the same again waits for the first. */
+  readonly #taking = new Map<string, Promise<Uint8Array>>();
+  /** Submissions that are being journaled at this moment. */
+  #reserved = 0;
+  readonly #freePlaces: number[] = [];
+  #places = 0;
+  #order = 0n;
 
+  /** @throws KitProblem when the journal holds what this version cannot read */
   constructor(options: SubmissionBookOptions) {
     this.#options = options;
-    const index = options.journal.get("submissions");
-    if (index === undefined) return;
-    for (const hash of new TextDecoder().decode(index).split("\n")) {
-      const stored = options.journal.get(`submission/${hash}`);
-      if (stored === undefined) continue;
-      const submission = decode(SUBMISSION, stored);
-      // What was in flight when the process ended: sealed for a round whose fate this process will not learn.
-      this.#submissions.set(hash, submission.status === "sent" ? { ...submission, status: "pending" } : submission);
+    this.#store = new SubmissionStore(options.journal);
+    const used = new Set<number>();
+    for (const { place, submission } of this.#store.load()) {
+      this.#keep({ hash: keccak256(submission.raw).slice(2), place, submission });
+      used.add(place);
+      this.#order = submission.order;
+      this.#places = Math.max(this.#places, place + 1);
     }
+    for (let place = 0; place < this.#places; place++) if (!used.has(place)) this.#freePlaces.push(place);
   }
 
   /** The largest raw transaction that fits a message. */
@@ -94,19 +98,36 @@ export class SubmissionBook {
     return Math.min(maxPayloadBytes(this.#options.config) - sealedSize(empty), RAW_TRANSACTION_BYTES_MAX);
   }
 
+  /** @param hash bare lower-case hex */
   get(hash: string): Submission | undefined {
-    return this.#submissions.get(hash);
+    return this.#entries.get(hash)?.submission;
+  }
+
+  /** True while a transaction is known here and not public: its hash is nobody else's business yet. */
+  isPrivate(hash: string): boolean {
+    return this.#live.has(hash);
   }
 
   counts(): Readonly<Record<Submission["status"], number>> {
     const counts = { pending: 0, sent: 0, broadcast: 0, landed: 0, failed: 0 };
-    for (const { status } of this.#submissions.values()) counts[status] += 1;
+    for (const { submission } of this.#entries.values()) counts[submission.status] += 1;
     return counts;
   }
 
+  /** The account's next nonce when what waits here has gone out. @param from its next nonce at the head */
+  pendingNonce(sender: string, from: bigint): bigint {
+    const waiting = new Set<bigint>();
+    for (const { submission } of this.#live.values()) {
+      if (toHex(submission.sender) === sender) waiting.add(submission.nonce);
+    }
+    let next = from;
+    while (waiting.has(next)) next += 1n;
+    return next;
+  }
+
   /**
-   * Takes a transaction over: checks it, journals it, and only then answers its hash.
-   * @throws Fault TRANSACTION_…, WRONG_CHAIN, NONCE_TOO_LOW, UNDERFUNDED, QUEUE_FULL, CHAIN_UNREACHABLE
+   * Takes a transaction over: checks it, journals it, and only then answers its hash. The same one again is the same.
+   * @throws Fault TRANSACTION_…, WRONG_CHAIN, NONCE_TOO_LOW, NONCE_TOO_HIGH, UNDERFUNDED, QUEUE_FULL, CHAIN_UNREACHABLE
    */
   async take(raw: Uint8Array, disclosure: DisclosurePolicy): Promise<Uint8Array> {
     const limit = this.transactionBytesMax;
@@ -114,13 +135,25 @@ export class SubmissionBook {
       throw gatewayFault("TRANSACTION_TOO_LARGE", `${raw.length} bytes, at most ${limit}`, { limit: String(limit) });
     }
     const hash = keccak256(raw).slice(2);
-    const known = this.#submissions.get(hash);
-    if (known !== undefined && known.status !== "failed") return fromHash(hash);
+    const known = this.#entries.get(hash);
+    if (known !== undefined && known.submission.status !== "failed") return fromHash(hash);
+    let taking = this.#taking.get(hash);
+    if (taking === undefined) {
+      taking = this.#takeOver(hash, raw.slice(), disclosure).finally(() => this.#taking.delete(hash));
+      this.#taking.set(hash, taking);
+    }
+    return taking;
+  }
+
+  async #takeOver(hash: string, raw: Uint8Array, disclosure: DisclosurePolicy): Promise<Uint8Array> {
+    if (this.#waiting() >= this.#options.pendingMax) throw gatewayFault("QUEUE_FULL");
     const { sender, nonce } = await this.#check(raw);
-    const waiting = this.counts();
-    if (waiting.pending + waiting.sent >= this.#options.pendingMax) throw gatewayFault("QUEUE_FULL");
+    if (this.#waiting() >= this.#options.pendingMax) throw gatewayFault("QUEUE_FULL");
+    const place = this.#entries.get(hash)?.place ?? this.#freePlace();
+    this.#order += 1n;
     const submission: Submission = {
       version: 1,
+      order: this.#order,
       raw,
       sender,
       nonce,
@@ -132,144 +165,263 @@ export class SubmissionBook {
       blockHash: undefined,
       reason: "",
     };
-    await this.#save(hash, submission, true);
+    this.#reserved += 1;
+    try {
+      await this.#store.put(place, submission);
+    } catch (error) {
+      if (!this.#entries.has(hash)) this.#freePlaces.push(place);
+      throw error;
+    } finally {
+      this.#reserved -= 1;
+    }
+    this.#replace(submission);
+    this.#entries.delete(hash);
+    this.#keep({ hash, place, submission });
     return fromHash(hash);
+  }
+
+  #waiting(): number {
+    let waiting = this.#reserved;
+    for (const { submission } of this.#live.values()) if (submission.status !== "broadcast") waiting += 1;
+    return waiting;
   }
 
   async #check(raw: Uint8Array): Promise<{ sender: Uint8Array; nonce: bigint }> {
     const { config, chain } = this.#options;
-    const serialized = `0x${toHex(raw)}` as TransactionSerialized;
-    let parsed: ReturnType<typeof parseTransaction>;
-    let sender: `0x${string}`;
-    try {
-      parsed = parseTransaction(serialized);
-      sender = await recoverTransactionAddress({ serializedTransaction: serialized });
-    } catch {
-      throw gatewayFault("TRANSACTION_UNDECODABLE");
+    const { sender, nonce, neededWei } = await checkTransaction(raw, config.chainId);
+    const account = await chain.account(`0x${toHex(sender)}`);
+    if (nonce < account.nonce) {
+      throw gatewayFault("NONCE_TOO_LOW", `nonce too low: next nonce ${account.nonce}, tx nonce ${nonce}`);
     }
-    if (parsed.type === "eip4844" || parsed.type === "eip7702")
-      throw gatewayFault("TRANSACTION_TYPE", `type ${parsed.type} is not carried`);
-    if (parsed.chainId === undefined || BigInt(parsed.chainId) !== config.chainId) {
-      throw gatewayFault("WRONG_CHAIN", `signed for chain ${parsed.chainId ?? "any"}`, {
-        chain_id: config.chainId.toString(),
+    const ahead = this.pendingNonce(toHex(sender), account.nonce) + NONCES_AHEAD_MAX;
+    if (nonce > ahead) {
+      throw gatewayFault("NONCE_TOO_HIGH", `nonce too high: at most ${ahead}, tx nonce ${nonce}`, {
+        limit: ahead.toString(),
       });
     }
-    const account = await chain.account(sender);
-    const nonce = BigInt(parsed.nonce ?? 0);
-    if (nonce < account.nonce)
-      throw gatewayFault("NONCE_TOO_LOW", `nonce ${nonce}, the account is at ${account.nonce}`);
-    const gasPrice = parsed.maxFeePerGas ?? parsed.gasPrice ?? 0n;
-    const needed = (parsed.value ?? 0n) + (parsed.gas ?? 0n) * gasPrice;
-    if (account.balanceWei < needed) throw gatewayFault("UNDERFUNDED");
-    return { sender: fromHash(sender.slice(2)), nonce };
+    if (account.balanceWei < neededWei) throw gatewayFault("UNDERFUNDED");
+    return { sender, nonce };
   }
 
-  /** Journals one submission, and the list of all when it is new. */
-  async #save(hash: string, submission: Submission, isNew = false): Promise<void> {
-    this.#submissions.set(hash, submission);
-    const { journal } = this.#options;
-    if (isNew) this.#forgetOldest();
-    await journal.put(`submission/${hash}`, encode(SUBMISSION, submission));
-    if (isNew) await journal.put("submissions", new TextEncoder().encode([...this.#submissions.keys()].join("\n")));
-  }
-
-  #forgetOldest(): void {
-    if (this.#submissions.size <= SETTLED_KEPT) return;
-    for (const [hash, { status }] of this.#submissions) {
-      if (status !== "landed" && status !== "failed") continue;
-      this.#submissions.delete(hash);
-      return;
+  /** A transaction that has never left this gateway gives way to a newer one with its nonce. */
+  #replace(by: Submission): void {
+    for (const entry of this.#live.values()) {
+      const { submission } = entry;
+      if (submission.slot !== 0n || submission.status !== "pending" || submission.nonce !== by.nonce) continue;
+      if (toHex(submission.sender) === toHex(by.sender))
+        void this.#change(entry, { status: "failed", reason: "replaced by a newer transaction with its nonce" });
     }
   }
 
-  /** The next message for a client that may talk in the round of `slot`, sealed for it; undefined: send cover. */
+  /** A place that is free, or that of the settled submission which was taken first. @throws Fault QUEUE_FULL */
+  #freePlace(): number {
+    const { pendingMax, settledKept = SETTLED_KEPT } = this.#options;
+    if (this.#entries.size - this.#live.size >= settledKept) {
+      for (const [hash, { place }] of this.#entries) {
+        if (this.#live.has(hash) || this.#taking.has(hash)) continue;
+        this.#entries.delete(hash);
+        this.#freePlaces.push(place);
+        break;
+      }
+    }
+    const free = this.#freePlaces.pop();
+    if (free !== undefined) return free;
+    // What is in a broadcast waits for a block and holds a place as well.
+    if (this.#places >= settledKept + 2 * pendingMax) throw gatewayFault("QUEUE_FULL");
+    this.#places += 1;
+    return this.#places - 1;
+  }
+
+  #keep(entry: Entry): void {
+    this.#entries.set(entry.hash, entry);
+    if (isLive(entry.submission)) this.#live.set(entry.hash, entry);
+  }
+
+  /** Changes a submission in memory at once, and on disk soon after: a crash between repeats a step, and loses none. */
+  #change(entry: Entry, change: Partial<Submission>): Promise<void> {
+    entry.submission = { ...entry.submission, ...change };
+    if (isLive(entry.submission)) this.#live.set(entry.hash, entry);
+    else this.#live.delete(entry.hash);
+    return this.#store
+      .put(entry.place, entry.submission)
+      .catch((error: unknown) => this.#options.log.error("the journal failed", problemFields(error)));
+  }
+
+  /**
+   * The next message for a client that may talk in the round of `slot`, sealed for it; undefined: send cover. Never
+   * throws: whatever happens here, the client must answer the round.
+   */
   async next(slot: bigint): Promise<OutgoingMessage | undefined> {
-    const { config, rosters, random } = this.#options;
-    const sealingKey = rosters.unseal.sealingKey;
+    const { config, rosters, random, log } = this.#options;
+    const { sealingKey, epoch } = rosters.unseal;
     if (sealingKey === undefined) return undefined;
-    for (const [hash, submission] of this.#submissions) {
-      if (submission.status !== "pending") continue;
+    for (let entry = this.#pick(slot); entry !== undefined; entry = this.#pick(slot)) {
+      const { raw, disclosure } = entry.submission;
       const messageId = random(MESSAGE_ID_BYTES);
-      const sent: Submission = { ...submission, status: "sent", slot, messageId };
-      this.#submissions.set(hash, sent);
-      const sealed = sealMessage({
-        config,
-        sealingKey,
-        epoch: rosters.unseal.epoch,
-        slot,
-        messageId,
-        content: { version: 1, rawTransaction: submission.raw, refund: undefined, disclosure: submission.disclosure },
-        random,
-      });
-      await this.#save(hash, sent);
-      return { messageId, receiptKey: random(32), token: new Uint8Array(), sealed };
+      try {
+        const content = { version: 1, rawTransaction: raw, refund: undefined, disclosure } as const;
+        const sealed = sealMessage({ config, sealingKey, epoch, slot, messageId, content, random });
+        await this.#change(entry, { status: "sent", slot, messageId });
+        return { messageId, receiptKey: random(32), token: new Uint8Array(), sealed };
+      } catch (error) {
+        log.error("a submission could not be sealed", problemFields(error));
+        await this.#change(entry, { status: "failed", reason: "it could not be sealed" });
+      }
     }
     return undefined;
+  }
+
+  /**
+   * Who goes next: first come, first served; but of one account the lowest nonce first, and never in an earlier round
+   * than a nonce before it.
+   */
+  #pick(slot: bigint): Entry | undefined {
+    const senders = new Map<string, { lowest: Entry | undefined; sent: Submission[] }>();
+    for (const entry of this.#live.values()) {
+      const { submission } = entry;
+      const key = toHex(submission.sender);
+      const sender = senders.get(key) ?? { lowest: undefined, sent: [] };
+      if (submission.status !== "pending") sender.sent.push(submission);
+      else if (sender.lowest === undefined || submission.nonce < sender.lowest.submission.nonce) sender.lowest = entry;
+      senders.set(key, sender);
+    }
+    // Maps keep the order of first insertion: the sender whose oldest live submission is oldest.
+    let first: Entry | undefined;
+    for (const { lowest, sent } of senders.values()) {
+      if (lowest === undefined) continue;
+      if (sent.some((earlier) => earlier.nonce < lowest.submission.nonce && earlier.slot > slot)) continue;
+      if (first === undefined || lowest.submission.order < first.submission.order) first = lowest;
+    }
+    return first;
   }
 
   /** What became of an answer that one of this gateway's clients gave. */
-  settled({ messageId, slot, fate }: Settled): void {
-    if (messageId === undefined) return;
-    const found = this.#byMessage(messageId);
-    if (found === undefined || found.submission.status !== "sent") return;
-    const status = fate === "delivered" ? "broadcast" : "pending";
-    this.#saveSoon(found.hash, { ...found.submission, status, slot });
+  settled({ messageId, fate }: Settled): void {
+    const entry = messageId === undefined ? undefined : this.#byMessage(messageId);
+    if (entry?.submission.status !== "sent") return;
+    void this.#change(entry, { status: fate === "delivered" ? "broadcast" : "pending" });
   }
 
-  /** A certified UnsealedRound: messages that failed to open are told to their sender. */
-  unsealed(commitment: UnsealedCommitment): void {
-    for (const { messageId, reason } of commitment.failures) {
-      const found = this.#byMessage(messageId);
-      if (found !== undefined)
-        this.#saveSoon(found.hash, { ...found.submission, status: "failed", reason: `message ${reason}` });
+  /** A certified Broadcast, with the ids of its messages: tells also what went out before this process started. */
+  broadcast(slot: bigint, messageIds: readonly Uint8Array[]): void {
+    const held = new Set(messageIds.map(toHex));
+    for (const entry of this.#live.values()) {
+      const { status, messageId, slot: sealedFor } = entry.submission;
+      if (status !== "sent" || sealedFor !== slot || messageId === undefined) continue;
+      void this.#change(entry, { status: held.has(toHex(messageId)) ? "broadcast" : "pending" });
     }
   }
 
-  #byMessage(messageId: Uint8Array): { hash: string; submission: Submission } | undefined {
-    for (const [hash, submission] of this.#submissions) {
-      if (submission.messageId !== undefined && equalBytes(submission.messageId, messageId))
-        return { hash, submission };
+  /**
+   * A certified UnsealedRound. Messages that failed to open are told to their sender; a slot that was skipped is never
+   * opened, so what was in it goes again.
+   */
+  unsealed(slot: bigint, kind: OutcomeKind, commitment: UnsealedCommitment | undefined): void {
+    if (kind === "skipped") {
+      for (const entry of this.#live.values()) {
+        const { status, slot: sealedFor } = entry.submission;
+        if (sealedFor === slot && status !== "pending") void this.#change(entry, { status: "pending" });
+      }
+      return;
+    }
+    for (const { messageId } of commitment?.messages ?? []) {
+      const entry = this.#byMessage(messageId);
+      if (entry?.submission.status === "sent") void this.#change(entry, { status: "broadcast" });
+    }
+    for (const { messageId, reason } of commitment?.failures ?? []) {
+      const entry = this.#byMessage(messageId);
+      if (entry !== undefined) void this.#change(entry, { status: "failed", reason: `the message was ${reason}` });
+    }
+  }
+
+  #byMessage(messageId: Uint8Array): Entry | undefined {
+    const wanted = toHex(messageId);
+    for (const entry of this.#live.values()) {
+      const { messageId: own } = entry.submission;
+      if (own !== undefined && toHex(own) === wanted) return entry;
     }
     return undefined;
   }
 
-  #saveSoon(hash: string, submission: Submission): void {
-    this.#save(hash, submission).catch((error: unknown) =>
-      this.#options.log.error("the journal failed", errorFields(error)),
-    );
-  }
-
-  /** Looks on the chain for what was broadcast; what has not landed in time goes again, or is given up with a reason. */
-  async reconcile(currentSlot: bigint): Promise<void> {
-    const { chain, config } = this.#options;
-    const patience = BigInt(config.atelier.content.carrySlots) + 2n;
-    for (const [hash, submission] of this.#submissions) {
-      const stale = submission.status === "sent" && submission.slot + patience < currentSlot;
-      if (submission.status !== "broadcast" && !stale) continue;
-      const blockHash = await chain.landedIn(`0x${hash}`);
-      if (blockHash !== undefined) {
-        await this.#save(hash, { ...submission, status: "landed", blockHash: fromHash(blockHash.slice(2)) });
-        continue;
-      }
-      if (submission.slot + patience >= currentSlot) continue;
-      const { nonce } = await chain.account(`0x${toHex(submission.sender)}`);
-      if (nonce > submission.nonce)
-        await this.#save(hash, { ...submission, status: "failed", reason: "another transaction used its nonce" });
-      else if (submission.passes + 1 >= PASSES_MAX) {
-        await this.#save(hash, {
-          ...submission,
-          status: "failed",
-          reason: `not included after ${PASSES_MAX} broadcasts`,
-        });
-      } else await this.#save(hash, { ...submission, status: "pending", passes: submission.passes + 1 });
+  /** A block of the canonical chain. */
+  landed(block: Pick<ChainBlock, "hash" | "transactions">): void {
+    for (const hash of block.transactions) {
+      const entry = this.#entries.get(hash);
+      if (entry !== undefined) this.#land(entry, block.hash);
     }
   }
+
+  #land(entry: Entry, blockHash: string): void {
+    void this.#change(entry, { status: "landed", blockHash: fromHash(blockHash), passes: 0, reason: "" });
+  }
+
+  /** A block that a reorg took out of the chain: what was in it waits again, and goes again if it does not come back. */
+  dropped(block: Pick<ChainBlock, "hash" | "transactions">): void {
+    for (const hash of block.transactions) {
+      const entry = this.#entries.get(hash);
+      const { status, blockHash } = entry?.submission ?? {};
+      if (entry === undefined || status !== "landed" || blockHash === undefined) continue;
+      if (toHex(blockHash) === block.hash) void this.#change(entry, { status: "broadcast", blockHash: undefined });
+    }
+  }
+
+  /**
+   * What has not landed in time goes again, or is given up with a reason.
+   * @param catchUp resolves once every block that the chain view showed before the call has been passed to `landed`
+   * @throws Fault CHAIN_UNREACHABLE, RpcError; whatever was not decided is decided next time
+   */
+  async reconcile(currentSlot: bigint, catchUp: () => Promise<void>): Promise<void> {
+    const { chain, config } = this.#options;
+    const patience = BigInt(config.atelier.content.carrySlots) + 2n;
+    const overdue = [...this.#live.values()].filter(
+      ({ submission: { status, slot } }) => status !== "pending" && slot + patience < currentSlot,
+    );
+    const accounts = new Map<string, Account>();
+    for (const { submission } of overdue) {
+      const sender = toHex(submission.sender);
+      if (!accounts.has(sender)) accounts.set(sender, await chain.account(`0x${sender}`));
+    }
+    if (overdue.length > 0) await catchUp();
+    for (const entry of overdue) {
+      const { submission } = entry;
+      const account = accounts.get(toHex(submission.sender));
+      if (account === undefined || !isOverdue(submission, currentSlot, patience)) continue;
+      if (account.nonce > submission.nonce) await this.#nonceUsed(entry);
+      else if (submission.status === "sent") await this.#change(entry, { status: "pending" });
+      else if (submission.passes + 1 < PASSES_MAX)
+        await this.#change(entry, { status: "pending", passes: submission.passes + 1 });
+      else {
+        const gap = account.nonce < submission.nonce ? `; the account's next nonce is ${account.nonce}` : "";
+        await this.#change(entry, { status: "failed", reason: `not included after ${PASSES_MAX} broadcasts${gap}` });
+      }
+    }
+    await this.#store.compact();
+  }
+
+  /** By this transaction, in a block that was not seen, or by another. */
+  async #nonceUsed(entry: Entry): Promise<void> {
+    const before = entry.submission;
+    const blockHash = await this.#options.chain.landedIn(`0x${entry.hash}`);
+    if (entry.submission !== before) return;
+    if (blockHash !== undefined) this.#land(entry, blockHash);
+    else await this.#change(entry, { status: "failed", reason: "another transaction used its nonce" });
+  }
+}
+
+function isLive({ status }: Submission): boolean {
+  return status === "pending" || status === "sent" || status === "broadcast";
+}
+
+function isOverdue({ status, slot }: Submission, currentSlot: bigint, patience: bigint): boolean {
+  return (status === "sent" || status === "broadcast") && slot + patience < currentSlot;
 }
 
 const NOTHING: DisclosurePolicy = { hash: false, target: false, everything: false };
 
+export const DISCLOSURES = ["nothing", "hash", "target", "everything"] as const;
+
 /** The disclosure setting as words. */
-export function disclosureOf(word: "nothing" | "hash" | "target" | "everything"): DisclosurePolicy {
+export function disclosureOf(word: (typeof DISCLOSURES)[number]): DisclosurePolicy {
   switch (word) {
     case "nothing":
       return NOTHING;
@@ -282,6 +434,7 @@ export function disclosureOf(word: "nothing" | "hash" | "target" | "everything")
   }
 }
 
+/** @param hex 32 bytes, bare */
 function fromHash(hex: string): Uint8Array {
   return new Uint8Array(Buffer.from(hex, "hex"));
 }

@@ -16,7 +16,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file lattice/gateway/v1/gateway_service.proto.
  */
 export const file_lattice_gateway_v1_gateway_service: GenFile = /*@__PURE__*/
-  fileDesc("CihsYXR0aWNlL2dhdGV3YXkvdjEvZ2F0ZXdheV9zZXJ2aWNlLnByb3RvEhJsYXR0aWNlLmdhdGV3YXkudjEiEwoRR2V0TGF0dGljZVJlcXVlc3QipAEKEkdldExhdHRpY2VSZXNwb25zZRI2CghpZGVudGl0eRgBIAEoCzIkLmxhdHRpY2UuaWRlbnRpdHkudjEuTGF0dGljZUlkZW50aXR5EhIKCmdlbmVzaXNfbXMYAiABKAQSDwoHc2xvdF9tcxgDIAEoDRISCgpzZXR0bGVtZW50GAQgASgMEh0KFXRyYW5zYWN0aW9uX2J5dGVzX21heBgFIAEoDSI+CgpEaXNjbG9zdXJlEgwKBGhhc2gYASABKAgSDgoGdGFyZ2V0GAIgASgIEhIKCmV2ZXJ5dGhpbmcYAyABKAgiZwoYU3VibWl0VHJhbnNhY3Rpb25SZXF1ZXN0EhcKD3Jhd190cmFuc2FjdGlvbhgBIAEoDBIyCgpkaXNjbG9zdXJlGAIgASgLMh4ubGF0dGljZS5nYXRld2F5LnYxLkRpc2Nsb3N1cmUiNQoZU3VibWl0VHJhbnNhY3Rpb25SZXNwb25zZRIYChB0cmFuc2FjdGlvbl9oYXNoGAEgASgMIjAKFEdldFN1Ym1pc3Npb25SZXF1ZXN0EhgKEHRyYW5zYWN0aW9uX2hhc2gYASABKAwifwoVR2V0U3VibWlzc2lvblJlc3BvbnNlEjQKBnN0YXR1cxgBIAEoDjIkLmxhdHRpY2UuZ2F0ZXdheS52MS5TdWJtaXNzaW9uU3RhdHVzEgwKBHNsb3QYAiABKAQSEgoKYmxvY2tfaGFzaBgDIAEoDBIOCgZyZWFzb24YBCABKAkiRQoKQnVuZGxlSXRlbRIZCg9yYXdfdHJhbnNhY3Rpb24YASABKAxIABIUCgptZXNzYWdlX2lkGAIgASgMSABCBgoEaXRlbSKHAQoQU3VibWl0QmlkUmVxdWVzdBIMCgRzbG90GAEgASgEEhEKCWJpZF9jbGFzcxgCIAEoCRISCgphbW91bnRfd2VpGAMgASgMEg8KB2NhcF93ZWkYBCABKAwSLQoFaXRlbXMYBSADKAsyHi5sYXR0aWNlLmdhdGV3YXkudjEuQnVuZGxlSXRlbSIxChFTdWJtaXRCaWRSZXNwb25zZRIOCgZiaWRfaWQYASABKAwSDAoEc2xvdBgCIAEoBCIeCg5HZXRTbG90UmVxdWVzdBIMCgRzbG90GAEgASgEInQKD09yZ2FuaXNtT3V0Y29tZRIQCghvcmdhbmlzbRgBIAEoCRI3CgdvdXRjb21lGAIgASgLMiYubGF0dGljZS5jb21taXR0ZWUudjEuQ2VydGlmaWVkT3V0Y29tZRIWCg52ZXJpZmllZF9hdF9tcxgDIAEoBCJoCg9HZXRTbG90UmVzcG9uc2USDAoEc2xvdBgBIAEoBBIQCgh0cmFjZV9pZBgCIAEoDBI1CghvdXRjb21lcxgDIAMoCzIjLmxhdHRpY2UuZ2F0ZXdheS52MS5PcmdhbmlzbU91dGNvbWUiJgoRV2F0Y2hTbG90c1JlcXVlc3QSEQoJZnJvbV9zbG90GAEgASgEIkoKEldhdGNoU2xvdHNSZXNwb25zZRI0CgdvdXRjb21lGAEgASgLMiMubGF0dGljZS5nYXRld2F5LnYxLk9yZ2FuaXNtT3V0Y29tZSImChFHZXRSZWZ1bmRzUmVxdWVzdBIRCglyZWNpcGllbnQYASABKAwiSAoSR2V0UmVmdW5kc1Jlc3BvbnNlEhQKDGxpZmV0aW1lX3dlaRgBIAEoDBINCgVwcm9vZhgCIAMoDBINCgViYXRjaBgDIAEoBCrNAQoQU3VibWlzc2lvblN0YXR1cxIhCh1TVUJNSVNTSU9OX1NUQVRVU19VTlNQRUNJRklFRBAAEh0KGVNVQk1JU1NJT05fU1RBVFVTX1BFTkRJTkcQARIaChZTVUJNSVNTSU9OX1NUQVRVU19TRU5UEAISHwobU1VCTUlTU0lPTl9TVEFUVVNfQlJPQURDQVNUEAMSHAoYU1VCTUlTU0lPTl9TVEFUVVNfTEFOREVEEAQSHAoYU1VCTUlTU0lPTl9TVEFUVVNfRkFJTEVEEAUyrwUKDkdhdGV3YXlTZXJ2aWNlElsKCkdldExhdHRpY2USJS5sYXR0aWNlLmdhdGV3YXkudjEuR2V0TGF0dGljZVJlcXVlc3QaJi5sYXR0aWNlLmdhdGV3YXkudjEuR2V0TGF0dGljZVJlc3BvbnNlEnAKEVN1Ym1pdFRyYW5zYWN0aW9uEiwubGF0dGljZS5nYXRld2F5LnYxLlN1Ym1pdFRyYW5zYWN0aW9uUmVxdWVzdBotLmxhdHRpY2UuZ2F0ZXdheS52MS5TdWJtaXRUcmFuc2FjdGlvblJlc3BvbnNlEmQKDUdldFN1Ym1pc3Npb24SKC5sYXR0aWNlLmdhdGV3YXkudjEuR2V0U3VibWlzc2lvblJlcXVlc3QaKS5sYXR0aWNlLmdhdGV3YXkudjEuR2V0U3VibWlzc2lvblJlc3BvbnNlElgKCVN1Ym1pdEJpZBIkLmxhdHRpY2UuZ2F0ZXdheS52MS5TdWJtaXRCaWRSZXF1ZXN0GiUubGF0dGljZS5nYXRld2F5LnYxLlN1Ym1pdEJpZFJlc3BvbnNlElIKB0dldFNsb3QSIi5sYXR0aWNlLmdhdGV3YXkudjEuR2V0U2xvdFJlcXVlc3QaIy5sYXR0aWNlLmdhdGV3YXkudjEuR2V0U2xvdFJlc3BvbnNlEl0KCldhdGNoU2xvdHMSJS5sYXR0aWNlLmdhdGV3YXkudjEuV2F0Y2hTbG90c1JlcXVlc3QaJi5sYXR0aWNlLmdhdGV3YXkudjEuV2F0Y2hTbG90c1Jlc3BvbnNlMAESWwoKR2V0UmVmdW5kcxIlLmxhdHRpY2UuZ2F0ZXdheS52MS5HZXRSZWZ1bmRzUmVxdWVzdBomLmxhdHRpY2UuZ2F0ZXdheS52MS5HZXRSZWZ1bmRzUmVzcG9uc2ViBnByb3RvMw", [file_lattice_committee_v1_outcome, file_lattice_identity_v1_identity]);
+  fileDesc("CihsYXR0aWNlL2dhdGV3YXkvdjEvZ2F0ZXdheV9zZXJ2aWNlLnByb3RvEhJsYXR0aWNlLmdhdGV3YXkudjEiEwoRR2V0TGF0dGljZVJlcXVlc3QipAEKEkdldExhdHRpY2VSZXNwb25zZRI2CghpZGVudGl0eRgBIAEoCzIkLmxhdHRpY2UuaWRlbnRpdHkudjEuTGF0dGljZUlkZW50aXR5EhIKCmdlbmVzaXNfbXMYAiABKAQSDwoHc2xvdF9tcxgDIAEoDRISCgpzZXR0bGVtZW50GAQgASgMEh0KFXRyYW5zYWN0aW9uX2J5dGVzX21heBgFIAEoDSI+CgpEaXNjbG9zdXJlEgwKBGhhc2gYASABKAgSDgoGdGFyZ2V0GAIgASgIEhIKCmV2ZXJ5dGhpbmcYAyABKAgiZwoYU3VibWl0VHJhbnNhY3Rpb25SZXF1ZXN0EhcKD3Jhd190cmFuc2FjdGlvbhgBIAEoDBIyCgpkaXNjbG9zdXJlGAIgASgLMh4ubGF0dGljZS5nYXRld2F5LnYxLkRpc2Nsb3N1cmUiNQoZU3VibWl0VHJhbnNhY3Rpb25SZXNwb25zZRIYChB0cmFuc2FjdGlvbl9oYXNoGAEgASgMIjAKFEdldFN1Ym1pc3Npb25SZXF1ZXN0EhgKEHRyYW5zYWN0aW9uX2hhc2gYASABKAwifwoVR2V0U3VibWlzc2lvblJlc3BvbnNlEjQKBnN0YXR1cxgBIAEoDjIkLmxhdHRpY2UuZ2F0ZXdheS52MS5TdWJtaXNzaW9uU3RhdHVzEgwKBHNsb3QYAiABKAQSEgoKYmxvY2tfaGFzaBgDIAEoDBIOCgZyZWFzb24YBCABKAkiRQoKQnVuZGxlSXRlbRIZCg9yYXdfdHJhbnNhY3Rpb24YASABKAxIABIUCgptZXNzYWdlX2lkGAIgASgMSABCBgoEaXRlbSI0ChFSZXNlcnZlQmlkUmVxdWVzdBIMCgRzbG90GAEgASgEEhEKCWJpZF9jbGFzcxgCIAEoCSJFChJSZXNlcnZlQmlkUmVzcG9uc2USDAoEc2xvdBgBIAEoBBINCgVub25jZRgCIAEoBBISCgpwYXltZW50X2lkGAMgASgMIpYBChBTdWJtaXRCaWRSZXF1ZXN0EgwKBHNsb3QYASABKAQSEQoJYmlkX2NsYXNzGAIgASgJEhIKCmFtb3VudF93ZWkYAyABKAwSDwoHY2FwX3dlaRgEIAEoDBItCgVpdGVtcxgFIAMoCzIeLmxhdHRpY2UuZ2F0ZXdheS52MS5CdW5kbGVJdGVtEg0KBW5vbmNlGAYgASgEIjEKEVN1Ym1pdEJpZFJlc3BvbnNlEg4KBmJpZF9pZBgBIAEoDBIMCgRzbG90GAIgASgEIh4KDkdldFNsb3RSZXF1ZXN0EgwKBHNsb3QYASABKAQidAoPT3JnYW5pc21PdXRjb21lEhAKCG9yZ2FuaXNtGAEgASgJEjcKB291dGNvbWUYAiABKAsyJi5sYXR0aWNlLmNvbW1pdHRlZS52MS5DZXJ0aWZpZWRPdXRjb21lEhYKDnZlcmlmaWVkX2F0X21zGAMgASgEImgKD0dldFNsb3RSZXNwb25zZRIMCgRzbG90GAEgASgEEhAKCHRyYWNlX2lkGAIgASgMEjUKCG91dGNvbWVzGAMgAygLMiMubGF0dGljZS5nYXRld2F5LnYxLk9yZ2FuaXNtT3V0Y29tZSImChFXYXRjaFNsb3RzUmVxdWVzdBIRCglmcm9tX3Nsb3QYASABKAQiIwoTV2F0Y2hTbG90c0hlYXJ0YmVhdBIMCgRzbG90GAEgASgEIoYBChJXYXRjaFNsb3RzUmVzcG9uc2USNAoHb3V0Y29tZRgBIAEoCzIjLmxhdHRpY2UuZ2F0ZXdheS52MS5PcmdhbmlzbU91dGNvbWUSOgoJaGVhcnRiZWF0GAIgASgLMicubGF0dGljZS5nYXRld2F5LnYxLldhdGNoU2xvdHNIZWFydGJlYXQiJgoRR2V0UmVmdW5kc1JlcXVlc3QSEQoJcmVjaXBpZW50GAEgASgMIkgKEkdldFJlZnVuZHNSZXNwb25zZRIUCgxsaWZldGltZV93ZWkYASABKAwSDQoFcHJvb2YYAiADKAwSDQoFYmF0Y2gYAyABKAQqzQEKEFN1Ym1pc3Npb25TdGF0dXMSIQodU1VCTUlTU0lPTl9TVEFUVVNfVU5TUEVDSUZJRUQQABIdChlTVUJNSVNTSU9OX1NUQVRVU19QRU5ESU5HEAESGgoWU1VCTUlTU0lPTl9TVEFUVVNfU0VOVBACEh8KG1NVQk1JU1NJT05fU1RBVFVTX0JST0FEQ0FTVBADEhwKGFNVQk1JU1NJT05fU1RBVFVTX0xBTkRFRBAEEhwKGFNVQk1JU1NJT05fU1RBVFVTX0ZBSUxFRBAFMowGCg5HYXRld2F5U2VydmljZRJbCgpHZXRMYXR0aWNlEiUubGF0dGljZS5nYXRld2F5LnYxLkdldExhdHRpY2VSZXF1ZXN0GiYubGF0dGljZS5nYXRld2F5LnYxLkdldExhdHRpY2VSZXNwb25zZRJwChFTdWJtaXRUcmFuc2FjdGlvbhIsLmxhdHRpY2UuZ2F0ZXdheS52MS5TdWJtaXRUcmFuc2FjdGlvblJlcXVlc3QaLS5sYXR0aWNlLmdhdGV3YXkudjEuU3VibWl0VHJhbnNhY3Rpb25SZXNwb25zZRJkCg1HZXRTdWJtaXNzaW9uEigubGF0dGljZS5nYXRld2F5LnYxLkdldFN1Ym1pc3Npb25SZXF1ZXN0GikubGF0dGljZS5nYXRld2F5LnYxLkdldFN1Ym1pc3Npb25SZXNwb25zZRJbCgpSZXNlcnZlQmlkEiUubGF0dGljZS5nYXRld2F5LnYxLlJlc2VydmVCaWRSZXF1ZXN0GiYubGF0dGljZS5nYXRld2F5LnYxLlJlc2VydmVCaWRSZXNwb25zZRJYCglTdWJtaXRCaWQSJC5sYXR0aWNlLmdhdGV3YXkudjEuU3VibWl0QmlkUmVxdWVzdBolLmxhdHRpY2UuZ2F0ZXdheS52MS5TdWJtaXRCaWRSZXNwb25zZRJSCgdHZXRTbG90EiIubGF0dGljZS5nYXRld2F5LnYxLkdldFNsb3RSZXF1ZXN0GiMubGF0dGljZS5nYXRld2F5LnYxLkdldFNsb3RSZXNwb25zZRJdCgpXYXRjaFNsb3RzEiUubGF0dGljZS5nYXRld2F5LnYxLldhdGNoU2xvdHNSZXF1ZXN0GiYubGF0dGljZS5nYXRld2F5LnYxLldhdGNoU2xvdHNSZXNwb25zZTABElsKCkdldFJlZnVuZHMSJS5sYXR0aWNlLmdhdGV3YXkudjEuR2V0UmVmdW5kc1JlcXVlc3QaJi5sYXR0aWNlLmdhdGV3YXkudjEuR2V0UmVmdW5kc1Jlc3BvbnNlYgZwcm90bzM", [file_lattice_committee_v1_outcome, file_lattice_identity_v1_identity]);
 
 /**
  * Nothing to say.
@@ -267,6 +267,69 @@ export const BundleItemSchema: GenMessage<BundleItem> = /*@__PURE__*/
   messageDesc(file_lattice_gateway_v1_gateway_service, 7);
 
 /**
+ * For which auction.
+ *
+ * @generated from message lattice.gateway.v1.ReserveBidRequest
+ */
+export type ReserveBidRequest = Message<"lattice.gateway.v1.ReserveBidRequest"> & {
+  /**
+   * Slot; 0 for the next one that is open for the class.
+   *
+   * @generated from field: uint64 slot = 1;
+   */
+  slot: bigint;
+
+  /**
+   * "blind", "seen" or "tail".
+   *
+   * @generated from field: string bid_class = 2;
+   */
+  bidClass: string;
+};
+
+/**
+ * Describes the message lattice.gateway.v1.ReserveBidRequest.
+ * Use `create(ReserveBidRequestSchema)` to create a new message.
+ */
+export const ReserveBidRequestSchema: GenMessage<ReserveBidRequest> = /*@__PURE__*/
+  messageDesc(file_lattice_gateway_v1_gateway_service, 8);
+
+/**
+ * What the bundle must name.
+ *
+ * @generated from message lattice.gateway.v1.ReserveBidResponse
+ */
+export type ReserveBidResponse = Message<"lattice.gateway.v1.ReserveBidResponse"> & {
+  /**
+   * The slot.
+   *
+   * @generated from field: uint64 slot = 1;
+   */
+  slot: bigint;
+
+  /**
+   * Nonce for SubmitBid.
+   *
+   * @generated from field: uint64 nonce = 2;
+   */
+  nonce: bigint;
+
+  /**
+   * For payBid(slot, payment_id) on the settlement contract, 32 bytes.
+   *
+   * @generated from field: bytes payment_id = 3;
+   */
+  paymentId: Uint8Array;
+};
+
+/**
+ * Describes the message lattice.gateway.v1.ReserveBidResponse.
+ * Use `create(ReserveBidResponseSchema)` to create a new message.
+ */
+export const ReserveBidResponseSchema: GenMessage<ReserveBidResponse> = /*@__PURE__*/
+  messageDesc(file_lattice_gateway_v1_gateway_service, 9);
+
+/**
  * A bid.
  *
  * @generated from message lattice.gateway.v1.SubmitBidRequest
@@ -306,6 +369,13 @@ export type SubmitBidRequest = Message<"lattice.gateway.v1.SubmitBidRequest"> & 
    * @generated from field: repeated lattice.gateway.v1.BundleItem items = 5;
    */
   items: BundleItem[];
+
+  /**
+   * From ReserveBid, when the bundle pays under its payment id; 0 takes a fresh one.
+   *
+   * @generated from field: uint64 nonce = 6;
+   */
+  nonce: bigint;
 };
 
 /**
@@ -313,7 +383,7 @@ export type SubmitBidRequest = Message<"lattice.gateway.v1.SubmitBidRequest"> & 
  * Use `create(SubmitBidRequestSchema)` to create a new message.
  */
 export const SubmitBidRequestSchema: GenMessage<SubmitBidRequest> = /*@__PURE__*/
-  messageDesc(file_lattice_gateway_v1_gateway_service, 8);
+  messageDesc(file_lattice_gateway_v1_gateway_service, 10);
 
 /**
  * The bid as it was taken.
@@ -341,7 +411,7 @@ export type SubmitBidResponse = Message<"lattice.gateway.v1.SubmitBidResponse"> 
  * Use `create(SubmitBidResponseSchema)` to create a new message.
  */
 export const SubmitBidResponseSchema: GenMessage<SubmitBidResponse> = /*@__PURE__*/
-  messageDesc(file_lattice_gateway_v1_gateway_service, 9);
+  messageDesc(file_lattice_gateway_v1_gateway_service, 11);
 
 /**
  * Which slot.
@@ -362,7 +432,7 @@ export type GetSlotRequest = Message<"lattice.gateway.v1.GetSlotRequest"> & {
  * Use `create(GetSlotRequestSchema)` to create a new message.
  */
 export const GetSlotRequestSchema: GenMessage<GetSlotRequest> = /*@__PURE__*/
-  messageDesc(file_lattice_gateway_v1_gateway_service, 10);
+  messageDesc(file_lattice_gateway_v1_gateway_service, 12);
 
 /**
  * An outcome and whose it is.
@@ -397,7 +467,7 @@ export type OrganismOutcome = Message<"lattice.gateway.v1.OrganismOutcome"> & {
  * Use `create(OrganismOutcomeSchema)` to create a new message.
  */
 export const OrganismOutcomeSchema: GenMessage<OrganismOutcome> = /*@__PURE__*/
-  messageDesc(file_lattice_gateway_v1_gateway_service, 11);
+  messageDesc(file_lattice_gateway_v1_gateway_service, 13);
 
 /**
  * The slot.
@@ -432,7 +502,7 @@ export type GetSlotResponse = Message<"lattice.gateway.v1.GetSlotResponse"> & {
  * Use `create(GetSlotResponseSchema)` to create a new message.
  */
 export const GetSlotResponseSchema: GenMessage<GetSlotResponse> = /*@__PURE__*/
-  messageDesc(file_lattice_gateway_v1_gateway_service, 12);
+  messageDesc(file_lattice_gateway_v1_gateway_service, 14);
 
 /**
  * From where.
@@ -453,10 +523,31 @@ export type WatchSlotsRequest = Message<"lattice.gateway.v1.WatchSlotsRequest"> 
  * Use `create(WatchSlotsRequestSchema)` to create a new message.
  */
 export const WatchSlotsRequestSchema: GenMessage<WatchSlotsRequest> = /*@__PURE__*/
-  messageDesc(file_lattice_gateway_v1_gateway_service, 13);
+  messageDesc(file_lattice_gateway_v1_gateway_service, 15);
 
 /**
- * One outcome.
+ * The gateway is still there.
+ *
+ * @generated from message lattice.gateway.v1.WatchSlotsHeartbeat
+ */
+export type WatchSlotsHeartbeat = Message<"lattice.gateway.v1.WatchSlotsHeartbeat"> & {
+  /**
+   * The slot that runs now.
+   *
+   * @generated from field: uint64 slot = 1;
+   */
+  slot: bigint;
+};
+
+/**
+ * Describes the message lattice.gateway.v1.WatchSlotsHeartbeat.
+ * Use `create(WatchSlotsHeartbeatSchema)` to create a new message.
+ */
+export const WatchSlotsHeartbeatSchema: GenMessage<WatchSlotsHeartbeat> = /*@__PURE__*/
+  messageDesc(file_lattice_gateway_v1_gateway_service, 16);
+
+/**
+ * One outcome, or once a slot a heartbeat.
  *
  * @generated from message lattice.gateway.v1.WatchSlotsResponse
  */
@@ -467,6 +558,13 @@ export type WatchSlotsResponse = Message<"lattice.gateway.v1.WatchSlotsResponse"
    * @generated from field: lattice.gateway.v1.OrganismOutcome outcome = 1;
    */
   outcome?: OrganismOutcome | undefined;
+
+  /**
+   * Instead of an outcome.
+   *
+   * @generated from field: lattice.gateway.v1.WatchSlotsHeartbeat heartbeat = 2;
+   */
+  heartbeat?: WatchSlotsHeartbeat | undefined;
 };
 
 /**
@@ -474,7 +572,7 @@ export type WatchSlotsResponse = Message<"lattice.gateway.v1.WatchSlotsResponse"
  * Use `create(WatchSlotsResponseSchema)` to create a new message.
  */
 export const WatchSlotsResponseSchema: GenMessage<WatchSlotsResponse> = /*@__PURE__*/
-  messageDesc(file_lattice_gateway_v1_gateway_service, 14);
+  messageDesc(file_lattice_gateway_v1_gateway_service, 17);
 
 /**
  * Whose.
@@ -495,7 +593,7 @@ export type GetRefundsRequest = Message<"lattice.gateway.v1.GetRefundsRequest"> 
  * Use `create(GetRefundsRequestSchema)` to create a new message.
  */
 export const GetRefundsRequestSchema: GenMessage<GetRefundsRequest> = /*@__PURE__*/
-  messageDesc(file_lattice_gateway_v1_gateway_service, 15);
+  messageDesc(file_lattice_gateway_v1_gateway_service, 18);
 
 /**
  * What is owed.
@@ -530,7 +628,7 @@ export type GetRefundsResponse = Message<"lattice.gateway.v1.GetRefundsResponse"
  * Use `create(GetRefundsResponseSchema)` to create a new message.
  */
 export const GetRefundsResponseSchema: GenMessage<GetRefundsResponse> = /*@__PURE__*/
-  messageDesc(file_lattice_gateway_v1_gateway_service, 16);
+  messageDesc(file_lattice_gateway_v1_gateway_service, 19);
 
 /**
  * How far a submission has come.
@@ -629,6 +727,16 @@ export const GatewayService: GenService<{
     methodKind: "unary";
     input: typeof GetSubmissionRequestSchema;
     output: typeof GetSubmissionResponseSchema;
+  },
+  /**
+   * Takes a nonce for a bid and says under which id its bundle pays, before the bundle is signed.
+   *
+   * @generated from rpc lattice.gateway.v1.GatewayService.ReserveBid
+   */
+  reserveBid: {
+    methodKind: "unary";
+    input: typeof ReserveBidRequestSchema;
+    output: typeof ReserveBidResponseSchema;
   },
   /**
    * Seals a bundle as a bid of this gateway's searcher and submits it to the auction.
