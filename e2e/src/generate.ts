@@ -1,5 +1,6 @@
-/** `npm run generate`: protobuf code from proto/. */
+/** `npm run generate`: protobuf code from proto/, and the pages of docs/ that are made from the code. */
 import { spawnSync } from "node:child_process";
+import { writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -10,4 +11,8 @@ const result = spawnSync(join(root, "node_modules", ".bin", "buf"), ["generate"]
   stdio: "inherit",
   env,
 });
-process.exit(result.status ?? 1);
+if (result.status !== 0) process.exit(result.status ?? 1);
+
+// Only now: the pages import what buf has just made.
+const { GENERATED_PAGES } = await import("./docs/generated-pages.ts");
+for (const { path, render } of GENERATED_PAGES) writeFileSync(join(root, path), render());

@@ -1,0 +1,130 @@
+/**
+ * What ends a process, or keeps it from starting, under a stable word: for operators, in logs and on standard error.
+ * The words are in the sources below; a repository check compares.
+ */
+
+export interface ProcessProblem {
+  readonly reason: string;
+  readonly meaning: string;
+  readonly remedy: string;
+}
+
+export interface ProblemGroup {
+  readonly title: string;
+  /** Source files in which exactly these words stand: in a `reason:` union, or as what a member falls silent with. */
+  readonly files: readonly string[];
+  readonly about: string;
+  readonly problems: readonly ProcessProblem[];
+}
+
+export const PROCESS_PROBLEMS: readonly ProblemGroup[] = [
+  {
+    title: "A broker that cannot be used",
+    files: ["services/organism/src/log/jetstream-log.ts"],
+    about: "`UnfitServer`: the member says so in one line and exits with 5.",
+    problems: [
+      {
+        reason: "NATS_TOO_OLD",
+        meaning: "nats-server is older than 2.10.23, which loses streams when its process crashes.",
+        remedy: "Upgrade nats-server.",
+      },
+      {
+        reason: "NATS_LAZY_SYNC",
+        meaning: "The server acknowledges before it syncs.",
+        remedy: "Set `jetstream.sync_interval: always`.",
+      },
+      {
+        reason: "NATS_UNREACHABLE",
+        meaning: "Nobody answers at LATTICE_NATS_SERVERS, JetStream is off, or the monitoring endpoint is silent.",
+        remedy: "Start the server, check the addresses.",
+      },
+      {
+        reason: "NATS_PAYLOAD_TOO_SMALL",
+        meaning: "`max_payload` is below 2 MiB.",
+        remedy: "Set `max_payload: 4MB`.",
+      },
+      {
+        reason: "NATS_AUTHORIZATION",
+        meaning: "The server refuses this member's credential.",
+        remedy: "Compare LATTICE_NATS_CREDENTIALS_FILE with the server's users.",
+      },
+    ],
+  },
+  {
+    title: "A member that must stop",
+    files: ["services/organism/src/node/member.ts", "services/organism/src/node/appender.ts"],
+    about: "Logged as `this member must stop` with the reason; the process exits with 1.",
+    problems: [
+      {
+        reason: "LOG_ROLLED_BACK",
+        meaning: "The log ends before what this member has applied: the broker lost entries that it had acknowledged.",
+        remedy: "Stop the committee, compare chain heads, restore the broker's store.",
+      },
+      {
+        reason: "HISTORY_GONE",
+        meaning: "The log starts after what this member needs.",
+        remedy: "Restore the member's folder from a newer copy; certified checkpoints are not built yet.",
+      },
+      {
+        reason: "LOG_LOST",
+        meaning: "The log cannot be read any more.",
+        remedy: "Look at nats-server's log; start the member again.",
+      },
+      {
+        reason: "JOIN_REFUSED",
+        meaning: "The committee did not admit this incarnation, or takes nothing from it any more.",
+        remedy: "See the detail: the key file is not the roster's, or another process speaks for this member.",
+      },
+      {
+        reason: "JOURNAL_LOST",
+        meaning:
+          "The journal cannot be written: the disk failed or is full, or another process has taken the folder over.",
+        remedy: "Look at the disk, and for a second process on this data folder; start the member again.",
+      },
+      {
+        reason: "SUCCEEDED",
+        meaning: "A newer process speaks for this member.",
+        remedy: "Nothing, if it was meant; otherwise find out who runs a second copy.",
+      },
+    ],
+  },
+  {
+    title: "A log that takes no more",
+    files: ["services/organism/src/ports.ts"],
+    about: "`LogRefusal`: the member goes on, tells clients `LOG_REFUSED`, and sets the metric `lattice_log_refusing`.",
+    problems: [
+      {
+        reason: "LOG_FULL",
+        meaning: "The stream or this author's quota is used up.",
+        remedy: "Give the account more room; trimming below checkpoints is not built yet.",
+      },
+      {
+        reason: "ENTRY_TOO_LARGE",
+        meaning: "The server takes no message of this size.",
+        remedy: "Raise `max_payload`.",
+      },
+      {
+        reason: "NOT_PERMITTED",
+        meaning: "The credential may not publish under this author's subject.",
+        remedy: "Compare the server's permissions with the member's index.",
+      },
+    ],
+  },
+  {
+    title: "No nats-server for the local lattice",
+    files: ["deploy/src/nats/nats-server.ts"],
+    about: "`npm start` and the demo then run on the embedded log and say so.",
+    problems: [
+      {
+        reason: "NATS_SERVER_BIN_UNFIT",
+        meaning: "NATS_SERVER_BIN names something that does not run or is too old.",
+        remedy: "Name another program, or unset it.",
+      },
+      {
+        reason: "NATS_SERVER_MISSING",
+        meaning: "None was found, and none could be fetched.",
+        remedy: "Install nats-server 2.10.23 or newer, or be content with the embedded log.",
+      },
+    ],
+  },
+];

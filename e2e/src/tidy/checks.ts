@@ -1,0 +1,39 @@
+/** Everything that e2e/test/tidy.test.ts asserts about the repository. */
+import {
+  calls,
+  decisions,
+  generatedPages,
+  links,
+  methods,
+  metrics,
+  processProblems,
+  reasons,
+  settings,
+  tags,
+} from "./documentation.ts";
+import { contents, environment, fileNames, secrets, skeleton } from "./files.ts";
+import { declaredImports, direction, exactVersions, layers, lockfile } from "./packages.ts";
+import type { TidyCheck } from "./repository.ts";
+
+export const TIDY_CHECKS: readonly TidyCheck[] = [
+  skeleton,
+  fileNames,
+  contents,
+  secrets,
+  environment,
+  declaredImports,
+  exactVersions,
+  direction,
+  layers,
+  lockfile,
+  links,
+  generatedPages,
+  reasons,
+  processProblems,
+  settings,
+  metrics,
+  calls,
+  methods,
+  tags,
+  decisions,
+];
