@@ -50,8 +50,8 @@ function health(url: string, seconds: number, ...more: string[]): YamlMap {
   };
 }
 const local = (port: number, path: string): string => `http://127.0.0.1:${port}${path}`;
-const GATE_S = 3;
-const MEMBER_S = 10;
+const GATE_S = 5;
+const MEMBER_S = 12;
 
 interface Mounted {
   readonly kit?: boolean;
@@ -256,6 +256,8 @@ function services(): Record<string, YamlMap> {
         SEQUENCER_BUILDERS: relays.join(","),
         SEQUENCER_BUILDER_JWT_FILES: secret("builder.jwt"),
         SEQUENCER_EXTRA_DATA: "0x6c617474696365",
+        // 0.4 of the slot, as for a lattice of processes: a crowded machine may be late.
+        SEQUENCER_WINDOW_MS: setting("SEQUENCER_WINDOW_MS", "1600"),
         SEQUENCER_LOG_LEVEL: LOG_LEVEL,
       },
       ...waiting(["prepare"], ["execution"]),
@@ -308,6 +310,19 @@ function services(): Record<string, YamlMap> {
       ...waiting(["prepare"], ["gateway"]),
       healthcheck: health(local(PORTS.gateway, "/healthz"), MEMBER_S),
       volumes: [`${TRAFFIC_VOLUME}:${MOUNTS.data}`],
+    }),
+    watch: container({
+      profiles: ["watch"],
+      ...ONE_SHOT,
+      command: ["deploy/src/container/watch-main.ts"],
+      environment: {
+        LATTICE_CONFIG_FILE: KIT_FILES.config,
+        LATTICE_ROSTERS_FILE: KIT_FILES.rosters,
+        LATTICE_ENDPOINTS_FILE: KIT_FILES.endpoints,
+        WATCH_SLOTS: setting("WATCH_SLOTS", "0"),
+      },
+      ...waiting(["prepare"], []),
+      ...volumes("watch", { kit: true }),
     }),
   };
 }
