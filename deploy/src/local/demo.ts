@@ -89,6 +89,8 @@ export interface RunOptions {
   readonly traceFile?: string;
   /** Fault scenarios: slots may be skipped, the sequencer may fall back. */
   readonly faultsAllowed?: boolean;
+  /** Go on until a claim has been paid; true unless said otherwise. */
+  readonly waitForClaim?: boolean;
   /** Called when the slots that count begin; the run does not end before it has resolved. */
   readonly during?: (session: Session, first: bigint) => Promise<void>;
 }
@@ -200,7 +202,8 @@ async function follow(session: Session, options: RunOptions): Promise<Followed> 
   );
   if (!decided) say(`not every slot up to ${last} was decided in time`);
   await during;
-  const claimed = decided && (await untilClaimed(session, options, Number(firstComplete)));
+  const wanted = options.waitForClaim !== false;
+  const claimed = decided && (!wanted || (await untilClaimed(session, options)));
   if (decided && !claimed) say("no claim was paid in time");
   const range = { first_complete: Number(firstComplete), first: Number(from), last: Number(last) };
   return { firstComplete, startupMs, range, inTime: began && decided && claimed };
@@ -229,13 +232,13 @@ function completedAtMs(collector: Collector, slot: bigint): number {
 }
 
 /** Refunds are attested in batches and claimed by transactions: the run goes on until one has been paid. */
-async function untilClaimed(session: Session, options: RunOptions, fromSlot: number): Promise<boolean> {
+async function untilClaimed(session: Session, options: RunOptions): Promise<boolean> {
   const { lattice, collector } = session;
   const until = Date.now() + TAIL_SLOTS * options.slotMs;
   let said = false;
   while (Date.now() < until && options.signal?.aborted !== true) {
     if (await hasClaim(lattice)) return true;
-    if (!said) options.say(`every slot is decided; waiting for a claim to be paid (since slot ${fromSlot})`);
+    if (!said) options.say("every slot is decided; waiting for a claim to be paid");
     said = true;
     const newest = collector.newest;
     await collector.until(() => collector.newest > newest, 2 * options.slotMs, options.signal);
