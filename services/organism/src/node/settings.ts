@@ -6,7 +6,7 @@ import { type ZodType, z } from "zod";
 const LISTEN = z
   .string()
   .regex(/^[^\s:]+:\d{1,5}$/, "host:port expected")
-  .refine((address) => Number(address.split(":")[1] ?? 0) <= 65_535, "a port is at most 65535");
+  .refine((address) => !(Number(address.slice(address.lastIndexOf(":") + 1)) > 65_535), "a port is at most 65535");
 
 /** Environment variables that describe what runs, not how: shared by all members. */
 export const SHARED_SETTINGS = z.object({
