@@ -1,4 +1,4 @@
-/** `npm run generate`: protobuf code from proto/, and the pages of docs/ that are made from the code. */
+/** `npm run generate`: protobuf code from proto/, then what is made from the code: pages of docs/, compose.yaml. */
 import { spawnSync } from "node:child_process";
 import { writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";

@@ -16,6 +16,7 @@ import {
   decisions,
   generatedPages,
   links,
+  mentions,
   methods,
   metrics,
   processProblems,
@@ -209,6 +210,13 @@ test("links: files, folders, headings; not code", () => {
   assert.deepEqual(found(links, pages("\n[b](gone.md)")), ["docs/a.md:2: gone.md is not there"]);
   assert.deepEqual(found(links, pages("[b](b.md#three)")), ["docs/a.md:1: b.md#three: no such heading"]);
   assert.deepEqual([...anchorsOf(pages("")["docs/b.md"])], ["two-words", "code--more", "two-words-1"]);
+});
+
+test("mentions: a page that a source names", () => {
+  assert.deepEqual(found(mentions, { "a/b.ts": "// see docs/a.md", "docs/a.md": "" }), []);
+  assert.deepEqual(found(mentions, { "a/b.ts": "\n// see docs/b.md", "docs/a.md": "" }), [
+    "a/b.ts:2: docs/b.md is not there",
+  ]);
 });
 
 test("generated pages: one changed letter is seen", () => {

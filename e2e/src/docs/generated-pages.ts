@@ -1,4 +1,5 @@
-/** Documentation that is made from the code. */
+/** Pages and files that are made from the code. */
+import { composeYaml } from "@lattice/deploy/container/compose.ts";
 import { errorsPage } from "./errors-page.ts";
 import { metricsPage } from "./metrics-page.ts";
 import { settingsPage } from "./settings-page.ts";
@@ -13,4 +14,5 @@ export const GENERATED_PAGES: readonly GeneratedPage[] = [
   { path: "docs/errors.md", render: errorsPage },
   { path: "docs/metrics.md", render: metricsPage },
   { path: "docs/settings.md", render: settingsPage },
+  { path: "compose.yaml", render: composeYaml },
 ];

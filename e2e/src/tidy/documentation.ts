@@ -57,8 +57,27 @@ export const links: TidyCheck = {
   },
 };
 
+export const mentions: TidyCheck = {
+  name: "every page that a source names is there",
+  problems(repository) {
+    const files = new Set(repository.files);
+    const named = /\bdocs\/[a-z0-9-]+(?:\/[a-z0-9-]+)*\.(?:md|svg)\b/g;
+    return repository.files
+      .filter(
+        (path) => !path.endsWith(".md") && !/^(?:package-lock\.json|e2e\/test\/tidy\.test\.ts|proto\/gen\/)/.test(path),
+      )
+      .filter((path) => /\.(?:ts|mjs|proto|ya?ml|sh|json)$|Dockerfile$/.test(path))
+      .flatMap((path) => {
+        const text = repository.text(path);
+        return [...text.matchAll(named)]
+          .filter(([page]) => !files.has(page))
+          .map((match) => `${path}:${lineOf(text, match.index)}: ${match[0]} is not there`);
+      });
+  },
+};
+
 export const generatedPages: TidyCheck = {
-  name: "generated pages are current",
+  name: "generated pages and files are current",
   problems(repository) {
     return GENERATED_PAGES.filter(
       ({ path, render }) => !repository.files.includes(path) || repository.text(path) !== render(),
