@@ -63,6 +63,7 @@ export function createNode(host: OfferHost): OrganismNode<Command, OfferDuty> {
       if (outcome.stage === "auction" && outcome.slot > RECEIVED_SLOTS) effects.forget(outcome.slot - RECEIVED_SLOTS);
     },
     async start() {
+      pool.warm();
       if (escrow === undefined) host.log.warn("OFFER_CHAIN_RPC is not set: this member certifies no escrow");
     },
     async stop() {
