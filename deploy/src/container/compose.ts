@@ -44,9 +44,9 @@ function health(url: string, seconds: number, ...more: string[]): YamlMap {
   return {
     test: ["CMD", "node", "deploy/bin/health.mjs", url, ...more],
     interval: `${seconds}s`,
-    timeout: "5s",
+    timeout: "10s",
     retries: 6,
-    start_period: "120s",
+    start_period: "180s",
   };
 }
 const local = (port: number, path: string): string => `http://127.0.0.1:${port}${path}`;
