@@ -9,7 +9,7 @@ import { type AuctionRules, rank, tieBreaker, type ValidBid } from "./auction.ts
 const SLOT_KEY = new Uint8Array(96).fill(7);
 
 function bidOf(seed: number, bidClass: BidClass, amountWei: bigint, references: readonly number[] = []): ValidBid {
-  const bidId = blake3(Uint8Array.of(seed >> 8, seed & 0xff, bidClass.length));
+  const bidId = blake3(Uint8Array.of(seed >> 8, seed & 0xff, bidClass.charCodeAt(0)));
   return {
     bidId,
     paymentId: blake3(bidId.slice(1)),

@@ -12,7 +12,7 @@ import { encodeVerdict, type Opened, type Proposal, propose } from "./verdict.ts
 const RULES: AuctionRules = { rule: "second-price", reserveWei: 10n, winnersMax: { blind: 1, seen: 2, tail: 1 } };
 
 function bidOf(seed: number, bidClass: BidClass, amountWei: bigint): ValidBid {
-  const bidId = blake3(Uint8Array.of(seed, bidClass.length));
+  const bidId = blake3(Uint8Array.of(seed, bidClass.charCodeAt(0)));
   return {
     bidId,
     paymentId: bidId,

@@ -120,7 +120,9 @@ test("every metric that the services use is in the catalogue, and the other way 
   const used = new Map<string, string>();
   const CALL = /\.(count|gauge|record)\(\s*"(lattice_[a-z0-9_]+)"/g;
   const TYPES = { count: "counter", gauge: "gauge", record: "histogram" } as const;
-  for (const service of readdirSync(services)) {
+  for (const service of readdirSync(services, { withFileTypes: true }).flatMap((each) =>
+    each.isDirectory() ? [each.name] : [],
+  )) {
     for (const path of readdirSync(join(services, service, "src"), { recursive: true, encoding: "utf8" })) {
       if (!path.endsWith(".ts") || path.endsWith(".test.ts")) continue;
       for (const [, call, name = ""] of readFileSync(join(services, service, "src", path), "utf8").matchAll(CALL)) {
