@@ -43,7 +43,7 @@ export interface Log {
   /**
    * Delivers every message from `from` on, in order, without holes, until `signal` aborts; survives the broker's
    * restarts by itself. Resolves when aborted.
-   * @throws HistoryGone when `from` lies before the oldest message held
+   * @throws HistoryGone when `from` lies before the oldest message held; LogLost when it cannot be read any more
    */
   consume(from: bigint, deliver: (message: LogMessage) => void, signal: AbortSignal): Promise<void>;
   close(): Promise<void>;
@@ -57,6 +57,11 @@ export class HistoryGone extends Error {
     super(`the log starts at position ${firstPosition}`);
     this.firstPosition = firstPosition;
   }
+}
+
+/** The log has lost what it once delivered, or does not admit this member any more: nothing that comes can be trusted. */
+export class LogLost extends Error {
+  override readonly name = "LogLost";
 }
 
 /** A second, different promise under one key: this member must not say it. */

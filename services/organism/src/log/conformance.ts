@@ -10,6 +10,8 @@ export interface LogUnderTest {
   readonly messageBytesMax: number;
   /** Fills the first member's quota; absent where there is none to fill. */
   readonly fill?: () => Promise<void>;
+  /** Removes everything below a position, as the trimmer does; absent where nothing is ever removed. */
+  readonly trim?: (below: bigint) => Promise<void>;
   /** Restarts whatever stores the log; absent where that is the process itself. */
   readonly restart?: () => Promise<void>;
   readonly close: () => Promise<void>;
@@ -115,7 +117,7 @@ export function conformance(name: string, open: () => Promise<LogUnderTest>): vo
         assert.equal(await a.append("bulk", largest, "largest"), "stored");
         const [message] = await collect(a, 1n, 1);
         assert.equal(message?.raw.length, messageBytesMax);
-        await assert.rejects(a.append("bulk", new Uint8Array(messageBytesMax + 1), "larger"), (error: unknown) => {
+        await assert.rejects(a.append("bulk", new Uint8Array(messageBytesMax + 1), "toolong"), (error: unknown) => {
           return error instanceof LogRefusal && error.reason === "ENTRY_TOO_LARGE";
         });
       }),
@@ -129,6 +131,25 @@ export function conformance(name: string, open: () => Promise<LogUnderTest>): vo
           a.consume(0n, () => undefined, AbortSignal.timeout(5000)),
           HistoryGone,
         );
+      }),
+    );
+
+    test(
+      "of a trimmed log only what is left is read; reading what is gone says where it starts",
+      withLog(async ({ members: [a, b], trim }) => {
+        if (trim === undefined) return;
+        for (let index = 1; index <= 10; index++) await a.append("ctl", bytes(`${index}`), `${index}`);
+        await trim(7n);
+        assert.equal(await b.firstPosition(), 7n);
+        assert.equal(await b.lastPosition(), 10n);
+        const gone = b.consume(6n, () => assert.fail("position 6 is gone"), AbortSignal.timeout(20_000));
+        await assert.rejects(gone, (error: unknown) => error instanceof HistoryGone && error.firstPosition === 7n);
+        assert.deepEqual((await collect(b, 7n, 4)).map(textOf), ["7", "8", "9", "10"]);
+        await trim(11n);
+        assert.equal(await b.firstPosition(), 11n);
+        const next = collect(b, 11n, 1);
+        await a.append("ctl", bytes("11"), "11");
+        assert.deepEqual((await next).map(textOf), ["11"]);
       }),
     );
 

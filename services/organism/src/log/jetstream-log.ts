@@ -8,7 +8,7 @@
 import { type JetStreamClient, type JetStreamManager, jetstream, jetstreamManager } from "@nats-io/jetstream";
 import { connect, type NatsConnection } from "@nats-io/transport-node";
 import type { Lane } from "../committee/entry.ts";
-import { type AppendFate, HistoryGone, type Log, type LogMessage, LogRefusal } from "../ports.ts";
+import { type AppendFate, HistoryGone, type Log, LogLost, type LogMessage, LogRefusal } from "../ports.ts";
 
 /** The oldest server that keeps a stream through process crashes (nats-server#6888). */
 export const SERVER_VERSION_MIN = "2.10.23";
@@ -17,6 +17,10 @@ const PUBLISH_TIMEOUT_MS = 3000;
 const RESTART_PAUSE_MS = 100;
 const HEARTBEAT_MS = 1000;
 const PULL_EXPIRES_MS = 5000;
+const CONNECT_PATIENCE_MS = 30_000;
+const INFO_ATTEMPTS = 100;
+/** How often in a row a stream may end before what has been read of it. */
+const BEHIND_MAX = 20;
 
 export interface JetStreamOptions {
   /** `nats://host:port`, one or more. */
@@ -33,6 +37,8 @@ export interface JetStreamOptions {
   /** The server's monitoring endpoint, e.g. `http://127.0.0.1:8222`: where `sync_always` is verified. */
   readonly monitorUrl?: string;
   readonly onEvent?: (event: string) => void;
+  /** How long `open` waits for a server that does not answer. */
+  readonly patienceMs?: number;
 }
 
 /** The broker cannot be used as it is. One readable line; never retried. */
@@ -58,6 +64,7 @@ export class JetStreamLog implements Log {
   readonly #connection: NatsConnection;
   readonly #client: JetStreamClient;
   readonly #manager: JetStreamManager;
+  #closing = false;
 
   private constructor(options: JetStreamOptions, connection: NatsConnection, manager: JetStreamManager) {
     this.#options = options;
@@ -105,12 +112,13 @@ export class JetStreamLog implements Log {
     return BigInt(messages === 0 ? last + 1 : first);
   }
 
+  /** Waits out restarts of the server. @throws whatever does not pass */
   async #info(): Promise<{ first_seq: number; last_seq: number; messages: number }> {
     for (let attempt = 0; ; attempt++) {
       try {
         return (await this.#manager.streams.info(this.#options.stream)).state;
       } catch (error) {
-        if (attempt >= 100 || !isPassing(error)) throw error;
+        if (attempt >= INFO_ATTEMPTS || this.#connection.isClosed() || !isPassing(error)) throw error;
         await pause(RESTART_PAUSE_MS);
       }
     }
@@ -128,12 +136,19 @@ export class JetStreamLog implements Log {
     }
   }
 
+  /** @throws HistoryGone; LogLost when the stream has been cut or replaced, or the server admits this member no more */
   async consume(from: bigint, deliver: (message: LogMessage) => void, signal: AbortSignal): Promise<void> {
+    if (from < 1n) throw new HistoryGone(1n);
     let next = from;
+    let behind = 0;
     while (!signal.aborted) {
       try {
-        const first = await this.firstPosition();
-        if (first > next && next <= (await this.lastPosition())) throw new HistoryGone(first);
+        const { first_seq: first, last_seq: last } = await this.#info();
+        if (BigInt(first) > next && next <= BigInt(last)) throw new HistoryGone(BigInt(first));
+        // A leader that has just been elected may lag; a stream that stays behind its own reader has lost history.
+        behind = BigInt(last) + 1n < next ? behind + 1 : 0;
+        if (behind > BEHIND_MAX) throw new LogLost(`the log ends at position ${last}, position ${next} was to come`);
+        if (behind > 0) throw new Error(`the log ends at position ${last}, position ${next} is to come`);
         await this.#session(
           next,
           (message) => {
@@ -143,8 +158,10 @@ export class JetStreamLog implements Log {
           signal,
         );
       } catch (error) {
-        if (error instanceof HistoryGone) throw error;
-        if (signal.aborted || this.#connection.isClosed()) return;
+        if (error instanceof HistoryGone || error instanceof LogLost) throw error;
+        if (signal.aborted || this.#closing) return;
+        if (this.#connection.isClosed()) throw new LogLost("nats-server has ended this member's connection for good");
+        if (codeOf(error) === STREAM_NOT_FOUND && ++behind > BEHIND_MAX) throw new LogLost("the stream is gone");
         this.#options.onEvent?.(`log consumer restarts: ${describe(error)}`);
       }
       if (!signal.aborted) await pause(RESTART_PAUSE_MS * (0.5 + Math.random()));
@@ -201,13 +218,15 @@ export class JetStreamLog implements Log {
   }
 
   async close(): Promise<void> {
+    this.#closing = true;
     await this.#connection.close();
   }
 }
 
 async function connectPatiently(options: JetStreamOptions): Promise<NatsConnection> {
   let last: unknown;
-  for (let attempt = 0; attempt < 150; attempt++) {
+  const until = performance.now() + (options.patienceMs ?? CONNECT_PATIENCE_MS);
+  do {
     try {
       return await connect({
         servers: [...options.servers],
@@ -228,7 +247,7 @@ async function connectPatiently(options: JetStreamOptions): Promise<NatsConnecti
       }
       await pause(200);
     }
-  }
+  } while (performance.now() < until);
   throw new UnfitServer("NATS_UNREACHABLE", `no nats-server at ${options.servers.join(", ")}: ${describe(last)}`);
 }
 
@@ -261,15 +280,20 @@ async function verifySync(monitorUrl: string): Promise<void> {
 }
 
 /** JetStream's error codes for "this message will not be taken". */
-const FULL_CODES = new Set([10_077, 10_047, 10_023, 10_122]);
+const FULL_CODES = new Set([10_002, 10_023, 10_047, 10_077, 10_122]);
 const TOO_LARGE_CODES = new Set([10_054]);
+const STREAM_NOT_FOUND = 10_059;
+
+function codeOf(error: unknown): number | undefined {
+  return error instanceof Error && "code" in error && typeof error.code === "number" ? error.code : undefined;
+}
 
 function refusalOf(error: unknown): LogRefusal | undefined {
   if (!(error instanceof Error)) return undefined;
-  const code = "code" in error && typeof error.code === "number" ? error.code : undefined;
+  const code = codeOf(error);
   if (code !== undefined && FULL_CODES.has(code)) return new LogRefusal("LOG_FULL", error.message);
   if (code !== undefined && TOO_LARGE_CODES.has(code)) return new LogRefusal("ENTRY_TOO_LARGE", error.message);
-  if (/max(imum)? payload/i.test(error.message)) return new LogRefusal("ENTRY_TOO_LARGE", error.message);
+  if (/max(imum)?[ _]payload/i.test(error.message)) return new LogRefusal("ENTRY_TOO_LARGE", error.message);
   if (/permissions violation/i.test(`${error.message} ${String(error.cause ?? "")}`)) {
     return new LogRefusal("NOT_PERMITTED", "this credential may not publish there");
   }
