@@ -94,7 +94,9 @@ export function checkEmpties(
         const passed = landed !== undefined ? landed <= slot : traffic.toldFailed.has(each.hash);
         return BigInt(each.slot + DUE_AFTER_SLOTS) <= slot && !passed;
       });
-      if (due.length > 0) fail("zipnet/broadcast", slot, `Empty with ${due.length} acknowledged transactions due`);
+      // On a crowded machine clients miss rounds; that is late, not lost, and "in time" is judged elsewhere.
+      if (due.length > 0 && !run.faultsAllowed)
+        fail("zipnet/broadcast", slot, `Empty with ${due.length} acknowledged transactions due`);
     } else if (broadcast?.kind === "result" && (sent?.messages ?? 0) === 0) {
       fail("zipnet/broadcast", slot, "a Result without messages");
     }
