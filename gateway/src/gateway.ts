@@ -112,6 +112,8 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
   );
   const connect = connectNodeAdapter({
     readMaxBytes: MESSAGE_BYTES_MAX,
+    // A misspelt field is a mistake to be told about, not one to be passed over.
+    jsonOptions: { ignoreUnknownFields: false },
     routes: (router) =>
       gatewayRoutes(router, {
         ...shared,

@@ -49,6 +49,8 @@ export function openDoor(
   const jsonRpc = new JsonRpc(latticeMethods({ ...shared, clock, chain, slotOfNumber }), node, log);
   const connect = connectNodeAdapter({
     readMaxBytes: 1 << 20,
+    // A misspelt field is a mistake to be told about, not one to be passed over.
+    jsonOptions: { ignoreUnknownFields: false },
     routes: (router) =>
       gatewayRoutes(router, {
         ...shared,
