@@ -1,6 +1,6 @@
 /** Everything that anybody can send and must not: each gets a typed refusal or one readable line, and slots go on. */
 import { spawn } from "node:child_process";
-import { chmodSync, writeFileSync } from "node:fs";
+import { chmodSync, readFileSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { http } from "@lattice/deploy/local/layout.ts";
@@ -113,7 +113,7 @@ async function grpcCases(context: ScenarioContext, { lattice }: Session): Promis
     ] as const) {
       const answer = await rawCall(endpoints[organism][0] ?? "", path, field(1, bytes), right);
       context.check(
-        `${organism}: ${kind} bytes for a ${what} are refused with a reason`,
+        `${organism}: ${kind} bytes for the ${what} are refused with a reason`,
         TYPED(answer) && answer.reason !== "",
         `status ${answer.status} ${answer.reason}`,
       );
@@ -204,7 +204,7 @@ async function jsonRpcCases(context: ScenarioContext, { lattice }: Session): Pro
     ["a method that is a number", JSON.stringify(call(7)), -32_600],
     ["a method that does not exist", JSON.stringify(call("eth_makeMeRich")), -32_601],
     ["named parameters", JSON.stringify({ ...call("eth_chainId"), params: { a: 1 } }), -32_602],
-    ["deep nesting", `${"[".repeat(50_000)}${"]".repeat(50_000)}`, -32_600],
+    ["deep nesting", `${"[".repeat(50_000)}${"]".repeat(50_000)}`, -32_700],
   ];
   for (const [what, body, code] of cases) {
     const { text } = await post(url, body);
@@ -271,7 +271,7 @@ async function machineCases(context: ScenarioContext, { lattice }: Session): Pro
     settings.code === EXIT.usage && named.every((name) => settings.output.includes(name)),
     `exit ${settings.code}: ${settings.output.slice(0, 300)}`,
   );
-  const hex = (await import("node:fs")).readFileSync(layout.config, "utf8").trim();
+  const hex = readFileSync(layout.config, "utf8").trim();
   const { LATTICE_CONFIG_FILE: _, ...withoutFile } = right;
   const flipped = `${hex.slice(0, -2)}ff00`;
   const config = await run([script], { ...withoutFile, LATTICE_CONFIG_HEX: flipped });
