@@ -620,7 +620,12 @@ export class Member<State, Command, D extends Duty, Settings> {
     await this.#consuming;
     await this.#node.stop?.();
     await this.#snapshotting;
-    await this.#saveSnapshot();
+    // One that was told to fall silent leaves its folder to whoever speaks now.
+    if (!this.#silent) {
+      await this.#saveSnapshot().catch((error: unknown) => {
+        this.#options.logger.error("the snapshot failed", errorFields(error));
+      });
+    }
     await this.#archive.close();
     await this.#options.journal.close();
     await this.#options.log.close();
