@@ -12,6 +12,11 @@ export const BLS_DST = "BLS_SIG_BLS12381G2_XMD:SHA-256_SSWU_RO_POP_";
 export const BLS_PUBLIC_BYTES = 48;
 export const BLS_SIGNATURE_BYTES = 96;
 
+/**
+ * A certificate is judged at the door and again in `apply`, by every stream that brings it: a pairing once is enough.
+ * The result depends on the three byte strings alone, so remembering it changes nothing; 176 bytes a key.
+ */
+const RESULTS = new BoundedCache<boolean>(2048);
 const PUBLIC_KEYS = new BoundedCache<PublicKey | "refused">(4096);
 
 /** The 48-byte public key of a 32-byte secret scalar. @throws Error when it is 0 or not below the group order */
@@ -35,11 +40,13 @@ export function blsVerify(publicKey: Uint8Array, message: Uint8Array, signature:
     }
   });
   if (key === "refused") return false;
-  try {
-    return verify(message, key, Signature.fromBytes(signature, true, true), false, false);
-  } catch {
-    return false;
-  }
+  return RESULTS.getOrMake(Buffer.concat([publicKey, signature, message]), () => {
+    try {
+      return verify(message, key, Signature.fromBytes(signature, true, true), false, false);
+    } catch {
+      return false;
+    }
+  });
 }
 
 /** Is this a key that `blsVerify` can ever accept? */
