@@ -168,6 +168,11 @@ test("direction: up, sideways, out of the package, and through a service's back 
   );
   assert.equal(found(direction, zipnet('import { a } from "@lattice/gateway/a.ts";')).length, 1);
   assert.equal(found(direction, zipnet('import { a } from "../../../organism/src/a.ts";')).length, 1);
+  const fromTest = (specifier: string) =>
+    found(direction, zipnet(`import { a } from "${specifier}";`, "services/zipnet/test/a.ts"));
+  assert.equal(fromTest("../../organism/test/a.ts").length, 0);
+  assert.equal(fromTest("../../organism/src/a.ts").length, 1);
+  assert.equal(fromTest("../../../gateway/test/a.ts").length, 1);
   const sideways = {
     ...zipnet('import { a } from "@lattice/unseal/client/a.ts";'),
     "services/unseal/package.json": JSON.stringify({ name: "@lattice/unseal" }),

@@ -165,9 +165,14 @@ export const direction: TidyCheck = {
         const { specifier } = each;
         if (specifier.startsWith(".")) {
           const target = new URL(specifier, `file:///${file}`).pathname.slice(1);
-          // A package's tests are in no exports; those of the runtime hold what every test of a committee needs.
-          const sharedTest = isTest(file) && target.startsWith("services/organism/test/");
-          if (!target.startsWith(`${owner.folder}/`) && !sharedTest)
+          // A package's tests are in no exports; those of packages below may lend what they have built.
+          const lender = ownerOf(all, target);
+          const lent =
+            isTest(file) &&
+            lender !== undefined &&
+            target.startsWith(`${lender.folder}/test/`) &&
+            rankOf(lender.folder) < rankOf(owner.folder);
+          if (!target.startsWith(`${owner.folder}/`) && !lent)
             problems.push(`${where(each)}: ${specifier} leaves the package; import it by name`);
           continue;
         }
