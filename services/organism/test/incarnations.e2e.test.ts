@@ -249,4 +249,29 @@ describe("one voice per key", () => {
     await until(() => again.committee.position >= a.committee.position);
     assert.equal(await certified(again, 2n), "empty");
   });
+
+  test("a log that ends before what a member has applied was rolled back: it does not speak", async () => {
+    const [a, b, c] = await Promise.all([0, 1, 2].map((index) => start(index)));
+    assert.ok(a !== undefined && b !== undefined && c !== undefined);
+    await certified(c, 1n);
+    const keptLog = join(directory, "log-of-slot-1");
+    await cp(join(directory, "log"), keptLog);
+    await certified(c, 2n);
+    await stop(c);
+    const rolledBack = await EmbeddedLog.open(keptLog);
+    const again = await startToyMember({
+      committee,
+      index: 2,
+      log: rolledBack.member(2),
+      directory: join(directory, "first"),
+      clock,
+      onFatal: (reason) => fatal.push(reason),
+    });
+    assert.deepEqual(fatal, ["LOG_ROLLED_BACK"]);
+    assert.ok(!again.ready());
+    const before = rolledBack.lastPosition;
+    await again.stop(50);
+    assert.equal(rolledBack.lastPosition, before);
+    await rolledBack.close();
+  });
 });

@@ -74,11 +74,10 @@ export class OutcomeFollower {
 
   /** One subscription: sticks to a member until it fails or falls silent, then moves on to the next. */
   async #run(organism: Organism, stages: readonly string[] | undefined, offset: number): Promise<void> {
-    const { config, endpoints, offset: own, log } = this.#options;
+    const { config, offset: own, log } = this.#options;
     const silenceMs = Math.max(3 * config.slotMs, 6000);
     for (let turn = own + offset; !this.#stop.signal.aborted; turn++) {
-      const addresses = endpoints()[organism];
-      const address = addresses[turn % Math.max(addresses.length, 1)];
+      const address = this.#address(organism, turn);
       if (address !== undefined) {
         const silence = new AbortController();
         let timer = setTimeout(() => silence.abort(), silenceMs);
@@ -104,6 +103,18 @@ export class OutcomeFollower {
         }
       }
       await pause(RECONNECT_MS * (0.5 + Math.random()), this.#stop.signal);
+    }
+  }
+
+  /** Addresses are hints from a file that people edit: one that cannot be read now is looked at again, like a silent member. */
+  #address(organism: Organism, turn: number): string | undefined {
+    const { endpoints, log } = this.#options;
+    try {
+      const addresses = endpoints()[organism];
+      return addresses[turn % Math.max(addresses.length, 1)];
+    } catch (error) {
+      log.warn("the endpoints cannot be read", { upstream: organism, ...errorFields(error) });
+      return undefined;
     }
   }
 
