@@ -4,7 +4,7 @@
  */
 import { spawn } from "node:child_process";
 import { rmSync } from "node:fs";
-import { join, relative } from "node:path";
+import { join } from "node:path";
 import { toHex } from "@lattice/organism/codec/codec.ts";
 import { latticeId } from "@lattice/organism/identity/lattice-config.ts";
 import { ORGANISMS, type Organism } from "@lattice/organism/identity/organisms.ts";
@@ -16,7 +16,7 @@ import { exportRun, readTraffic, type SlotRange, writeExport } from "./export.ts
 import type { LocalLattice, Mode } from "./lattice.ts";
 import { residentMbOf } from "./memory.ts";
 import { type OutcomeDetails, outcomeDetails } from "./outcome-details.ts";
-import { chooseMode, Interrupted, newDirectory, onInterrupt, ROOT, Session } from "./session.ts";
+import { chooseMode, Interrupted, newDirectory, onInterrupt, ROOT, Session, shownPath } from "./session.ts";
 import { SlotTable } from "./table.ts";
 import type { LedgerLine } from "./traffic/ledger.ts";
 import { identityLines, readable } from "./up.ts";
@@ -434,7 +434,7 @@ export async function runDemo(options: DemoOptions): Promise<number> {
     return known.code;
   } finally {
     off();
-    if (keep) say(`everything of this run is in ${relative(ROOT, directory)}`);
+    if (keep) say(`everything of this run is in ${shownPath(directory)}`);
     else rmSync(directory, { recursive: true, force: true });
   }
 }

@@ -3,8 +3,9 @@
  * start`, the demo and the scenarios have in common.
  */
 import { existsSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { dirname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
+import { slotAt } from "@lattice/organism/identity/lattice-config.ts";
 import { EXIT } from "@lattice/organism/node/exit.ts";
 import { readEndpoints } from "@lattice/organism/node/kit.ts";
 import { portIsFree } from "../chain/child-process.ts";
@@ -32,6 +33,12 @@ export function newDirectory(kind: string, now = new Date()): string {
   return path;
 }
 
+/** A path as people read it: from the project's folder when it lies there. */
+export function shownPath(path: string): string {
+  const inside = relative(ROOT, path);
+  return inside.startsWith("..") ? path : inside;
+}
+
 /** NATS when a usable server can be had, else the embedded log, said aloud. */
 export async function chooseMode(embedded: boolean, say: (line: string) => void): Promise<Mode> {
   if (embedded) return "embedded";
@@ -47,22 +54,37 @@ export async function chooseMode(embedded: boolean, say: (line: string) => void)
   }
 }
 
+/** The log of the lattice that a folder holds already; undefined when it holds none. */
+function modeIn(directory: string): Mode | undefined {
+  if (!existsSync(join(directory, "lattice.hex"))) return undefined;
+  return existsSync(join(directory, "nats", "deal.json")) ? "nats" : "embedded";
+}
+
 /**
- * A folder that holds a lattice keeps its log and its ports.
- * @throws Precondition when it was made for the other log, or a port it needs is taken
+ * The log to start on: that of the lattice found in the folder, or else as `chooseMode` has it.
+ * @throws Precondition when the folder's lattice needs another log than is asked for or can be had, or a port is taken
  */
-export async function checkDirectory(directory: string, mode: Mode, gatewayPort: number | undefined): Promise<void> {
+export async function prepareDirectory(
+  directory: string,
+  options: { readonly embedded: boolean; readonly gatewayPort?: number },
+  say: (line: string) => void,
+): Promise<Mode> {
+  const { embedded, gatewayPort } = options;
   if (gatewayPort !== undefined && !(await portIsFree(gatewayPort)))
     throw new Precondition(`port ${gatewayPort} of 127.0.0.1 is in use: choose another with --gateway-port`);
-  if (!existsSync(join(directory, "lattice.hex"))) return;
-  const layout = new Layout(directory);
-  const made: Mode = existsSync(layout.path("nats", "deal.json")) ? "nats" : "embedded";
-  if (made !== mode) throw new Precondition(`${directory} holds a lattice on the ${made} log, not the ${mode} one`);
-  const ports = layout.loadPorts();
+  const found = modeIn(directory);
+  const mode = await chooseMode(embedded || found === "embedded", say);
+  if (found === undefined) return mode;
+  if (found !== mode)
+    throw new Precondition(`${shownPath(directory)} holds a lattice on the ${found} log, not the ${mode} one`);
+  const ports = new Layout(directory).loadPorts();
   for (const port of [ports.gateway, ports.chainRpc, ports.natsClient, ports.sequencer]) {
     if (!(await portIsFree(port)))
-      throw new Precondition(`port ${port} of 127.0.0.1 is in use: the lattice in ${directory} may be running already`);
+      throw new Precondition(
+        `port ${port} of 127.0.0.1 is in use: the lattice in ${shownPath(directory)} may be running already`,
+      );
   }
+  return mode;
 }
 
 export interface SessionOptions extends Omit<LatticeOptions, "onPrepared"> {
@@ -109,7 +131,10 @@ export class Session {
       config: lattice.config,
       rosters: lattice.rosters,
       endpoints: () => readEndpoints(lattice.layout.endpoints),
-      ...(options.keepSlots === undefined ? {} : { keepSlots: options.keepSlots }),
+      // Whoever keeps only recent slots does not ask a lattice that is started again for its whole past.
+      ...(options.keepSlots === undefined
+        ? {}
+        : { keepSlots: options.keepSlots, fromSlot: slotAt(lattice.config, Date.now()) }),
     });
   }
 

@@ -1,19 +1,18 @@
 /** `npm start`: a whole lattice on this machine until Ctrl-C, with sample users and a live table of slots. */
-import { relative } from "node:path";
+import { resolve } from "node:path";
 import { toHex } from "@lattice/organism/codec/codec.ts";
 import { latticeId } from "@lattice/organism/identity/lattice-config.ts";
 import { EXIT } from "@lattice/organism/node/exit.ts";
 import { ProgramFailure } from "../chain/child-process.ts";
 import { type LocalLattice, StartFailure } from "./lattice.ts";
 import {
-  checkDirectory,
-  chooseMode,
   Interrupted,
   newDirectory,
   onInterrupt,
   Precondition,
-  ROOT,
+  prepareDirectory,
   Session,
+  shownPath,
 } from "./session.ts";
 import { SlotTable } from "./table.ts";
 
@@ -37,7 +36,7 @@ export function identityLines(lattice: LocalLattice): string[] {
     `keys       ${config.keys === "dealer" ? "dealt by one process, throw-away: for this machine only" : "from a ceremony"}`,
     `gateway    ${gatewayUrl}  (JSON-RPC, Connect, gRPC, gRPC-Web)`,
     `chain RPC  ${chainRpc}`,
-    `logs       ${relative(ROOT, layout.path("logs"))}`,
+    `logs       ${shownPath(layout.path("logs"))}`,
   ];
 }
 
@@ -62,9 +61,8 @@ export async function runUp(options: UpOptions): Promise<number> {
   };
   const off = onInterrupt(abort, say);
   try {
-    const mode = await chooseMode(options.embedded, say);
-    const directory = options.directory ?? newDirectory("local");
-    await checkDirectory(directory, mode, options.gatewayPort);
+    const directory = options.directory === undefined ? newDirectory("local") : resolve(options.directory);
+    const mode = await prepareDirectory(directory, options, say);
     const session = await Session.start({
       directory,
       mode,
@@ -78,14 +76,14 @@ export async function runUp(options: UpOptions): Promise<number> {
     stream.write(`${identityLines(lattice).join("\n")}\n`);
     table = new SlotTable({ collector, stream, footer: () => `gateway ${lattice.gatewayUrl} · Ctrl-C stops` });
     table.start();
-    await new Promise<void>((resolve) => {
-      if (abort.signal.aborted) resolve();
-      abort.signal.addEventListener("abort", () => resolve());
+    await new Promise<void>((stop) => {
+      if (abort.signal.aborted) stop();
+      abort.signal.addEventListener("abort", () => stop());
     });
     table.stop();
     table = undefined;
     await session.stop();
-    say(`stopped; \`npm start -- --directory ${relative(ROOT, directory)}\` starts this lattice again`);
+    say(`stopped; \`npm start -- --directory ${shownPath(directory)}\` starts this lattice again`);
     return EXIT.ok;
   } catch (error) {
     const known = readable(error);

@@ -125,8 +125,10 @@ export function checkEmpties(
     const concluded = (sold?.winners.length ?? 0) + (sold?.voids.length ?? 0);
     if (auction?.kind === "empty" && (sold === undefined || concluded > 0))
       fail("offer/auction", slot, "Empty, and yet somebody won");
-    if (auction?.kind === "empty" && bids(slot, false) > 0)
-      fail("offer/auction", slot, `Empty, though ${bids(slot, false)} bids were acknowledged`);
+    // Blind bids stand only when the slot was opened over them; a slot that was not opened has none.
+    const standing = bids(slot, false) - (opened?.blind === undefined ? bids(slot, true) : 0);
+    if (auction?.kind === "empty" && standing > 0)
+      fail("offer/auction", slot, `Empty, though ${standing} bids were acknowledged`);
     if (auction?.kind === "result" && concluded === 0) fail("offer/auction", slot, "a Result without winners");
 
     // A block can be built without any transaction: there is always something.

@@ -81,6 +81,20 @@ describe("judge", () => {
     assert.deepEqual(brokenOf({ ...empty, run: { ...empty.run, traffic } }), []);
   });
 
+  it("does not hold blind bids against an auction whose slot was never opened", () => {
+    const made = syntheticRun(certifier, (slot) => {
+      if (slot.slot !== 5n) return;
+      slot.kinds["unsealed"] = "skipped";
+      slot.kinds["auction"] = "empty";
+      slot.auction = { ...slot.auction, winners: [], blind: undefined };
+      slot.candidate = { ...slot.candidate, unsealed: undefined };
+    });
+    const run = { ...made.run, faults_allowed: true };
+    assert.deepEqual(brokenOf({ ...made, run }), ["empty_only_where_nothing"]);
+    const traffic = run.traffic.filter((line) => line.type !== "bid" || line.slot !== 5 || line.class === "blind");
+    assert.deepEqual(brokenOf({ ...made, run: { ...run, traffic } }), []);
+  });
+
   it("holds an empty broadcast against transactions that were due", () => {
     const made = syntheticRun(certifier, (slot) => {
       if (slot.slot !== 6n) return;

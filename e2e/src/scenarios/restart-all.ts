@@ -3,7 +3,7 @@
 import { readTraffic } from "@lattice/deploy/local/export.ts";
 import { equalBytes, toHex } from "@lattice/organism/codec/codec.ts";
 import { ORGANISMS } from "@lattice/organism/identity/organisms.ts";
-import { completeFrom, firstComplete, judgeFaulty, logLines, slotNow, statusOf } from "./lattice-tools.ts";
+import { completeFrom, eventually, firstComplete, judgeFaulty, logLines, slotNow, statusOf } from "./lattice-tools.ts";
 import type { Scenario } from "./scenario.ts";
 import { ask, landed } from "./users.ts";
 
@@ -34,7 +34,16 @@ export const scenario: Scenario = {
 
     const again = await context.start({ mode, traffic: false });
     context.check("everything is ready again", true);
-    const after = await Promise.all(members.map(({ organism, index }) => statusOf(again.lattice, organism, index)));
+    const after = await Promise.all(
+      members.map(async ({ organism, index }) => {
+        let status = await statusOf(again.lattice, organism, index);
+        await eventually(30_000, async () => {
+          status ??= await statusOf(again.lattice, organism, index);
+          return status !== undefined;
+        });
+        return status;
+      }),
+    );
     for (const [at, { organism, index }] of members.entries()) {
       const [was, is] = [before[at], after[at]];
       const resumed = was !== undefined && is !== undefined && is.position >= was.position;
