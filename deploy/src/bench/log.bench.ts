@@ -258,7 +258,7 @@ async function secondsOf(times: number, atOnce: number, say: () => Promise<void>
 }
 
 export async function bench(options: { readonly entries?: number; readonly repeats?: number } = {}): Promise<LogBench> {
-  const { entries = 300, repeats = 5 } = options;
+  const { entries = 100, repeats = 15 } = options;
   await initCrypto();
   const binary = await findNatsServer({ toolsDir: TOOLS, environment: process.env, download: true });
   const directory = await mkdtemp(join(tmpdir(), "lattice-log-bench-"));
