@@ -23,6 +23,7 @@ export class ChainHead {
   #blocks: ChainBlock[] = [];
   /** One reading at a time. */
   #turn: Promise<void> = Promise.resolve();
+  #next: Promise<void> | undefined;
 
   constructor(options: ChainHeadOptions) {
     this.#options = options;
@@ -38,7 +39,13 @@ export class ChainHead {
    * @throws Fault CHAIN_UNREACHABLE, RpcError
    */
   poll(): Promise<void> {
-    const run = this.#turn.then(() => this.#catchUp());
+    // A reading that has not begun yet serves everybody who asks meanwhile.
+    if (this.#next !== undefined) return this.#next;
+    const run = this.#turn.then(() => {
+      this.#next = undefined;
+      return this.#catchUp();
+    });
+    this.#next = run;
     this.#turn = run.catch(() => undefined);
     return run;
   }

@@ -5,6 +5,7 @@ import { RpcError } from "./json-rpc.ts";
 
 const DEADLINE_MS = 5000;
 const ANSWER_BYTES_MAX = 32 << 20;
+const MESSAGE_CHARS_MAX = 1024;
 
 /**
  * Read-only methods of the standard (execution-apis) and what wallets ask first. `eth_fillTransaction` is not among
@@ -39,9 +40,32 @@ const FORWARDED = new Set([
   "web3_clientVersion",
 ]);
 
+/** Reads of state at a block. */
+const STATE_READS = new Set([
+  "eth_call",
+  "eth_createAccessList",
+  "eth_estimateGas",
+  "eth_getBalance",
+  "eth_getCode",
+  "eth_getProof",
+  "eth_getStorageAt",
+]);
+/** Reads of state by a transaction that is not sent. */
+const TRIALS = new Set(["eth_call", "eth_createAccessList", "eth_estimateGas"]);
+
+/** Clients leave the type to be understood from the fee fields; not every node understands. */
+function withType(method: string, params: readonly unknown[]): readonly unknown[] {
+  const [transaction, ...rest] = params;
+  if (!TRIALS.has(method) || typeof transaction !== "object" || transaction === null || "type" in transaction)
+    return params;
+  return "maxFeePerGas" in transaction || "maxPriorityFeePerGas" in transaction
+    ? [{ ...transaction, type: "0x2" }, ...rest]
+    : params;
+}
+
 const ANSWER = z.object({
-  result: z.unknown(),
-  error: z.object({ code: z.number(), message: z.string(), data: z.unknown() }).partial().optional(),
+  result: z.unknown().optional(),
+  error: z.looseObject({ code: z.unknown(), message: z.unknown(), data: z.unknown() }).partial().optional(),
 });
 
 const HASH = z.string().regex(/^0x[0-9a-fA-F]{64}$/);
@@ -81,7 +105,15 @@ export class ChainReads {
       const name = /^[a-z0-9]{1,32}_[a-zA-Z0-9_]{1,64}$/.test(method) ? method : "this method";
       throw gatewayFault("METHOD_NOT_FORWARDED", `${name} is not served here`);
     }
-    return this.call(method, params);
+    const meant = withType(method, params);
+    try {
+      return await this.call(method, meant);
+    } catch (error) {
+      // Nothing of this gateway's is in a node's pending state, so one that keeps none is asked for its latest.
+      const at = meant.indexOf("pending");
+      if (!(error instanceof RpcError) || at < 1 || !STATE_READS.has(method)) throw error;
+      return this.call(method, meant.with(at, "latest"));
+    }
   }
 
   /** One call to the node. @throws RpcError, Fault CHAIN_UNREACHABLE */
@@ -109,7 +141,14 @@ export class ChainReads {
     const answer = ANSWER.safeParse(body);
     if (!answer.success) throw gatewayFault("CHAIN_UNREACHABLE", "the execution node's answer is not JSON-RPC");
     const { error, result } = answer.data;
-    if (error !== undefined) throw new RpcError(error.code ?? -32_603, error.message ?? "the node refused", error.data);
+    if (error !== undefined) {
+      const { code, message, data } = error;
+      throw new RpcError(
+        typeof code === "number" ? code : -32_603,
+        typeof message === "string" ? message.slice(0, MESSAGE_CHARS_MAX) : "the node refused",
+        data,
+      );
+    }
     return result;
   }
 

@@ -103,10 +103,16 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     return headSlot + (blockNumber - newest.number);
   };
 
+  let chainAnsweredAtMs = Number.NEGATIVE_INFINITY;
+  const pollChain = async (): Promise<void> => {
+    await head.poll();
+    chainAnsweredAtMs = performance.now();
+  };
+
   const disclosure = disclosureOf(settings.GATEWAY_DISCLOSURE);
   const shared = { config, submissions, bidder, disclosure, checkBidder, log };
   const jsonRpc = new JsonRpc(
-    latticeMethods({ ...shared, clock, chain, slotOfNumber }),
+    latticeMethods({ ...shared, clock, chain, slotOfNumber, catchUp: pollChain }),
     (method, params) => chain.forward(method, params),
     log,
   );
@@ -123,7 +129,6 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
       }),
   });
 
-  let chainAnsweredAtMs = Number.NEGATIVE_INFINITY;
   const clients: Submitter[] = [];
   const ready = (): boolean =>
     clients.length === settings.GATEWAY_CLIENTS &&
@@ -192,10 +197,6 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
   follower.followAll(ORGANISMS);
   feed.start();
 
-  const pollChain = async (): Promise<void> => {
-    await head.poll();
-    chainAnsweredAtMs = performance.now();
-  };
   const polling = every(pollIntervalMs(config), stopping.signal, pollChain, (error) =>
     log.debug("the chain's head could not be read", problemFields(error)),
   );

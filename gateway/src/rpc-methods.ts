@@ -30,6 +30,8 @@ export interface MethodOptions {
   readonly disclosure: DisclosurePolicy;
   /** The slot whose block is expected to have this number. @throws Fault when that block exists, or the chain is away */
   readonly slotOfNumber: (blockNumber: bigint) => bigint;
+  /** Resolves once every block that the node showed before the call is known here. */
+  readonly catchUp: () => Promise<void>;
   /** @throws Fault ORIGIN_REFUSED for web pages that may not spend the searcher's escrow */
   readonly checkBidder: (caller: Caller) => void;
 }
@@ -163,7 +165,10 @@ export function latticeMethods(options: MethodOptions): ReadonlyMap<string, RpcH
     (method: string): RpcHandler =>
     async (params) => {
       const hash = parse(HASH, params[0], "hash");
-      return submissions.isPrivate(hash.slice(2).toLowerCase()) ? null : chain.forward(method, params);
+      const bare = hash.slice(2).toLowerCase();
+      // A wallet that has seen a block expects its receipts to be there.
+      if (submissions.isPrivate(bare)) await options.catchUp();
+      return submissions.isPrivate(bare) ? null : chain.forward(method, params);
     };
 
   return new Map<string, RpcHandler>([

@@ -23,6 +23,7 @@ export function openDoor(
     readonly searcherKey?: Uint8Array;
     readonly offer?: readonly string[];
     readonly nowMs?: () => number;
+    readonly catchUp?: () => Promise<void>;
   } = {},
 ) {
   const parts = bookParts();
@@ -46,7 +47,11 @@ export function openDoor(
     if (number <= 100n) throw gatewayFault("BAD_BID", `block ${number} exists already`);
     return slotAt(config, clock.nowMs()) + (number - 100n);
   };
-  const jsonRpc = new JsonRpc(latticeMethods({ ...shared, clock, chain, slotOfNumber }), node, log);
+  const jsonRpc = new JsonRpc(
+    latticeMethods({ ...shared, clock, chain, slotOfNumber, catchUp: options.catchUp ?? (async () => undefined) }),
+    node,
+    log,
+  );
   const connect = connectNodeAdapter({
     readMaxBytes: 1 << 20,
     // A misspelt field is a mistake to be told about, not one to be passed over.
