@@ -7,6 +7,10 @@ import { after, before, describe, test } from "node:test";
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { Code, ConnectError, createClient } from "@connectrpc/connect";
 import { createConnectTransport, createGrpcTransport, createGrpcWebTransport } from "@connectrpc/connect-node";
+import {
+  createConnectTransport as createBrowserConnect,
+  createGrpcWebTransport as createBrowserGrpcWeb,
+} from "@connectrpc/connect-web";
 import { credentials, Client as GrpcClient, type ServiceError } from "@grpc/grpc-js";
 import { initCrypto } from "@lattice/organism/crypto/engine.ts";
 import { connectService } from "@lattice/organism/rpc/client.ts";
@@ -83,6 +87,8 @@ describe("one port", () => {
     "Connect as JSON": () => createConnectTransport({ baseUrl: url, httpVersion: "1.1", useBinaryFormat: false }),
     "gRPC-Web over HTTP/1.1": () => createGrpcWebTransport({ baseUrl: url, httpVersion: "1.1" }),
     "gRPC-Web over HTTP/2": () => createGrpcWebTransport({ baseUrl: url, httpVersion: "2" }),
+    "Connect as a browser speaks it": () => createBrowserConnect({ baseUrl: url }),
+    "gRPC-Web as a browser speaks it": () => createBrowserGrpcWeb({ baseUrl: url }),
     gRPC: () => createGrpcTransport({ baseUrl: url }),
   };
   for (const [name, transport] of Object.entries(transports)) {
