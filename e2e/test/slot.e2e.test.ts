@@ -36,6 +36,7 @@ async function threeSlots(mode: Mode, say: (line: string) => void): Promise<void
     assert.match(trace, /^[0-9a-f]{32}$/);
   }
   assert.ok(report.chain.head > 0);
+  assert.ok((report.observed["transactions_landed"] ?? 0) > 0);
   assert.ok((report.startup_ms ?? 0) > 0);
 }
 
