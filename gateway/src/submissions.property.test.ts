@@ -243,7 +243,7 @@ class Run {
 
 test("the book does what its model does, through losses, reorgs and restarts", async () => {
   await fc.assert(
-    fc.asyncProperty(fc.array(action, { maxLength: 40 }), async (steps) => {
+    fc.asyncProperty(fc.array(action, { minLength: 20, maxLength: 80, size: "max" }), async (steps) => {
       const run = new Run();
       for (const step of steps) {
         await run.do(step);
