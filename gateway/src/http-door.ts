@@ -5,6 +5,9 @@ import type { Handler } from "./one-port.ts";
 
 /** The largest JSON-RPC body. */
 export const BODY_BYTES_MAX = 4 << 20;
+/** How long, and for how much more, a client whose body is too long is listened to before its connection is closed. */
+const LINGER_MS = 2000;
+const LINGER_BYTES = 32 << 20;
 
 export interface DoorOptions {
   readonly jsonRpc: JsonRpc;
@@ -47,27 +50,59 @@ function allowBrowsers(request: IncomingMessage, response: ServerResponse): void
   response.setHeader("access-control-max-age", "7200");
 }
 
-/** The body as text; undefined when it is too long. */
-async function bodyOf(request: IncomingMessage): Promise<string | undefined> {
-  const parts: Buffer[] = [];
+/** The body as text; undefined as soon as it is too long, and then the request is left as it is. */
+function bodyOf(request: IncomingMessage): Promise<string | undefined> {
+  return new Promise((resolve, reject) => {
+    const parts: Buffer[] = [];
+    let length = 0;
+    const read = (part: Buffer): void => {
+      length += part.length;
+      if (length <= BODY_BYTES_MAX) {
+        parts.push(part);
+        return;
+      }
+      request.off("data", read);
+      resolve(undefined);
+    };
+    request.on("data", read);
+    request.once("end", () => resolve(Buffer.concat(parts).toString("utf8")));
+    request.once("error", reject);
+    request.once("close", () => reject(new Error("the request was cut off")));
+  });
+}
+
+/**
+ * Refuses a body that is too long. A client that is still sending reads the answer only when its connection stays
+ * until it has sent (RFC 9112 §9.6): what comes is thrown away for a while before the connection is closed.
+ */
+function refuseLongBody(request: IncomingMessage, response: ServerResponse): void {
+  const message = `at most ${BODY_BYTES_MAX} bytes`;
+  const answer = JSON.stringify({ jsonrpc: "2.0", id: null, error: { code: -32_600, message } });
+  // HTTP/2 has no such header.
+  const close = request.httpVersionMajor === 1 ? { connection: "close" } : {};
+  response.writeHead(413, { "content-type": "application/json", "content-length": answer.length, ...close });
+  response.write(answer);
   let length = 0;
-  for await (const part of request as AsyncIterable<Buffer>) {
+  const timer = setTimeout(() => response.end(), LINGER_MS);
+  const done = (): void => {
+    clearTimeout(timer);
+    response.end();
+  };
+  request.on("data", (part: Buffer) => {
     length += part.length;
-    if (length > BODY_BYTES_MAX) return undefined;
-    parts.push(part);
-  }
-  return Buffer.concat(parts).toString("utf8");
+    if (length > LINGER_BYTES) done();
+  });
+  request.once("end", done);
+  request.once("error", done);
+  response.once("close", () => clearTimeout(timer));
+  request.resume();
 }
 
 async function answerJsonRpc(jsonRpc: JsonRpc, request: IncomingMessage, response: ServerResponse): Promise<void> {
   const announced = Number(request.headers["content-length"] ?? 0);
   const text = announced > BODY_BYTES_MAX ? undefined : await bodyOf(request);
   if (text === undefined) {
-    const message = `at most ${BODY_BYTES_MAX} bytes`;
-    // The rest of the body is not read, so an HTTP/1 connection is of no further use; HTTP/2 has no such header.
-    const close = request.httpVersionMajor === 1 ? { connection: "close" } : {};
-    response.writeHead(413, { "content-type": "application/json", ...close });
-    response.end(JSON.stringify({ jsonrpc: "2.0", id: null, error: { code: -32_600, message } }));
+    refuseLongBody(request, response);
     return;
   }
   const answer = await jsonRpc.answer(text, { origin: request.headers.origin });
