@@ -16,6 +16,7 @@ import { SUITE } from "@lattice/unseal/client/seal.ts";
 import { ZipnetClient } from "@lattice/zipnet/client/zipnet-client.ts";
 import { type Hex, keccak256 } from "viem";
 import { eventually, firstComplete, slotNow } from "./lattice-tools.ts";
+import { scanMemory } from "./memory-scan.ts";
 import { filesBelow, type Hit, type Needle, needle, scanBytes, scanFiles } from "./plaintext-scan.ts";
 import type { Scenario, ScenarioContext } from "./scenario.ts";
 import { ask, bidderOf, call, escrowOf, landed, User } from "./users.ts";
@@ -145,6 +146,37 @@ async function rivalBids(context: ScenarioContext, rivals: readonly Rival[]): Pr
     }
   }
   return undefined;
+}
+
+/** Every process's memory: a member's holds its own shares, and no process holds anybody else's. */
+function oneShareEach(context: ScenarioContext, session: Session): void {
+  const { layout, rosters, processes } = session.lattice;
+  const needles = new Map<string, readonly Buffer[]>();
+  for (const organism of ORGANISMS) {
+    for (const { index } of rosters[organism].members) {
+      const { certificateShare, secondShare } = readKeyFile(layout.key(organism, index)).secrets;
+      for (const share of [certificateShare, secondShare]) {
+        if (share === undefined) continue;
+        const forms = [Buffer.from(share), Buffer.from(toHex(share))];
+        const name = `${organism}-${index}`;
+        needles.set(name, [...(needles.get(name) ?? []), ...forms]);
+      }
+    }
+  }
+  const problems: string[] = [];
+  let seen = 0;
+  for (const [name, { pid }] of processes) {
+    if (pid === undefined) continue;
+    const found = scanMemory(pid, needles);
+    if (found === undefined) continue;
+    if (needles.has(name) && found.delete(name)) seen += 1;
+    for (const other of found) problems.push(`${name} holds a share of ${other}`);
+  }
+  if (seen === 0) context.say("the memory of other processes may not be read here");
+  else {
+    context.check("every member's own share is in its memory", seen === needles.size, `${seen} of ${needles.size}`);
+    context.check("no process holds another's share", problems.length === 0, problems.slice(0, 8).join("; "));
+  }
 }
 
 function noHits(context: ScenarioContext, name: string, hits: readonly Hit[]): void {
@@ -290,6 +322,7 @@ export const scenario: Scenario = {
       await metricsOf(session, [...content, ...sender, ...shares, ...secrets, ...identities]),
     );
     noHits(context, "no process was started with a secret among its arguments", argumentsOf(session, secrets));
+    if (mode === "nats") oneShareEach(context, session);
     const spans = filesBelow(context.directory).includes(traceFile);
     if (mode === "nats") context.check("there were spans to look through", spans);
   },
