@@ -126,6 +126,18 @@ export const COMMON_FAULTS = {
     remedy: "Nothing: it is attributed to its author.",
     retry: false,
   },
+  CHECKPOINT_UNKNOWN: {
+    code: "NOT_FOUND",
+    meaning: "There is no checkpoint at this position, or it is too old to be voted on or fetched.",
+    remedy: "Ask for the newest one.",
+    retry: false,
+  },
+  STATE_DIFFERS: {
+    code: "FAILED_PRECONDITION",
+    meaning: "A member signed another state for this position than the others have.",
+    remedy: "Compare versions and logs of the two; whoever differs from a quorum stops and starts from its snapshot.",
+    retry: false,
+  },
   DUPLICATE: {
     code: "ALREADY_EXISTS",
     meaning: "This has been said already.",

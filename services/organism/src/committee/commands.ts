@@ -45,6 +45,8 @@ export const COMMAND = union({
   chunk: struct({ digest: fixed(32), index: count, count: count, part: bytes(CHUNK_BYTES) }),
   /** A command of the organism itself. */
   machine: struct({ command: bytes(COMMAND_BYTES_MAX) }),
+  /** A share of the certificate over this state at this position. Hash and length are its author's own. */
+  checkpoint: struct({ position: u64, stateHash: fixed(32), stateBytes: count, share: fixed(G2_BYTES) }),
 });
 export type CommitteeCommand = Infer<typeof COMMAND>;
 

@@ -4,7 +4,7 @@
  * Pure: no clock, no I/O, no randomness. What a corrupt member, client or broker could put into the log is refused
  * here with a reason and without a change of state, except that the message still advances the chain head.
  */
-import { CodecError, compareBytes, concat, decode, encode, equalBytes, toHex } from "../codec/codec.ts";
+import { CodecError, compareBytes, concat, decode, encode, equalBytes, toHex, Writer } from "../codec/codec.ts";
 import { blsVerify } from "../crypto/bls.ts";
 import { verifyTagged } from "../crypto/ed25519.ts";
 import { hashBytes } from "../crypto/hash.ts";
@@ -21,6 +21,7 @@ import {
   refuse,
   type View,
 } from "../machine.ts";
+import { type Checkpoint, checkpointDigest, STATE_BYTES_MAX, stateHash } from "./checkpoint.ts";
 import { type CommitteeCommand, decodeCommand } from "./commands.ts";
 import {
   CHUNKS_MAX,
@@ -43,6 +44,9 @@ import {
 import { type Quorum, type Roster, rosterQuorum } from "./roster.ts";
 import {
   type AuthorState,
+  CHECKPOINT_ENTRIES,
+  CHECKPOINT_SLOTS,
+  CHECKPOINTS_KEPT,
   CLOSE_INPUTS_PER_AUTHOR,
   CLOSES_PER_AUTHOR,
   type CloseRecord,
@@ -76,6 +80,21 @@ export interface Applied {
   readonly decided: readonly Outcome[];
   /** Stages whose certificate became complete by it. */
   readonly certified: readonly Outcome[];
+  /** A checkpoint was due at this position: what to vote on, and the state as it will be restored. */
+  readonly checkpoint?: { readonly checkpoint: Checkpoint; readonly state: Uint8Array };
+  /** Its certificate became complete by this entry. */
+  readonly certifiedCheckpoint?: Checkpoint;
+  /** Members that signed another state than this one at a checkpoint. */
+  readonly dissent?: Dissent;
+}
+
+/** Members that agree with each other about a checkpoint, and not with this replica. */
+export interface Dissent {
+  readonly position: bigint;
+  /** What they signed. */
+  readonly stateHash: Uint8Array;
+  /** Ascending. */
+  readonly authors: readonly number[];
 }
 
 export interface CommitteeOptions<State, Command, D extends Duty> {
@@ -83,6 +102,8 @@ export interface CommitteeOptions<State, Command, D extends Duty> {
   readonly roster: Roster;
   readonly machine: Machine<State, Command, D>;
   readonly generation?: bigint;
+  /** When checkpoints are due. Alike on all members; other than the default in tests only. */
+  readonly checkpointEvery?: { readonly entries: bigint; readonly slots: bigint };
 }
 
 /** What became of one entry. No author: its signature does not say whose it is. */
@@ -106,6 +127,11 @@ export class Committee<State, Command, D extends Duty> {
   #inner: State;
   #decided: Outcome[] = [];
   #certified: Outcome[] = [];
+  #certifiedCheckpoint: Checkpoint | undefined;
+  #dissent: Dissent | undefined;
+  readonly #checkpointEvery: { readonly entries: bigint; readonly slots: bigint };
+  /** By position and hash: who signed another state. What this replica has seen of others, and no part of its state. */
+  readonly #dissenters = new Map<bigint, Map<string, Set<number>>>();
 
   constructor(options: CommitteeOptions<State, Command, D>) {
     this.config = options.config;
@@ -115,8 +141,9 @@ export class Committee<State, Command, D extends Duty> {
     this.roster = options.roster;
     this.quorum = rosterQuorum(options.config, this.organism, options.roster);
     const generation = options.generation ?? 0n;
+    this.#checkpointEvery = options.checkpointEvery ?? { entries: CHECKPOINT_ENTRIES, slots: CHECKPOINT_SLOTS };
     this.#shared = {
-      version: 1,
+      version: 2,
       generation,
       position: 0n,
       heads: [genesisHead(this.id, generation)],
@@ -125,6 +152,9 @@ export class Committee<State, Command, D extends Duty> {
       floors: new Map(this.machine.stages.map((stage) => [stage, FIRST_SLOT])),
       collapsedBelow: FIRST_SLOT,
       slots: new Map(),
+      checkpointAt: 0n,
+      checkpointSlot: 0n,
+      checkpoints: new Map(),
     };
     this.#inner = this.machine.genesis();
   }
@@ -220,6 +250,8 @@ export class Committee<State, Command, D extends Duty> {
   apply(position: bigint, raw: Uint8Array): Applied {
     this.#decided = [];
     this.#certified = [];
+    this.#certifiedCheckpoint = undefined;
+    this.#dissent = undefined;
     let judged: Judged = {};
     let hash: Uint8Array | undefined;
     try {
@@ -231,6 +263,7 @@ export class Committee<State, Command, D extends Duty> {
       judged = { refusal: refuse("MALFORMED", `not an entry: ${error.message}`) };
     }
     this.#advance(position, raw);
+    const checkpoint = this.#makeCheckpoint();
     return {
       position,
       author: judged.author,
@@ -239,6 +272,9 @@ export class Committee<State, Command, D extends Duty> {
       refusal: judged.refusal,
       decided: this.#decided,
       certified: this.#certified,
+      ...(checkpoint === undefined ? {} : { checkpoint }),
+      ...(this.#certifiedCheckpoint === undefined ? {} : { certifiedCheckpoint: this.#certifiedCheckpoint }),
+      ...(this.#dissent === undefined ? {} : { dissent: this.#dissent }),
     };
   }
 
@@ -247,6 +283,97 @@ export class Committee<State, Command, D extends Duty> {
     this.#shared.heads.push(head);
     if (this.#shared.heads.length > HEADS_KEPT) this.#shared.heads.splice(0, this.#shared.heads.length - HEADS_KEPT);
     this.#shared.position = position;
+  }
+
+  /** A checkpoint, when one is due. Its record is no part of the state that it hashes: a restored state adds it again. */
+  #makeCheckpoint(): { readonly checkpoint: Checkpoint; readonly state: Uint8Array } | undefined {
+    const shared = this.#shared;
+    const { entries, slots } = this.#checkpointEvery;
+    const lowest = this.#lowestFloor();
+    if (shared.position < shared.checkpointAt + entries && lowest / slots <= shared.checkpointSlot / slots) {
+      return undefined;
+    }
+    shared.checkpointAt = shared.position;
+    shared.checkpointSlot = lowest;
+    let state: Uint8Array;
+    try {
+      state = this.snapshot();
+    } catch (error) {
+      // A state beyond its own limits is alike on all members: none of them has a checkpoint here.
+      if (!(error instanceof CodecError)) throw error;
+      return undefined;
+    }
+    if (state.length > STATE_BYTES_MAX) return undefined;
+    return { checkpoint: this.#recordCheckpoint(state), state };
+  }
+
+  #recordCheckpoint(state: Uint8Array): Checkpoint {
+    const { checkpoints, position } = this.#shared;
+    const record = { head: this.head, stateHash: stateHash(state), stateBytes: state.length, votes: new Map() };
+    checkpoints.set(position, record);
+    const old = [...checkpoints.keys()].sort((a, b) => (a < b ? 1 : -1)).slice(CHECKPOINTS_KEPT);
+    for (const each of old) checkpoints.delete(each);
+    for (const each of this.#dissenters.keys()) if (!checkpoints.has(each)) this.#dissenters.delete(each);
+    return this.#checkpointAt(position, record);
+  }
+
+  #checkpointAt(
+    position: bigint,
+    { head, stateHash, stateBytes }: Pick<Checkpoint, "head" | "stateHash" | "stateBytes">,
+  ): Checkpoint {
+    const { generation } = this.#shared;
+    const { epoch } = this.roster;
+    return { version: 1, committee: this.id, generation, epoch, position, head, stateHash, stateBytes };
+  }
+
+  #applyCheckpoint(
+    author: number,
+    said: {
+      readonly position: bigint;
+      readonly stateHash: Uint8Array;
+      readonly stateBytes: number;
+      readonly share: Uint8Array;
+    },
+  ): Refusal | undefined {
+    const { position, share } = said;
+    const member = this.roster.members[author];
+    const record = this.#shared.checkpoints.get(position);
+    if (member === undefined) return refuse("NOT_AUTHOR", "no such member");
+    if (record === undefined) return refuse("CHECKPOINT_UNKNOWN", `no checkpoint is open at position ${position}`);
+    if (record.votes.has(author)) return refuse("DUPLICATE", `member ${author} has voted for position ${position}`);
+    const same = equalBytes(said.stateHash, record.stateHash) && said.stateBytes === record.stateBytes;
+    // Certified already: a further share adds nothing and costs a pairing.
+    if (same && record.votes.size >= this.quorum.quorum) return undefined;
+    const claimed = this.#checkpointAt(position, { ...said, head: record.head });
+    if (!blsVerify(member.certificateShare, checkpointDigest(claimed), share)) {
+      return refuse("BAD_SHARE", `member ${author}'s share for position ${position} does not verify`);
+    }
+    if (!same) {
+      const byHash = this.#dissenters.get(position) ?? new Map<string, Set<number>>();
+      const key = `${toHex(said.stateHash)}/${said.stateBytes}`;
+      const authors = (byHash.get(key) ?? new Set()).add(author);
+      this.#dissenters.set(position, byHash.set(key, authors));
+      this.#dissent = { position, stateHash: said.stateHash, authors: [...authors].sort((a, b) => a - b) };
+      return refuse("STATE_DIFFERS", `member ${author} has another state at position ${position}`);
+    }
+    record.votes.set(author, share);
+    if (record.votes.size === this.quorum.quorum) this.#certifiedCheckpoint = this.#checkpointAt(position, record);
+    return undefined;
+  }
+
+  /** Checkpoints that this member has not voted for and that still need votes, oldest first. */
+  unvotedCheckpoints(self: number): Checkpoint[] {
+    const open: Checkpoint[] = [];
+    for (const [position, record] of bySlot(this.#shared.checkpoints)) {
+      if (record.votes.size < this.quorum.quorum && !record.votes.has(self)) {
+        open.push(this.#checkpointAt(position, record));
+      }
+    }
+    return open;
+  }
+
+  checkpointVotes(position: bigint): ReadonlyMap<number, Uint8Array> {
+    return this.#shared.checkpoints.get(position)?.votes ?? new Map();
   }
 
   #applyEntry(position: bigint, entry: SignedEntry, hash: Uint8Array): Judged {
@@ -357,6 +484,8 @@ export class Committee<State, Command, D extends Duty> {
         }
         return this.#event(position, { type: "command", author, command: decoded });
       }
+      case "checkpoint":
+        return this.#applyCheckpoint(author, command);
     }
   }
 
@@ -569,11 +698,16 @@ export class Committee<State, Command, D extends Duty> {
     return this.#dispatch(position, { author, lane: "bulk" }, read.command);
   }
 
-  /** Forgets what lies SLOTS_KEPT below the lowest undecided slot. Driven by decisions, so alike on all members. */
-  #collapse(): void {
+  /** The lowest slot of which a stage is undecided. */
+  #lowestFloor(): bigint {
     let lowest: bigint | undefined;
     for (const floor of this.#shared.floors.values()) if (lowest === undefined || floor < lowest) lowest = floor;
-    const below = (lowest ?? FIRST_SLOT) - SLOTS_KEPT;
+    return lowest ?? FIRST_SLOT;
+  }
+
+  /** Forgets what lies SLOTS_KEPT below the lowest undecided slot. Driven by decisions, so alike on all members. */
+  #collapse(): void {
+    const below = this.#lowestFloor() - SLOTS_KEPT;
     if (below <= this.#shared.collapsedBelow) return;
     for (const slot of [...this.#shared.slots.keys()]) if (slot < below) this.#shared.slots.delete(slot);
     this.#shared.collapsedBelow = below;
@@ -582,9 +716,13 @@ export class Committee<State, Command, D extends Duty> {
 
   /** The whole state, canonically. */
   snapshot(): Uint8Array {
+    // One buffer: a large state is not copied about.
     const shared = encode(SHARED_STATE, this.#shared);
-    const inner = encode(this.machine.state, this.#inner);
-    return concat(lengthPrefix(shared), shared, inner);
+    const writer = new Writer();
+    writer.u32(shared.length);
+    writer.raw(shared);
+    this.machine.state.write(writer, this.#inner);
+    return writer.bytes();
   }
 
   /** @throws CodecError when the bytes are not a state of this committee. */
@@ -601,10 +739,13 @@ export class Committee<State, Command, D extends Duty> {
     const inner = decode(this.machine.state, snapshot.subarray(4 + length));
     this.#shared = shared;
     this.#inner = inner;
+    this.#dissenters.clear();
+    const { position, checkpointAt, checkpoints } = shared;
+    if (position > 0n && checkpointAt === position && !checkpoints.has(position)) this.#recordCheckpoint(snapshot);
   }
 
   stateHash(): Uint8Array {
-    return hashBytes("lattice/state/v1", this.snapshot());
+    return stateHash(this.snapshot());
   }
 }
 
@@ -619,12 +760,6 @@ function readCommand(raw: Uint8Array): { readonly command: CommitteeCommand } | 
 
 function bySlot<T>(slots: ReadonlyMap<bigint, T>): [bigint, T][] {
   return [...slots].sort(([a], [b]) => (a < b ? -1 : 1));
-}
-
-function lengthPrefix(bytes: Uint8Array): Uint8Array {
-  const prefix = new Uint8Array(4);
-  new DataView(prefix.buffer).setUint32(0, bytes.length);
-  return prefix;
 }
 
 /** Ties the chunks of one large command together. */

@@ -23,6 +23,11 @@ import { CERTIFIED, type CertifiedOutcome, OUTCOME, type Outcome } from "./outco
 export const HEADS_KEPT = 2048;
 /** Decided slots kept below the lowest undecided one. */
 export const SLOTS_KEPT = 40n;
+/** A checkpoint is due after so many entries, or when the lowest undecided slot has come so far. */
+export const CHECKPOINT_ENTRIES = 1024n;
+export const CHECKPOINT_SLOTS = 16n;
+/** Checkpoints that can still be voted on, the newest. */
+export const CHECKPOINTS_KEPT = 4;
 /** How far beyond the log's own slot a command may reach. */
 export const WINDOW_AHEAD = 8n;
 /** How far above what is kept one Skip may reach: no entry decides more slots than the state can hold. */
@@ -54,6 +59,13 @@ export type AuthorState = Infer<typeof AUTHOR>;
 
 const STAGE_RECORD = struct({ outcome: OUTCOME as Codec<Outcome>, votes: map(count, fixed(G2_BYTES), AUTHORS_MAX) });
 const CLOSE_RECORD = struct({ done: bool, by: map(count, list(fixed(32), 65_536), AUTHORS_MAX) });
+const CHECKPOINT_RECORD = struct({
+  head: fixed(32),
+  stateHash: fixed(32),
+  stateBytes: count,
+  votes: map(count, fixed(G2_BYTES), AUTHORS_MAX),
+});
+export type CheckpointRecord = Infer<typeof CHECKPOINT_RECORD>;
 const FACT_RECORD = struct({ agreed: bool, by: map(count, bytes(FACT_BYTES_MAX), AUTHORS_MAX) });
 const SLOT_RECORD = struct({
   stages: map(text(32), STAGE_RECORD, 8),
@@ -68,7 +80,7 @@ export type FactRecord = Infer<typeof FACT_RECORD>;
 export type StageRecord = Infer<typeof STAGE_RECORD>;
 
 export const SHARED_STATE = struct({
-  version: literal(1),
+  version: literal(2),
   generation: u64,
   /** Last position applied. */
   position: u64,
@@ -81,6 +93,11 @@ export const SHARED_STATE = struct({
   /** Everything below has been forgotten. */
   collapsedBelow: u64,
   slots: map(u64, SLOT_RECORD as Codec<SlotRecord>, 100_000),
+  /** Position of the newest checkpoint, and the lowest undecided slot there; 0 before the first. */
+  checkpointAt: u64,
+  checkpointSlot: u64,
+  /** By position. A checkpoint's own record comes into the state after its hash has been taken. */
+  checkpoints: map(u64, CHECKPOINT_RECORD as Codec<CheckpointRecord>, CHECKPOINTS_KEPT),
 });
 export type SharedState = Infer<typeof SHARED_STATE>;
 

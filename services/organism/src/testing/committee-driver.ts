@@ -4,6 +4,7 @@
  */
 import assert from "node:assert/strict";
 import { encode, toHex } from "../codec/codec.ts";
+import { type CertifiedCheckpoint, type Checkpoint, checkpointDigest } from "../committee/checkpoint.ts";
 import { type CommitteeCommand, encodeCommand } from "../committee/commands.ts";
 import { type Applied, Committee } from "../committee/committee.ts";
 import { ENTRY_BODY, ENTRY_TAG, type EntryBody, encodeEntry, entryHash, ZERO_HASH } from "../committee/entry.ts";
@@ -24,6 +25,8 @@ export interface DriverOptions<State, Command, D extends Duty> {
   readonly createMachine: () => Machine<State, Command, D>;
   /** Replicas that apply everything; at least 1. */
   readonly replicas?: number;
+  /** When checkpoints are due, if not as usual. */
+  readonly checkpointEvery?: { readonly entries: bigint; readonly slots: bigint };
 }
 
 /** What of an entry to do otherwise than an honest author. */
@@ -55,8 +58,9 @@ export class CommitteeDriver<State, Command, D extends Duty> {
 
   /** A replica that has applied nothing. */
   fresh(): Committee<State, Command, D> {
-    const { config, roster, createMachine } = this.#options;
-    return new Committee({ config, roster, machine: createMachine() });
+    const { config, roster, createMachine, checkpointEvery } = this.#options;
+    const machine = createMachine();
+    return new Committee({ config, roster, machine, ...(checkpointEvery === undefined ? {} : { checkpointEvery }) });
   }
 
   get committee(): Committee<State, Command, D> {
@@ -111,6 +115,28 @@ export class CommitteeDriver<State, Command, D extends Duty> {
     const secrets = this.#options.secrets[index];
     assert.ok(secrets !== undefined, `no member ${index}`);
     return blsSign(secrets.certificateShare, outcomeDigest(outcome));
+  }
+
+  /** One member's vote for a checkpoint. */
+  checkpointVote(index: number, checkpoint: Checkpoint): CommitteeCommand {
+    const secrets = this.#options.secrets[index];
+    assert.ok(secrets !== undefined, `no member ${index}`);
+    const { position, stateHash, stateBytes } = checkpoint;
+    const share = blsSign(secrets.certificateShare, checkpointDigest(checkpoint));
+    return { type: "checkpoint", position, stateHash, stateBytes, share };
+  }
+
+  /** Certifies any checkpoint with the shares of the first `quorum` members. */
+  certifyCheckpoint(checkpoint: Checkpoint): CertifiedCheckpoint {
+    const { quorum } = this.committee.quorum;
+    const signers = Array.from({ length: quorum }, (_, index) => index);
+    const digest = checkpointDigest(checkpoint);
+    const shares = signers.map((index) => {
+      const secrets = this.#options.secrets[index];
+      assert.ok(secrets !== undefined, `no member ${index}`);
+      return { index, signature: blsSign(secrets.certificateShare, digest) };
+    });
+    return { checkpoint, signature: combineSignatures(shares, quorum), signers };
   }
 
   /** Certifies any outcome with the shares of the first `quorum` members. */

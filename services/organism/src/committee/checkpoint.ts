@@ -1,0 +1,69 @@
+/**
+ * Certified checkpoints: q members say what the state was at a position of the log (log.md §6).
+ *
+ * The certificate is a threshold BLS signature under the same key as outcomes', over a digest of another domain. Who has
+ * the lattice config can judge a snapshot with it, whoever hands it over.
+ */
+import { type Codec, count, fixed, type Infer, list, literal, struct, u64 } from "../codec/codec.ts";
+import { blsVerify } from "../crypto/bls.ts";
+import { hash, hashBytes } from "../crypto/hash.ts";
+import { committeeId, G1_BYTES, G2_BYTES, type LatticeConfig } from "../identity/lattice-config.ts";
+import type { Organism } from "../identity/organisms.ts";
+import { UNIQUE_ID } from "../identity/unique-id.ts";
+import { type Refusal, refuse } from "../machine.ts";
+
+/** The largest state that is checkpointed and handed from member to member. */
+export const STATE_BYTES_MAX = 512 * 1024 * 1024;
+
+/** What is certified. */
+export const CHECKPOINT = struct({
+  version: literal(1),
+  committee: UNIQUE_ID,
+  generation: u64,
+  epoch: u64,
+  /** The state is the one after the entry at this position. */
+  position: u64,
+  /** Chain head at that position. */
+  head: fixed(32),
+  /** `stateHash` of the canonical state as it will be restored. */
+  stateHash: fixed(32),
+  /** Length of that state: nobody can be made to fetch more. */
+  stateBytes: count,
+});
+export type Checkpoint = Infer<typeof CHECKPOINT>;
+
+/** A checkpoint, its threshold signature, and who signed (informative). */
+export const CERTIFIED_CHECKPOINT = struct({
+  checkpoint: CHECKPOINT as Codec<Checkpoint>,
+  signature: fixed(G2_BYTES),
+  signers: list(count, 16),
+});
+export type CertifiedCheckpoint = Infer<typeof CERTIFIED_CHECKPOINT>;
+
+/** H/"lattice/state/v1"(canonical state). */
+export function stateHash(state: Uint8Array): Uint8Array {
+  return hashBytes("lattice/state/v1", state);
+}
+
+/** H/"lattice/checkpoint/v1"(checkpoint): what members sign. */
+export function checkpointDigest(checkpoint: Checkpoint): Uint8Array {
+  return hash("lattice/checkpoint/v1", CHECKPOINT, checkpoint);
+}
+
+/** What is wrong with a checkpoint, judged by the lattice config alone; undefined when it stands. */
+export function checkCheckpoint(
+  config: LatticeConfig,
+  organism: Organism,
+  certified: CertifiedCheckpoint,
+): Refusal | undefined {
+  const { checkpoint, signature } = certified;
+  const { certificateKey } = config[organism].policy;
+  if (Buffer.compare(checkpoint.committee, committeeId(config, organism)) !== 0) {
+    return refuse("ORGANISM_MISMATCH", `the checkpoint is not of this lattice's ${organism}`);
+  }
+  if (checkpoint.stateBytes > STATE_BYTES_MAX) return refuse("TOO_LARGE", `a state of ${checkpoint.stateBytes} bytes`);
+  if (certificateKey.length !== G1_BYTES || !blsVerify(certificateKey, checkpointDigest(checkpoint), signature)) {
+    return refuse("BAD_CERTIFICATE", `the certificate of position ${checkpoint.position} does not verify`);
+  }
+  return undefined;
+}
