@@ -72,13 +72,21 @@ export class PromiseConflict extends Error {
   }
 }
 
+/** This member may have promised something else that it has forgotten: it makes no promise for this slot. */
+export class PromiseWithheld extends Error {
+  override readonly name = "PromiseWithheld";
+  constructor(key: string) {
+    super(`the journal may have lost what was promised under ${key}`);
+  }
+}
+
 /** A member's own durable memory (log.md §3). Every method resolves after the bytes are on disk. */
 export interface Journal {
   /** Strictly grows over the life of the journal; one per process start. */
   nextIncarnation(atLeast: bigint): Promise<bigint>;
   /**
    * Journals what must never be said twice differently. Identical bytes again are fine.
-   * @throws PromiseConflict
+   * @throws PromiseConflict; in an organism's node half also PromiseWithheld
    */
   promise(key: string, slot: bigint, bytes: Uint8Array): Promise<void>;
   /** The promised bytes, when there are any. */

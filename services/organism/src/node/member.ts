@@ -23,6 +23,7 @@ import { ATTRIBUTION } from "../outcomes/tally.ts";
 import { type Clock, HistoryGone, type Log, type MemberJournal, PromiseConflict, type Random } from "../ports.ts";
 import type { GrpcService } from "../rpc/define.ts";
 import type { MemberHost, MemberSecrets, OrganismDefinition, OrganismNode } from "../service.ts";
+import { abstainingJournal } from "./abstaining-journal.ts";
 import { Appender } from "./appender.ts";
 import { BodyFetcher } from "./body-fetcher.ts";
 import { committeeService } from "./committee-service.ts";
@@ -555,7 +556,7 @@ export class Member<State, Command, D extends Duty, Settings> {
       secrets,
       clock,
       random,
-      journal,
+      journal: abstainingJournal(journal, (slot) => slot < this.#abstainBelow),
       log: logger,
       meters,
       bodies: this.#bodies,

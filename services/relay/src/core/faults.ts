@@ -14,6 +14,13 @@ export const FAULTS = {
     remedy: "Nothing: one block a slot.",
     retry: false,
   },
+  ABSTAINS: {
+    code: "UNAVAILABLE",
+    meaning:
+      "This member has lost its journal and may have handed over another block for the slot: it hands over none.",
+    remedy: "Ask another member of relay.",
+    retry: true,
+  },
   ATTRIBUTES_DIFFER: {
     code: "FAILED_PRECONDITION",
     meaning: "The candidate was built on other attributes than the ones asked for.",

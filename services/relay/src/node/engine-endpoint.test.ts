@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { encode, toHex } from "@lattice/organism/codec/codec.ts";
 import { slotStartMs } from "@lattice/organism/identity/lattice-config.ts";
+import { abstainingJournal } from "@lattice/organism/node/abstaining-journal.ts";
 import { FileJournal } from "@lattice/organism/node/file-journal.ts";
 import { KitProblem } from "@lattice/organism/node/kit.ts";
 import type { CandidateBody } from "@lattice/organism/outcomes/atelier.ts";
@@ -45,12 +46,16 @@ async function open(t: TestContext, body: CandidateBody = candidateBody()) {
   const state: RelayState = { shipped: new Map() };
   const submitted: RelayCommand[] = [];
   const heard: SignedAcknowledgement[] = [];
-  const now: { ms: number; candidate: CandidateBody | undefined } = { ms: slotStartMs(config, SLOT), candidate: body };
+  const now: { ms: number; candidate: CandidateBody | undefined; abstainBelow: bigint } = {
+    ms: slotStartMs(config, SLOT),
+    candidate: body,
+    abstainBelow: 0n,
+  };
   const port = await freePort();
   const host = {
     config,
     self: 0,
-    journal,
+    journal: abstainingJournal(journal, (slot) => slot < now.abstainBelow),
     settings: { RELAY_ENGINE_LISTEN: `127.0.0.1:${port}`, RELAY_ENGINE_JWT_FILE: join(directory, "jwt") },
     // Every look takes a while, so that waiting ends.
     clock: { nowMs: () => (now.ms += 20) },
@@ -159,6 +164,16 @@ test("one block a slot, also when another is certified later; the same again is 
   assert.ok((await call("engine_getPayloadV4", [id])).result !== undefined);
   now.candidate = candidateBody({ blockHash: filled(32, 0xbb) });
   assert.equal((await call("engine_getPayloadV4", [id])).error?.data?.reason, "OTHER_BLOCK");
+});
+
+test("a member that lost its journal hands nothing over for the slots that were in flight", async (t) => {
+  const { call, now, submitted } = await open(t);
+  const id = await begin(call);
+  now.abstainBelow = SLOT + 1n;
+  assert.equal((await call("engine_getPayloadV4", [id])).error?.data?.reason, "ABSTAINS");
+  assert.deepEqual(submitted, []);
+  now.abstainBelow = SLOT;
+  assert.ok((await call("engine_getPayloadV4", [id])).result !== undefined);
 });
 
 test("the sequencer's word is taken in canonical bytes only", async (t) => {

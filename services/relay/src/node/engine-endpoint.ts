@@ -20,7 +20,7 @@ import {
   type CandidateBody,
 } from "@lattice/organism/outcomes/atelier.ts";
 import { enginePayload } from "@lattice/organism/outcomes/execution-payload.ts";
-import { PromiseConflict } from "@lattice/organism/ports.ts";
+import { PromiseConflict, PromiseWithheld } from "@lattice/organism/ports.ts";
 import type { MemberHost } from "@lattice/organism/service.ts";
 import { z } from "zod";
 import type { RelaySettings } from "../config.ts";
@@ -206,6 +206,7 @@ export class EngineEndpoint {
     } catch (error) {
       if (error instanceof PromiseConflict)
         throw this.#fault("OTHER_BLOCK", `another block was handed over for slot ${slot}`);
+      if (error instanceof PromiseWithheld) throw this.#fault("ABSTAINS");
       throw error;
     }
     this.#record(slot, blockHash);
