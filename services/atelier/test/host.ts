@@ -1,4 +1,5 @@
 /** As much of a member's host as building and judging need. */
+import { nodeTimers } from "@lattice/organism/node/node-timers.ts";
 import { createLogger } from "@lattice/organism/observe/logger.ts";
 import { createNoMeters } from "@lattice/organism/observe/meters.ts";
 import type { AtelierHost } from "../src/node/feed.ts";
@@ -21,6 +22,7 @@ export function testHost({ config, roster, secrets }: TestLattice, self: number)
     settings: { ATELIER_CHAIN_RPC: "", ATELIER_GENESIS_FILE: "", ATELIER_SEQUENCER_URL: "" },
     secrets: own,
     clock: { nowMs: () => config.genesisMs },
+    timers: nodeTimers,
     random,
     get journal() {
       return absent();

@@ -6,6 +6,32 @@ export interface Clock {
   nowMs(): number;
 }
 
+/** Timers and elapsed time. Production: Node's own (`node/node-timers.ts`). */
+export interface Timers {
+  /** ms since some moment of this process; never goes back, whatever the wall clock does. */
+  elapsedMs(): number;
+  /** Runs `work` once after `ms`. @returns what cancels it */
+  after(ms: number, work: () => void): () => void;
+  /** Runs `work` every `ms`. @returns what ends it */
+  every(ms: number, work: () => void): () => void;
+  /** Runs `work` after what is due now. */
+  soon(work: () => void): void;
+}
+
+/** Resolves after `ms`, or as soon as `signal` aborts. */
+export function pause(timers: Timers, ms: number, signal?: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const cancel = timers.after(ms, done);
+    function done(): void {
+      cancel();
+      signal?.removeEventListener("abort", done);
+      resolve();
+    }
+    signal?.addEventListener("abort", done);
+    if (signal?.aborted === true) done();
+  });
+}
+
 /** Cryptographic randomness: `count` fresh bytes. */
 export type Random = (count: number) => Uint8Array;
 
@@ -98,6 +124,14 @@ export interface Journal {
   get(name: string): Uint8Array | undefined;
   /** Forgets promises of slots below `slot`. */
   trim(slot: bigint): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** Records kept in order, read back by offset. `node/append-file.ts` is the one on disk. */
+export interface RecordFile {
+  /** Resolves to the record's offset once it is durable. */
+  append(payload: Uint8Array): Promise<number>;
+  read(offset: number, length: number): Promise<Uint8Array>;
   close(): Promise<void>;
 }
 

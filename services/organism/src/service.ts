@@ -10,7 +10,7 @@ import type { Organism } from "./identity/organisms.ts";
 import type { Duty, Machine, Refusal, Submission } from "./machine.ts";
 import type { Logger } from "./observe/logger.ts";
 import type { Meters } from "./observe/meters.ts";
-import type { Clock, Journal, Random } from "./ports.ts";
+import type { Clock, Journal, Random, Timers } from "./ports.ts";
 import type { GrpcService } from "./rpc/define.ts";
 
 /** A member's own secrets, read from its own key file (mode 0400) and from nowhere else. */
@@ -56,6 +56,7 @@ export interface MemberHost<State, Command, Settings> {
   readonly settings: Settings;
   readonly secrets: MemberSecrets;
   readonly clock: Clock;
+  readonly timers: Timers;
   readonly random: Random;
   readonly journal: Journal;
   readonly log: Logger;

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import type { CertifiedOutcome, Outcome } from "@lattice/organism/committee/outcome.ts";
 import type { Refusal } from "@lattice/organism/machine.ts";
 import { FileBodyStore } from "@lattice/organism/node/file-body-store.ts";
+import { nodeTimers } from "@lattice/organism/node/node-timers.ts";
 import type { Fields } from "@lattice/organism/observe/logger.ts";
 import { metricEntry } from "@lattice/organism/observe/metric-catalogue.ts";
 import type { Journal } from "@lattice/organism/ports.ts";
@@ -81,6 +82,7 @@ export async function startMembers(lattice: TestLattice, workers = 0): Promise<R
       settings,
       secrets,
       clock: { nowMs: () => driver.nowMs },
+      timers: nodeTimers,
       random,
       journal: noJournal,
       log: { debug: say, info: say, warn: say, error: say },

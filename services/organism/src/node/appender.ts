@@ -25,7 +25,8 @@ import {
 import { generateSigningKey, type SigningKey, signTagged } from "../crypto/ed25519.ts";
 import { COMMON_FAULTS, faultsOf } from "../fault.ts";
 import type { Refusal } from "../machine.ts";
-import { type Clock, type Journal, type Log, LogRefusal, type Random } from "../ports.ts";
+import { type Clock, type Journal, type Log, LogRefusal, type Random, type Timers } from "../ports.ts";
+import { nodeTimers } from "./node-timers.ts";
 
 /** Entries in flight per lane; more wait for their turn. */
 export const IN_FLIGHT_MAX = 256;
@@ -84,6 +85,8 @@ export interface AppenderOptions {
   readonly log: Log;
   readonly journal: Journal;
   readonly clock: Clock;
+  /** Node's own when left out. */
+  readonly timers?: Timers;
   readonly view: () => LogView;
   /** The highest incarnation of this member that has been applied; 0 for none. */
   readonly joined: () => bigint;
@@ -98,7 +101,8 @@ export class Appender {
   readonly #options: AppenderOptions;
   readonly #memberKey: SigningKey;
   readonly #lanes: Record<Lane, LaneState>;
-  readonly #timer: NodeJS.Timeout;
+  readonly #timers: Timers;
+  readonly #stopTimer: () => void;
   readonly #resendAfterMs: number;
   readonly #fault: ReturnType<typeof faultsOf<keyof typeof COMMON_FAULTS>>;
   #incarnation = 0n;
@@ -122,8 +126,9 @@ export class Appender {
       turn: Promise.resolve(),
     });
     this.#lanes = { ctl: lane("ctl"), bulk: lane("bulk") };
-    this.#timer = setInterval(() => this.#resendOverdue(), Math.max(1, Math.floor(this.#resendAfterMs / 6)));
-    this.#timer.unref();
+    this.#timers = options.timers ?? nodeTimers;
+    const everyMs = Math.max(1, Math.floor(this.#resendAfterMs / 6));
+    this.#stopTimer = this.#timers.every(everyMs, () => this.#resendOverdue());
   }
 
   /** The incarnation it speaks as, or is about to; 0 before the first join. */
@@ -285,7 +290,7 @@ export class Appender {
     if (this.#closed || pending.signed !== signed) return;
     const id = `${toHex(signed.hash)}.${pending.attempt}`;
     pending.attempt += 1;
-    pending.sentAtMs = performance.now();
+    pending.sentAtMs = this.#timers.elapsedMs();
     this.#options.log.append(lane.name, signed.raw, id).then(
       (fate) => {
         if (fate === "stored") this.#relieved(lane, pending);
@@ -334,7 +339,7 @@ export class Appender {
       const oldest = join ?? lane.pending[0];
       if (oldest === undefined || oldest.attempt === 0 || (join === undefined && this.#key === undefined)) continue;
       const pauseMs = Math.min(this.#resendAfterMs * 2 ** (oldest.attempt - 1), RESEND_PAUSE_MAX_MS);
-      if (performance.now() - oldest.sentAtMs < pauseMs) continue;
+      if (this.#timers.elapsedMs() - oldest.sentAtMs < pauseMs) continue;
       const alone = join !== undefined || lane.refused !== undefined;
       for (const pending of alone ? [oldest] : lane.pending) this.#again(lane, pending);
     }
@@ -378,7 +383,7 @@ export class Appender {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    clearInterval(this.#timer);
+    this.#stopTimer();
     const unknown = this.#fault("FATE_UNKNOWN", "the member stopped before the entry came back");
     this.#joining?.pending.fail(unknown);
     this.#joining = undefined;

@@ -9,14 +9,14 @@ import { COMMON_FAULTS, faultsOf } from "../fault.ts";
 import { encodeConfig, type LatticeConfig, latticeId } from "../identity/lattice-config.ts";
 import { isOrganism, type Organism } from "../identity/organisms.ts";
 import type { Duty } from "../machine.ts";
-import type { Clock, Random } from "../ports.ts";
+import type { Clock, Random, Timers } from "../ports.ts";
 import { defineService, type GrpcService } from "../rpc/define.ts";
 import { withHeartbeat } from "../rpc/heartbeat.ts";
 import type { BodyPolicy } from "../service.ts";
 import { BODY_BOX_INFO, BODY_REQUEST_TAG, bodyAad, bodyRequestDigest } from "./body-fetcher.ts";
 import { toWireOutcome } from "./committee-wire.ts";
-import type { FileBodyStore } from "./file-body-store.ts";
 import type { OutcomeArchive } from "./outcome-archive.ts";
+import type { KeptBodies } from "./storage.ts";
 
 /** A signed body request is good for this long either way. */
 const REQUEST_AGE_MAX_MS = 30_000;
@@ -28,9 +28,10 @@ export interface CommitteeServiceOptions<State, Command, D extends Duty> {
   readonly committee: Committee<State, Command, D>;
   readonly rosters: { readonly [O in Organism]: Roster };
   readonly archive: OutcomeArchive;
-  readonly bodies: FileBodyStore;
+  readonly bodies: KeptBodies;
   readonly policies: Readonly<Record<string, BodyPolicy>>;
   readonly clock: Clock;
+  readonly timers: Timers;
   readonly random: Random;
   readonly caughtUp: () => boolean;
   readonly snapshotPosition: () => bigint;
@@ -128,6 +129,7 @@ export function committeeService<State, Command, D extends Duty>(
         config,
         clock,
         call.signal,
+        options.timers,
       )) {
         yield beat.type === "heartbeat"
           ? { event: { case: "heartbeatSlot", value: beat.slot } }

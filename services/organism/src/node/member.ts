@@ -20,18 +20,27 @@ import { errorFields, type Logger } from "../observe/logger.ts";
 import type { Meters } from "../observe/meters.ts";
 import type { SlotTracer } from "../observe/tracing.ts";
 import { ATTRIBUTION } from "../outcomes/tally.ts";
-import { type Clock, HistoryGone, type Log, type MemberJournal, PromiseConflict, type Random } from "../ports.ts";
+import {
+  type Clock,
+  HistoryGone,
+  type Log,
+  type MemberJournal,
+  PromiseConflict,
+  pause,
+  type Random,
+  type Timers,
+} from "../ports.ts";
 import type { GrpcService } from "../rpc/define.ts";
 import type { MemberHost, MemberSecrets, OrganismDefinition, OrganismNode } from "../service.ts";
 import { abstainingJournal } from "./abstaining-journal.ts";
 import { Appender } from "./appender.ts";
 import { BodyFetcher } from "./body-fetcher.ts";
 import { committeeService } from "./committee-service.ts";
-import { FileBodyStore } from "./file-body-store.ts";
 import { ROSTER_STAGE } from "./kit.ts";
-import { OutcomeArchive } from "./outcome-archive.ts";
-import { type Endpoints, OutcomeFollower } from "./outcome-follower.ts";
-import { Snapshots } from "./snapshots.ts";
+import { nodeTimers } from "./node-timers.ts";
+import type { OutcomeArchive } from "./outcome-archive.ts";
+import { type ConnectCommittee, connectOverGrpc, type Endpoints, OutcomeFollower } from "./outcome-follower.ts";
+import { fileStorage, type KeptBodies, type MemberStorage, type SnapshotStore } from "./storage.ts";
 
 export interface MemberOptions<State, Command, D extends Duty, Settings> {
   readonly definition: OrganismDefinition<State, Command, D, Settings>;
@@ -48,7 +57,13 @@ export interface MemberOptions<State, Command, D extends Duty, Settings> {
   /** False when the journal was just created: such a member may have promised what it no longer knows. */
   readonly journalIsOld: boolean;
   readonly directory: string;
+  /** Files in `directory` when left out. */
+  readonly storage?: MemberStorage;
+  /** How members of other committees are reached; gRPC when left out. */
+  readonly connect?: ConnectCommittee;
   readonly clock: Clock;
+  /** Node's own when left out. */
+  readonly timers?: Timers;
   readonly random: Random;
   readonly logger: Logger;
   readonly meters: Meters;
@@ -77,8 +92,9 @@ export class Member<State, Command, D extends Duty, Settings> {
   readonly #options: MemberOptions<State, Command, D, Settings>;
   readonly #node: OrganismNode<Command, D>;
   readonly #archive: OutcomeArchive;
-  readonly #bodies: FileBodyStore;
-  readonly #snapshots: Snapshots;
+  readonly #bodies: KeptBodies;
+  readonly #snapshots: SnapshotStore;
+  readonly #timers: Timers;
   readonly #follower: OutcomeFollower;
   readonly #bodyFetcher: BodyFetcher;
   readonly #stop = new AbortController();
@@ -90,7 +106,7 @@ export class Member<State, Command, D extends Duty, Settings> {
   readonly #retry = new Map<string, { readonly atMs: number; readonly times: number }>();
   #appender: Appender | undefined;
   #consuming: Promise<void> = Promise.resolve();
-  #timer: NodeJS.Timeout | undefined;
+  #stopTicking: () => void = () => undefined;
   #woken = false;
   #caughtUp = false;
   #draining = false;
@@ -105,8 +121,8 @@ export class Member<State, Command, D extends Duty, Settings> {
     options: MemberOptions<State, Command, D, Settings>,
     parts: {
       archive: OutcomeArchive;
-      bodies: FileBodyStore;
-      snapshots: Snapshots;
+      bodies: KeptBodies;
+      snapshots: SnapshotStore;
       committee: Committee<State, Command, D>;
     },
   ) {
@@ -116,7 +132,8 @@ export class Member<State, Command, D extends Duty, Settings> {
     this.#archive = parts.archive;
     this.#bodies = parts.bodies;
     this.#snapshots = parts.snapshots;
-    const { config, rosters, endpoints, clock, logger, secrets, self } = options;
+    const { config, rosters, endpoints, clock, logger, secrets, self, random } = options;
+    this.#timers = options.timers ?? nodeTimers;
     this.#follower = new OutcomeFollower({
       config,
       rosters,
@@ -126,6 +143,9 @@ export class Member<State, Command, D extends Duty, Settings> {
       fromSlot: () => (this.committee.collapsedBelow > 1n ? this.committee.collapsedBelow : 1n),
       known: (organism, outcome) => this.committee.observed(organism, outcome.stage, outcome.slot) !== undefined,
       onOutcome: (organism, certified) => this.#noteUpstream(organism, certified),
+      connect: options.connect ?? connectOverGrpc,
+      timers: this.#timers,
+      jitter: () => (random(1)[0] ?? 0) / 256,
     });
     this.#bodyFetcher = new BodyFetcher({
       config,
@@ -151,6 +171,7 @@ export class Member<State, Command, D extends Duty, Settings> {
         bodies: this.#bodies,
         policies: this.#node.bodies,
         clock: options.clock,
+        timers: this.#timers,
         random: options.random,
         caughtUp: () => this.#caughtUp,
         snapshotPosition: () => this.#snapshotPosition,
@@ -166,7 +187,8 @@ export class Member<State, Command, D extends Duty, Settings> {
     const { organism } = definition;
     const machine = definition.createMachine(config, rosters[organism]);
     const committee = new Committee<State, Command, D>({ config, roster: rosters[organism], machine });
-    const snapshots = await Snapshots.open(directory, committee.id);
+    const storage = options.storage ?? fileStorage(directory);
+    const snapshots = await storage.snapshots(committee.id);
     for await (const snapshot of snapshots.candidates()) {
       if (snapshot.generation !== committee.generation) continue;
       try {
@@ -177,9 +199,9 @@ export class Member<State, Command, D extends Duty, Settings> {
         options.logger.warn("a snapshot is not a state of this version; passed over", { position: snapshot.position });
       }
     }
-    const archive = await OutcomeArchive.open(directory, organism);
+    const archive = await storage.outcomes(organism);
     if (options.certifiedRoster !== undefined) await archive.put(options.certifiedRoster);
-    const bodies = await FileBodyStore.open(directory);
+    const bodies = await storage.bodies();
     const member = new Member(options, { archive, bodies, snapshots, committee });
     member.#snapshotPosition = committee.position;
     await member.#begin();
@@ -219,7 +241,7 @@ export class Member<State, Command, D extends Duty, Settings> {
     this.#caughtUp = true;
     await this.#join();
     this.#follower.follow(this.committee.machine.upstream);
-    this.#timer = setInterval(() => this.#schedule(), TICK_MS);
+    this.#stopTicking = this.#timers.every(TICK_MS, () => this.#schedule());
     this.#schedule();
     logger.info("member is ready", { position: this.committee.position });
   }
@@ -254,6 +276,7 @@ export class Member<State, Command, D extends Duty, Settings> {
       log,
       journal,
       clock,
+      timers: this.#timers,
       view: () => ({ position: this.committee.position, head: this.committee.head }),
       joined: () => this.committee.author(self)?.incarnation ?? 0n,
       onPressure: (refused) => this.#options.meters.gauge("lattice_log_refusing", refused === undefined ? 0 : 1),
@@ -407,7 +430,7 @@ export class Member<State, Command, D extends Duty, Settings> {
   #schedule(): void {
     if (this.#woken || !this.#caughtUp || this.#draining || this.#silent || this.#appender === undefined) return;
     this.#woken = true;
-    setImmediate(() => {
+    this.#timers.soon(() => {
       this.#woken = false;
       if (!this.#draining && !this.#silent) this.#takeUpDuties();
     });
@@ -430,7 +453,7 @@ export class Member<State, Command, D extends Duty, Settings> {
   #attempt(key: string, work: () => Promise<boolean>): void {
     const { logger } = this.#options;
     const pausing = this.#retry.get(key);
-    if (this.#busy.has(key) || (pausing !== undefined && performance.now() < pausing.atMs)) return;
+    if (this.#busy.has(key) || (pausing !== undefined && this.#timers.elapsedMs() < pausing.atMs)) return;
     this.#busy.add(key);
     void work()
       .catch((error: unknown) => {
@@ -444,7 +467,7 @@ export class Member<State, Command, D extends Duty, Settings> {
         else {
           const times = (pausing?.times ?? 0) + 1;
           const pauseMs = Math.min(DUTY_PAUSE_MIN_MS * 2 ** Math.min(times - 1, 8), DUTY_PAUSE_MAX_MS);
-          this.#retry.set(key, { atMs: performance.now() + pauseMs, times });
+          this.#retry.set(key, { atMs: this.#timers.elapsedMs() + pauseMs, times });
           if (this.#retry.size > 4096) this.#retry.clear();
         }
         this.#schedule();
@@ -555,6 +578,7 @@ export class Member<State, Command, D extends Duty, Settings> {
       settings,
       secrets,
       clock,
+      timers: this.#timers,
       random,
       journal: abstainingJournal(journal, (slot) => slot < this.#abstainBelow),
       log: logger,
@@ -588,9 +612,9 @@ export class Member<State, Command, D extends Duty, Settings> {
   ): Promise<Refusal | undefined> {
     if (!this.ready() || this.#appender === undefined) throw fault("NOT_READY");
     const command = this.#encodeSubmission(submission);
-    let timer: NodeJS.Timeout | undefined;
+    let cancel = (): void => undefined;
     const deadline = new Promise<never>((_, reject) => {
-      timer = setTimeout(() => reject(fault("FATE_UNKNOWN")), SUBMIT_DEADLINE_MS);
+      cancel = this.#timers.after(SUBMIT_DEADLINE_MS, () => reject(fault("FATE_UNKNOWN")));
     });
     try {
       return await Promise.race([
@@ -598,7 +622,7 @@ export class Member<State, Command, D extends Duty, Settings> {
         deadline,
       ]);
     } finally {
-      clearTimeout(timer);
+      cancel();
     }
   }
 
@@ -611,10 +635,9 @@ export class Member<State, Command, D extends Duty, Settings> {
   async stop(graceMs = 2000): Promise<void> {
     if (this.#draining) return;
     this.#draining = true;
-    clearInterval(this.#timer);
-    const until = Date.now() + graceMs;
-    while ((this.#appender?.inFlight ?? 0) > 0 && Date.now() < until)
-      await new Promise((resolve) => setTimeout(resolve, 20));
+    this.#stopTicking();
+    const until = this.#timers.elapsedMs() + graceMs;
+    while ((this.#appender?.inFlight ?? 0) > 0 && this.#timers.elapsedMs() < until) await pause(this.#timers, 20);
     await this.#follower.close();
     this.#appender?.close();
     this.#stop.abort();

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { decode, encode } from "../codec/codec.ts";
 import { CERTIFIED, type CertifiedOutcome } from "../committee/outcome.ts";
 import { COMMON_FAULTS, faultsOf } from "../fault.ts";
+import type { RecordFile } from "../ports.ts";
 import { AppendFile } from "./append-file.ts";
 
 /** Events a watcher may lag behind before its stream is ended. */
@@ -14,20 +15,28 @@ type Listener = (certified: CertifiedOutcome) => void;
 
 export class OutcomeArchive {
   readonly #organism: string;
-  readonly #file: AppendFile;
+  readonly #file: RecordFile;
   readonly #index: OutcomeIndex;
   readonly #recent = new Map<string, CertifiedOutcome>();
   readonly #listeners = new Set<Listener>();
 
-  private constructor(organism: string, file: AppendFile, index: OutcomeIndex) {
+  private constructor(organism: string, file: RecordFile, index: OutcomeIndex) {
     this.#organism = organism;
     this.#file = file;
     this.#index = index;
   }
 
-  static async open(directory: string, organism: string): Promise<OutcomeArchive> {
+  static open(directory: string, organism: string): Promise<OutcomeArchive> {
+    return OutcomeArchive.over((onRecord) => AppendFile.open(join(directory, "outcomes"), onRecord), organism);
+  }
+
+  /** @param openFile opens the records, handing over each that is there */
+  static async over(
+    openFile: (onRecord: (payload: Uint8Array, offset: number) => void) => Promise<RecordFile>,
+    organism: string,
+  ): Promise<OutcomeArchive> {
     const index: OutcomeIndex = new Map();
-    const file = await AppendFile.open(join(directory, "outcomes"), (payload, offset) => {
+    const file = await openFile((payload, offset) => {
       const { outcome } = decode(CERTIFIED, payload);
       const slots = index.get(outcome.stage) ?? new Map();
       slots.set(outcome.slot, { offset, length: payload.length });

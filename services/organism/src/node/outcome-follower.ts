@@ -11,11 +11,22 @@ import { committeeId, type LatticeConfig } from "../identity/lattice-config.ts";
 import type { Organism } from "../identity/organisms.ts";
 import type { Upstream } from "../machine.ts";
 import { errorFields, type Logger } from "../observe/logger.ts";
+import { pause, type Timers } from "../ports.ts";
 import { type Client, connectService } from "../rpc/client.ts";
 import { fromWireOutcome } from "./committee-wire.ts";
+import { nodeTimers } from "./node-timers.ts";
 
 /** Where members of each organism answer, by member index. Hints: nothing is trusted because of its address. */
 export type Endpoints = { readonly [O in Organism]: readonly string[] };
+
+/** A connection to one member's CommitteeService. */
+export type CommitteeClient = Client<typeof CommitteeService>;
+
+/** How a member of `committee` is reached at an address. */
+export type ConnectCommittee = (address: string, committee: Uint8Array) => CommitteeClient;
+
+export const connectOverGrpc: ConnectCommittee = (address, committee) =>
+  connectService(CommitteeService, address, { committee });
 
 export interface FollowerOptions {
   readonly config: LatticeConfig;
@@ -29,6 +40,12 @@ export interface FollowerOptions {
   /** True for what need not be verified and reported again. */
   readonly known: (organism: Organism, outcome: Outcome) => boolean;
   readonly onOutcome: (organism: Organism, certified: CertifiedOutcome) => void;
+  /** gRPC when left out. */
+  readonly connect?: ConnectCommittee;
+  /** Node's own when left out. */
+  readonly timers?: Timers;
+  /** Between 0 and 1: spreads reconnections. */
+  readonly jitter?: () => number;
 }
 
 const RECONNECT_MS = 250;
@@ -37,7 +54,7 @@ export class OutcomeFollower {
   readonly #options: FollowerOptions;
   readonly #stop = new AbortController();
   readonly #running: Promise<void>[] = [];
-  readonly #clients = new Map<string, Client<typeof CommitteeService>>();
+  readonly #clients = new Map<string, CommitteeClient>();
 
   constructor(options: FollowerOptions) {
     this.#options = options;
@@ -62,11 +79,12 @@ export class OutcomeFollower {
   }
 
   /** The connection to one member of one organism; kept. */
-  client(organism: Organism, address: string): Client<typeof CommitteeService> {
+  client(organism: Organism, address: string): CommitteeClient {
     const key = `${organism} ${address}`;
     let client = this.#clients.get(key);
     if (client === undefined) {
-      client = connectService(CommitteeService, address, { committee: committeeId(this.#options.config, organism) });
+      const { config, connect = connectOverGrpc } = this.#options;
+      client = connect(address, committeeId(config, organism));
       this.#clients.set(key, client);
     }
     return client;
@@ -74,13 +92,14 @@ export class OutcomeFollower {
 
   /** One subscription: sticks to a member until it fails or falls silent, then moves on to the next. */
   async #run(organism: Organism, stages: readonly string[] | undefined, offset: number): Promise<void> {
-    const { config, offset: own, log } = this.#options;
+    const { config, offset: own, log, timers = nodeTimers, jitter = Math.random } = this.#options;
     const silenceMs = Math.max(3 * config.slotMs, 6000);
     for (let turn = own + offset; !this.#stop.signal.aborted; turn++) {
       const address = this.#address(organism, turn);
       if (address !== undefined) {
         const silence = new AbortController();
-        let timer = setTimeout(() => silence.abort(), silenceMs);
+        const listen = (): (() => void) => timers.after(silenceMs, () => silence.abort());
+        let heard = listen();
         try {
           const signal = AbortSignal.any([this.#stop.signal, silence.signal]);
           const stream = this.client(organism, address).watchOutcomes(
@@ -88,8 +107,8 @@ export class OutcomeFollower {
             { signal },
           );
           for await (const { event } of stream) {
-            clearTimeout(timer);
-            timer = setTimeout(() => silence.abort(), silenceMs);
+            heard();
+            heard = listen();
             if (event.case !== "outcome") continue;
             const certified = fromWireOutcome(event.value);
             if (certified === undefined || stages?.includes(certified.outcome.stage) === false) continue;
@@ -99,10 +118,10 @@ export class OutcomeFollower {
           if (!this.#stop.signal.aborted)
             log.debug("upstream stream ended", { upstream: organism, ...errorFields(error) });
         } finally {
-          clearTimeout(timer);
+          heard();
         }
       }
-      await pause(RECONNECT_MS * (0.5 + Math.random()), this.#stop.signal);
+      await pause(timers, RECONNECT_MS * (0.5 + jitter()), this.#stop.signal);
     }
   }
 
@@ -137,16 +156,4 @@ export class OutcomeFollower {
     await Promise.allSettled(this.#running);
     for (const client of this.#clients.values()) client.close();
   }
-}
-
-function pause(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const timer = setTimeout(done, ms);
-    function done(): void {
-      clearTimeout(timer);
-      signal.removeEventListener("abort", done);
-      resolve();
-    }
-    signal.addEventListener("abort", done);
-  });
 }

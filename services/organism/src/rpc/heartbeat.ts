@@ -1,6 +1,7 @@
 /** A stream that shows that it is alive. */
 import { type LatticeConfig, slotAt, slotStartMs } from "../identity/lattice-config.ts";
-import type { Clock } from "../ports.ts";
+import { nodeTimers } from "../node/node-timers.ts";
+import type { Clock, Timers } from "../ports.ts";
 
 export type Beat<T> =
   | { readonly type: "item"; readonly item: T }
@@ -12,6 +13,7 @@ export async function* withHeartbeat<T>(
   config: LatticeConfig,
   clock: Clock,
   signal: AbortSignal,
+  timers: Timers = nodeTimers,
 ): AsyncGenerator<Beat<T>> {
   const iterator = items[Symbol.asyncIterator]();
   try {
@@ -20,11 +22,11 @@ export async function* withHeartbeat<T>(
     while (!signal.aborted) {
       const nowMs = clock.nowMs();
       const waitMs = slotStartMs(config, slotAt(config, nowMs) + 1n) - nowMs;
-      let timer: NodeJS.Timeout | undefined;
+      let cancel = (): void => undefined;
       const tick = new Promise<undefined>((resolve) => {
-        timer = setTimeout(() => resolve(undefined), Math.max(Math.min(waitMs, config.slotMs), 1));
+        cancel = timers.after(Math.max(Math.min(waitMs, config.slotMs), 1), () => resolve(undefined));
       });
-      const event = await Promise.race([next, tick]).finally(() => clearTimeout(timer));
+      const event = await Promise.race([next, tick]).finally(() => cancel());
       if (event === undefined) {
         yield { type: "heartbeat", slot: slotAt(config, clock.nowMs()) };
         continue;
