@@ -11,7 +11,7 @@ import { join } from "node:path";
 import { encode, toHex } from "@lattice/organism/codec/codec.ts";
 import { type CertifiedOutcome, type Outcome, outcomeDigest } from "@lattice/organism/committee/outcome.ts";
 import { quorumOf } from "@lattice/organism/committee/quorum.ts";
-import { ROSTER, type Roster, type RosterMember } from "@lattice/organism/committee/roster.ts";
+import { ROSTER, ROSTER_STAGE, type Roster, type RosterMember } from "@lattice/organism/committee/roster.ts";
 import { blsSign } from "@lattice/organism/crypto/bls.ts";
 import { generateSigningKey } from "@lattice/organism/crypto/ed25519.ts";
 import { addressOfSecret } from "@lattice/organism/crypto/secp256k1.ts";
@@ -25,7 +25,7 @@ import {
   latticeId,
 } from "@lattice/organism/identity/lattice-config.ts";
 import { ORGANISMS, type Organism } from "@lattice/organism/identity/organisms.ts";
-import { type KeyFile, ROSTER_STAGE, rostersToJson } from "@lattice/organism/node/kit.ts";
+import { type KeyFile, rostersToJson } from "@lattice/organism/node/kit.ts";
 import { localConfig, type ProfileOptions } from "../local/profile.ts";
 
 /** Organisms whose second group key seals (unseal, offer) or signs bids (atelier). */

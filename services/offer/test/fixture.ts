@@ -2,7 +2,7 @@
 import { randomBytes } from "node:crypto";
 import { encode } from "@lattice/organism/codec/codec.ts";
 import { type CertifiedOutcome, type Outcome, outcomeDigest } from "@lattice/organism/committee/outcome.ts";
-import { ROSTER, type Roster } from "@lattice/organism/committee/roster.ts";
+import { ROSTER, ROSTER_STAGE, type Roster } from "@lattice/organism/committee/roster.ts";
 import { blsSign } from "@lattice/organism/crypto/bls.ts";
 import { generateSigningKey } from "@lattice/organism/crypto/ed25519.ts";
 import { addressOfSecret } from "@lattice/organism/crypto/secp256k1.ts";
@@ -10,7 +10,6 @@ import { generateSecret, publicOf, splitSecret } from "@lattice/organism/crypto/
 import { agreementKey } from "@lattice/organism/crypto/x25519.ts";
 import { committeeId, type LatticeConfig } from "@lattice/organism/identity/lattice-config.ts";
 import { ORGANISMS, type Organism } from "@lattice/organism/identity/organisms.ts";
-import { ROSTER_STAGE } from "@lattice/organism/node/kit.ts";
 import type { MemberSecrets } from "@lattice/organism/service.ts";
 
 export const random = (count: number): Uint8Array => new Uint8Array(randomBytes(count));

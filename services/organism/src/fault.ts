@@ -102,6 +102,18 @@ export const COMMON_FAULTS = {
     remedy: "The broker shows members different logs; stop it and compare heads.",
     retry: false,
   },
+  KEY_BLOCKED: {
+    code: "PERMISSION_DENIED",
+    meaning: "The author's key was proven to say two things; nothing more is taken from it.",
+    remedy: "Look at the proof (ListFrauds); its operator comes back with a new key in a new roster epoch.",
+    retry: false,
+  },
+  BAD_PROOF: {
+    code: "INVALID_ARGUMENT",
+    meaning: "The fraud proof does not show what it claims.",
+    remedy: "Discard it; whoever made it is wrong or lies.",
+    retry: false,
+  },
   SLOT_DECIDED: {
     code: "FAILED_PRECONDITION",
     meaning: "This stage of the slot has been decided already.",

@@ -1,7 +1,11 @@
 /** Keys, config and members for tests of the runtime: dealt in memory, one committee on an embedded log. */
 import { randomBytes } from "node:crypto";
 import { join } from "node:path";
-import type { Roster } from "../src/committee/roster.ts";
+import { encode } from "../src/codec/codec.ts";
+import { type CertifiedOutcome, type Outcome, outcomeDigest } from "../src/committee/outcome.ts";
+import { faultsTolerated, quorumOf } from "../src/committee/quorum.ts";
+import { ROSTER, ROSTER_STAGE, type Roster } from "../src/committee/roster.ts";
+import { blsSign } from "../src/crypto/bls.ts";
 import { generateSigningKey } from "../src/crypto/ed25519.ts";
 import { generateSecret, publicOf, splitSecret } from "../src/crypto/shamir.ts";
 import { agreementKey } from "../src/crypto/x25519.ts";
@@ -97,11 +101,13 @@ export function testConfig(
 export interface TestCommittee {
   readonly config: LatticeConfig;
   readonly rosters: { readonly [O in Organism]: Roster };
+  /** relay's, with its certificate. */
+  readonly certifiedRoster: CertifiedOutcome;
   readonly secrets: readonly MemberSecrets[];
 }
 
 /**
- * n members of `relay`, threshold ⌊n/2⌋ + 1; the other rosters are the same keys under their own ids.
+ * n members of `relay`, certificates by a quorum of them; the other rosters are the same keys under their own ids.
  * @param faults the fault policy of all six
  */
 export function dealCommittee(
@@ -111,7 +117,8 @@ export function dealCommittee(
 ): TestCommittee {
   const secret = generateSecret(random);
   const publicKey = publicOf(secret);
-  const dealing = splitSecret({ secret, threshold: Math.floor(members / 2) + 1, count: members, random });
+  const threshold = quorumOf(members, faultsTolerated({ faults }, members));
+  const dealing = splitSecret({ secret, threshold, count: members, random });
   const keys = Object.fromEntries(ORGANISMS.map((organism) => [organism, publicKey])) as Record<Organism, Uint8Array>;
   const dealt = testConfig(keys, overrides);
   const adjusted = ORGANISMS.map((organism) => {
@@ -144,7 +151,19 @@ export function dealCommittee(
     Organism,
     Roster
   >;
-  return { config, rosters, secrets };
+  const outcome: Outcome = {
+    version: 1,
+    committee: rosters.relay.committee,
+    generation: 0n,
+    epoch: 0n,
+    slot: 1n,
+    stage: ROSTER_STAGE,
+    kind: "result",
+    commitment: encode(ROSTER, rosters.relay),
+    bodyHash: undefined,
+  };
+  const certifiedRoster = { outcome, signature: blsSign(secret, outcomeDigest(outcome)), signers: [] };
+  return { config, rosters, certifiedRoster, secrets };
 }
 
 const SILENT = { debug: () => undefined, info: () => undefined, warn: () => undefined, error: () => undefined };
@@ -179,6 +198,7 @@ export async function startToyMember(options: StartOptions) {
     config: committee.config,
     self: index,
     rosters: committee.rosters,
+    certifiedRoster: committee.certifiedRoster,
     secrets,
     endpoints: () => none,
     log,

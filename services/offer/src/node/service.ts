@@ -1,11 +1,11 @@
 /** The node half of an offer member, and `lattice.offer.v1.OfferService` as it serves it. */
 import { setTimeout as pause } from "node:timers/promises";
 import { toHex } from "@lattice/organism/codec/codec.ts";
+import { ROSTER_STAGE } from "@lattice/organism/committee/roster.ts";
 import { createOpeningPool } from "@lattice/organism/crypto/opening-pool.ts";
 import { agreementKey } from "@lattice/organism/crypto/x25519.ts";
 import { slotAt, slotStartMs } from "@lattice/organism/identity/lattice-config.ts";
 import { toWireOutcome } from "@lattice/organism/node/committee-wire.ts";
-import { ROSTER_STAGE } from "@lattice/organism/node/kit.ts";
 import { defineService, type GrpcService } from "@lattice/organism/rpc/define.ts";
 import { withHeartbeat } from "@lattice/organism/rpc/heartbeat.ts";
 import type { OrganismNode } from "@lattice/organism/service.ts";

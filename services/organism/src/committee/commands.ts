@@ -17,12 +17,14 @@ import {
 } from "../codec/codec.ts";
 import { G2_BYTES } from "../identity/lattice-config.ts";
 import { ORGANISMS } from "../identity/organisms.ts";
-import { CHUNK_BYTES } from "./entry.ts";
+import { CHUNK_BYTES, ENTRY_BYTES_MAX } from "./entry.ts";
 import { CERTIFIED, type CertifiedOutcome } from "./outcome.ts";
 
 /** The largest command, chunked or not. */
 export const COMMAND_BYTES_MAX = 16 * 1024 * 1024;
 export const FACT_BYTES_MAX = 256 * 1024;
+/** A fraud proof: two entries, a Join, and a certified roster. */
+export const FRAUD_PROOF_BYTES_MAX = 2 * ENTRY_BYTES_MAX + 16 * 1024;
 export const STAGE = text(32);
 export const TOPIC = text(32);
 
@@ -47,6 +49,8 @@ export const COMMAND = union({
   machine: struct({ command: bytes(COMMAND_BYTES_MAX) }),
   /** A share of the certificate over this state at this position. Hash and length are its author's own. */
   checkpoint: struct({ position: u64, stateHash: fixed(32), stateBytes: count, share: fixed(G2_BYTES) }),
+  /** What no honest member can have done (fraud.ts): the key that did it is not listened to any more. */
+  fraud: struct({ proof: bytes(FRAUD_PROOF_BYTES_MAX) }),
 });
 export type CommitteeCommand = Infer<typeof COMMAND>;
 

@@ -30,10 +30,12 @@ import {
   type EntryBody,
   entryHash,
   genesisHead,
+  JOIN_BYTES_MAX,
   nextHead,
   type SignedEntry,
   ZERO_HASH,
 } from "./entry.ts";
+import { fraudProofHash, verifyFraudProof } from "./fraud.ts";
 import {
   type CertifiedOutcome,
   COMMITMENT_BYTES_MAX,
@@ -44,6 +46,8 @@ import {
 import { type Quorum, type Roster, rosterQuorum } from "./roster.ts";
 import {
   type AuthorState,
+  BLOCKED_MAX,
+  type BlockedKey,
   CHECKPOINT_ENTRIES,
   CHECKPOINT_SLOTS,
   CHECKPOINTS_KEPT,
@@ -149,6 +153,7 @@ export class Committee<State, Command, D extends Duty> {
       heads: [genesisHead(this.id, generation)],
       logTimeMs: 0n,
       authors: options.roster.members.map(emptyAuthor),
+      blocked: [],
       floors: new Map(this.machine.stages.map((stage) => [stage, FIRST_SLOT])),
       collapsedBelow: FIRST_SLOT,
       slots: new Map(),
@@ -181,6 +186,20 @@ export class Committee<State, Command, D extends Duty> {
 
   author(index: number): Readonly<AuthorState> | undefined {
     return this.#shared.authors[index];
+  }
+  /** Keys that were proven to say two things, in the order of the log. */
+  get blocked(): readonly BlockedKey[] {
+    return this.#shared.blocked;
+  }
+  /** True when the member's key of this epoch is among them. */
+  isBlocked(index: number): boolean {
+    const key = this.roster.members[index]?.memberKey;
+    return key !== undefined && this.#shared.blocked.some(({ memberKey }) => equalBytes(memberKey, key));
+  }
+  /** The chain head after `position`, while it is kept. */
+  headAt(position: bigint): Uint8Array | undefined {
+    const back = this.#shared.position - position;
+    return back < 0n || back >= BigInt(HEADS_KEPT) ? undefined : this.#shared.heads.at(-1 - Number(back));
   }
   floor(stage: string): bigint {
     return this.#shared.floors.get(stage) ?? FIRST_SLOT;
@@ -257,7 +276,7 @@ export class Committee<State, Command, D extends Duty> {
     try {
       const entry = decodeEntry(raw);
       hash = entryHash(entry.bodyBytes);
-      judged = this.#applyEntry(position, entry, hash);
+      judged = this.#applyEntry(position, raw, entry, hash);
     } catch (error) {
       if (!(error instanceof CodecError) || hash !== undefined) throw error;
       judged = { refusal: refuse("MALFORMED", `not an entry: ${error.message}`) };
@@ -376,7 +395,7 @@ export class Committee<State, Command, D extends Duty> {
     return this.#shared.checkpoints.get(position)?.votes ?? new Map();
   }
 
-  #applyEntry(position: bigint, entry: SignedEntry, hash: Uint8Array): Judged {
+  #applyEntry(position: bigint, raw: Uint8Array, entry: SignedEntry, hash: Uint8Array): Judged {
     const { body, bodyBytes, signature } = entry;
     const { author: index } = body;
     const refused = (reason: string, detail: string): Judged => ({ refusal: refuse(reason, detail) });
@@ -388,6 +407,8 @@ export class Committee<State, Command, D extends Duty> {
     const author = this.#shared.authors[index];
     const member = this.roster.members[index];
     if (author === undefined || member === undefined) return refused("NOT_AUTHOR", "no such member");
+    // All incarnations: the proof is against the key that admits them. What it said before still counts.
+    if (this.isBlocked(index)) return refused("KEY_BLOCKED", `member ${index} was proven to say two things`);
 
     const command = readCommand(body.command);
     const join = "command" in command && command.command.type === "join" ? command.command : undefined;
@@ -401,6 +422,7 @@ export class Committee<State, Command, D extends Duty> {
       if (body.lane !== "ctl" || body.sequence !== 1n || !equalBytes(body.previous, ZERO_HASH)) {
         return { author: index, refusal: refuse("OUT_OF_ORDER", "a join opens the ctl lane") };
       }
+      if (raw.length > JOIN_BYTES_MAX) return { author: index, refusal: refuse("TOO_LARGE", "a join is short") };
     } else {
       if (author.key === undefined || body.incarnation !== author.incarnation) {
         return refused("NOT_AUTHOR", "not the member's current incarnation");
@@ -424,6 +446,7 @@ export class Committee<State, Command, D extends Duty> {
         ...emptyAuthor(),
         incarnation: join.incarnation,
         key: join.key,
+        join: raw.slice(),
         clockMs: author.clockMs,
         skips: author.skips,
       };
@@ -439,9 +462,9 @@ export class Committee<State, Command, D extends Duty> {
 
   /** A stated head must be in this chain: a fork shows at the first entry that crosses it (log.md §2). */
   #checkHead(position: bigint, body: EntryBody): Refusal | undefined {
-    const back = this.#shared.position - body.seenPosition;
-    if (body.seenPosition >= position || back < 0n) return refuse("FORKED_HEAD", "the author saw what is not yet here");
-    const seen = back >= BigInt(HEADS_KEPT) ? undefined : this.#shared.heads.at(-1 - Number(back));
+    const ahead = body.seenPosition >= position || body.seenPosition > this.#shared.position;
+    if (ahead) return refuse("FORKED_HEAD", "the author saw what is not yet here");
+    const seen = this.headAt(body.seenPosition);
     if (seen === undefined) return refuse("VIEW_TOO_OLD", "the author's view of the log is too old to compare");
     if (!equalBytes(seen, body.seenHead)) {
       return refuse("FORKED_HEAD", `at position ${body.seenPosition} member ${body.author} saw another chain`);
@@ -474,6 +497,8 @@ export class Committee<State, Command, D extends Duty> {
       case "chunk":
         if (lane !== "bulk") return refuse("MALFORMED", "chunks travel in the bulk lane");
         return this.#applyChunk(position, author, command);
+      case "fraud":
+        return this.#applyFraud(position, command.proof);
       case "machine": {
         let decoded: Command;
         try {
@@ -664,6 +689,20 @@ export class Committee<State, Command, D extends Duty> {
     if (refusal !== undefined) return refusal;
     this.#slot(outcome.slot).observed.set(key, certified);
     return this.#event(position, { type: "observed", organism, outcome });
+  }
+
+  /** Any member may bring a proof; it says for itself whom it accuses. Quorum and roster stay as they are. */
+  #applyFraud(position: bigint, proof: Uint8Array): Refusal | undefined {
+    const verdict = verifyFraudProof(this.config, this.organism, proof);
+    if ("refusal" in verdict) return verdict.refusal;
+    const { memberKey, member, epoch, kind } = verdict.fraud;
+    const { blocked } = this.#shared;
+    if (blocked.some((each) => equalBytes(each.memberKey, memberKey))) {
+      return refuse("DUPLICATE", `the key of member ${member} is blocked already`);
+    }
+    if (blocked.length >= BLOCKED_MAX) return refuse("TOO_LARGE", `more than ${BLOCKED_MAX} blocked keys`);
+    blocked.push({ memberKey, member, epoch, kind, position, proof: fraudProofHash(proof) });
+    return undefined;
   }
 
   #applyChunk(

@@ -18,6 +18,8 @@ export const CHUNK_BYTES = 512 * 1024;
 export const CHUNKS_MAX = 33;
 /** The largest entry body: a chunk and its envelope. */
 export const ENTRY_BYTES_MAX = CHUNK_BYTES + 4096;
+/** A Join with its signature; what it says is short. */
+export const JOIN_BYTES_MAX = 1024;
 
 export const ENTRY_BODY = struct({
   version: literal(1),

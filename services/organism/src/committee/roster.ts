@@ -3,11 +3,28 @@
  * Epoch 0 comes from the ceremony (or, in a throw-away lattice, the dealer) and is certified like any outcome, under
  * stage `roster`, so a reader needs only the lattice config to trust it.
  */
-import { type Codec, count, fixed, type Infer, list, literal, optional, struct, u64 } from "../codec/codec.ts";
-import { G1_BYTES, type LatticeConfig } from "../identity/lattice-config.ts";
+import {
+  type Codec,
+  count,
+  equalBytes,
+  fixed,
+  type Infer,
+  list,
+  literal,
+  optional,
+  struct,
+  toHex,
+  tryDecode,
+  u64,
+} from "../codec/codec.ts";
+import { committeeId, G1_BYTES, type LatticeConfig } from "../identity/lattice-config.ts";
 import type { Organism } from "../identity/organisms.ts";
 import { UNIQUE_ID } from "../identity/unique-id.ts";
+import { type CertifiedOutcome, verifyCertificate } from "./outcome.ts";
 import { faultsTolerated, quorumOf } from "./quorum.ts";
+
+/** Stage under which a roster is certified. */
+export const ROSTER_STAGE = "roster";
 
 const MEMBER = struct({
   index: count,
@@ -48,4 +65,40 @@ export function rosterQuorum(config: LatticeConfig, organism: Organism, roster: 
   const members = roster.members.length;
   const faults = faultsTolerated(config[organism].policy, members);
   return { members, faults, quorum: quorumOf(members, faults) };
+}
+
+/** Judges a certified roster by the config alone: the roster, or what is wrong with it in one line. */
+export function checkRoster(
+  config: LatticeConfig,
+  organism: Organism,
+  certified: CertifiedOutcome,
+):
+  | { readonly roster: Roster }
+  | { readonly problem: string; readonly reason: "ORGANISM_MISMATCH" | "BAD_CERTIFICATE" | "MALFORMED" } {
+  const { outcome, signature } = certified;
+  const id = committeeId(config, organism);
+  if (outcome.stage !== ROSTER_STAGE || !equalBytes(outcome.committee, id)) {
+    return { reason: "ORGANISM_MISMATCH", problem: `certified for another committee than ${toHex(id)}` };
+  }
+  if (!verifyCertificate(config[organism].policy.certificateKey, outcome, signature)) {
+    return { reason: "BAD_CERTIFICATE", problem: "the certificate does not verify under the lattice config" };
+  }
+  const malformed = (problem: string) => ({ reason: "MALFORMED", problem }) as const;
+  const roster = tryDecode(ROSTER, outcome.commitment);
+  if (outcome.kind !== "result" || roster === undefined || roster.epoch !== outcome.epoch) {
+    return malformed("certified, but not a roster");
+  }
+  const { membersMin, membersMax } = config[organism].policy;
+  if (!equalBytes(roster.committee, id) || roster.members.length < membersMin || roster.members.length > membersMax) {
+    return malformed("does not fit the config's policy");
+  }
+  if (roster.members.some((member, index) => member.index !== index)) {
+    return malformed("member indexes are not 0, 1, 2 …");
+  }
+  for (const key of ["memberKey", "boxKey", "certificateShare"] as const) {
+    if (new Set(roster.members.map((member) => toHex(member[key]))).size < roster.members.length) {
+      return malformed(`two members share a ${key}`);
+    }
+  }
+  return { roster };
 }

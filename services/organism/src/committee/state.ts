@@ -9,6 +9,7 @@ import {
   list,
   literal,
   map,
+  oneOf,
   optional,
   struct,
   text,
@@ -16,7 +17,7 @@ import {
 } from "../codec/codec.ts";
 import { G2_BYTES } from "../identity/lattice-config.ts";
 import { FACT_BYTES_MAX } from "./commands.ts";
-import { CHUNK_BYTES, CHUNKS_MAX } from "./entry.ts";
+import { CHUNK_BYTES, CHUNKS_MAX, JOIN_BYTES_MAX } from "./entry.ts";
 import { CERTIFIED, type CertifiedOutcome, OUTCOME, type Outcome } from "./outcome.ts";
 
 /** Chain heads kept for judging what an author says it saw. */
@@ -47,6 +48,8 @@ const LANE = struct({ sequence: u64, previous: fixed(32) });
 const AUTHOR = struct({
   incarnation: u64,
   key: optional(fixed(32)),
+  /** The raw Join that admitted the key: whoever catches its author at two voices needs it to prove it. */
+  join: optional(bytes(JOIN_BYTES_MAX)),
   ctl: LANE,
   bulk: LANE,
   clockMs: u64,
@@ -79,6 +82,22 @@ export type CloseRecord = Infer<typeof CLOSE_RECORD>;
 export type FactRecord = Infer<typeof FACT_RECORD>;
 export type StageRecord = Infer<typeof STAGE_RECORD>;
 
+/** A key that has been proven to say two things. */
+const BLOCKED = struct({
+  memberKey: fixed(32),
+  /** Whose it is in the roster of that epoch. */
+  member: count,
+  epoch: u64,
+  kind: oneOf("entries", "votes"),
+  /** Where the log says so. */
+  position: u64,
+  /** Names the proof; its bytes lie outside the state. */
+  proof: fixed(32),
+});
+export type BlockedKey = Infer<typeof BLOCKED>;
+/** Keys blocked over the life of a committee. */
+export const BLOCKED_MAX = 1024;
+
 export const SHARED_STATE = struct({
   version: literal(2),
   generation: u64,
@@ -88,6 +107,8 @@ export const SHARED_STATE = struct({
   heads: list(fixed(32), HEADS_KEPT),
   logTimeMs: u64,
   authors: list(AUTHOR as Codec<AuthorState>, AUTHORS_MAX),
+  /** In the order of the log. */
+  blocked: list(BLOCKED as Codec<BlockedKey>, BLOCKED_MAX),
   /** Per stage: the lowest undecided slot. */
   floors: map(text(32), u64, 8),
   /** Everything below has been forgotten. */
@@ -106,6 +127,7 @@ export function emptyAuthor(): AuthorState {
   return {
     incarnation: 0n,
     key: undefined,
+    join: undefined,
     ctl: lane(),
     bulk: lane(),
     clockMs: 0n,

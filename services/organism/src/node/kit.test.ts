@@ -7,7 +7,7 @@ import { goldenConfig } from "../../test/golden-config.ts";
 import { dealCommittee, random, type TestCommittee } from "../../test/test-lattice.ts";
 import { encode, toHex } from "../codec/codec.ts";
 import { type CertifiedOutcome, type Outcome, outcomeDigest } from "../committee/outcome.ts";
-import { ROSTER, type Roster } from "../committee/roster.ts";
+import { ROSTER, ROSTER_STAGE, type Roster } from "../committee/roster.ts";
 import { blsSign } from "../crypto/bls.ts";
 import { initCrypto } from "../crypto/engine.ts";
 import { combineSignatures } from "../crypto/threshold.ts";
@@ -17,7 +17,6 @@ import {
   type KeyFile,
   KitProblem,
   parseConfigHex,
-  ROSTER_STAGE,
   readConfig,
   readEndpoints,
   readKeyFile,

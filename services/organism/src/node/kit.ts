@@ -4,19 +4,16 @@
  */
 import { readFileSync, statSync } from "node:fs";
 import { z } from "zod";
-import { CodecError, decode, encode, equalBytes, fromHex, toHex, tryDecode } from "../codec/codec.ts";
-import { CERTIFIED, type CertifiedOutcome, verifyCertificate } from "../committee/outcome.ts";
-import { ROSTER, type Roster } from "../committee/roster.ts";
+import { CodecError, decode, encode, equalBytes, fromHex, toHex } from "../codec/codec.ts";
+import { CERTIFIED, type CertifiedOutcome } from "../committee/outcome.ts";
+import { checkRoster, type Roster } from "../committee/roster.ts";
 import { generateSigningKey } from "../crypto/ed25519.ts";
 import { publicOf } from "../crypto/shamir.ts";
 import { agreementKey } from "../crypto/x25519.ts";
-import { ConfigProblems, committeeId, configFromHex, type LatticeConfig } from "../identity/lattice-config.ts";
+import { ConfigProblems, configFromHex, type LatticeConfig } from "../identity/lattice-config.ts";
 import { ORGANISMS, type Organism } from "../identity/organisms.ts";
 import type { MemberSecrets } from "../service.ts";
 import type { Endpoints } from "./outcome-follower.ts";
-
-/** Stage under which a roster is certified. */
-export const ROSTER_STAGE = "roster";
 
 /** Something in the kit is missing, malformed, or does not verify. One readable line. */
 export class KitProblem extends Error {
@@ -67,31 +64,9 @@ export type Rosters = { readonly [O in Organism]: Roster };
 
 /** Checks a certified roster against the config and returns it. @throws KitProblem */
 export function verifyRoster(config: LatticeConfig, organism: Organism, certified: CertifiedOutcome): Roster {
-  const { outcome, signature } = certified;
-  const id = committeeId(config, organism);
-  if (outcome.stage !== ROSTER_STAGE || !equalBytes(outcome.committee, id)) {
-    throw new KitProblem(`roster of ${organism}: certified for another committee than ${toHex(id)}`);
-  }
-  if (!verifyCertificate(config[organism].policy.certificateKey, outcome, signature)) {
-    throw new KitProblem(`roster of ${organism}: the certificate does not verify under the lattice config`);
-  }
-  const roster = tryDecode(ROSTER, outcome.commitment);
-  if (outcome.kind !== "result" || roster === undefined || roster.epoch !== outcome.epoch) {
-    throw new KitProblem(`roster of ${organism}: certified, but not a roster`);
-  }
-  const { membersMin, membersMax } = config[organism].policy;
-  if (!equalBytes(roster.committee, id) || roster.members.length < membersMin || roster.members.length > membersMax) {
-    throw new KitProblem(`roster of ${organism}: does not fit the config's policy`);
-  }
-  if (roster.members.some((member, index) => member.index !== index)) {
-    throw new KitProblem(`roster of ${organism}: member indexes are not 0, 1, 2 …`);
-  }
-  for (const key of ["memberKey", "boxKey", "certificateShare"] as const) {
-    if (new Set(roster.members.map((member) => toHex(member[key]))).size < roster.members.length) {
-      throw new KitProblem(`roster of ${organism}: two members share a ${key}`);
-    }
-  }
-  return roster;
+  const checked = checkRoster(config, organism, certified);
+  if ("problem" in checked) throw new KitProblem(`roster of ${organism}: ${checked.problem}`);
+  return checked.roster;
 }
 
 const HEX = z.string().regex(/^[0-9a-f]*$/);

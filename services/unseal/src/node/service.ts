@@ -1,9 +1,9 @@
 /** `lattice.unseal.v1.UnsealService` of one member. */
 import { equalBytes } from "@lattice/organism/codec/codec.ts";
+import { ROSTER_STAGE } from "@lattice/organism/committee/roster.ts";
 import { COMMON_FAULTS, faultsOf } from "@lattice/organism/fault.ts";
 import { committeeId } from "@lattice/organism/identity/lattice-config.ts";
 import { toWireOutcome } from "@lattice/organism/node/committee-wire.ts";
-import { ROSTER_STAGE } from "@lattice/organism/node/kit.ts";
 import { unsealIdentity } from "@lattice/organism/outcomes/unseal.ts";
 import { defineService, type GrpcService } from "@lattice/organism/rpc/define.ts";
 import { withHeartbeat } from "@lattice/organism/rpc/heartbeat.ts";
