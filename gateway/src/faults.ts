@@ -44,6 +44,12 @@ export const FAULTS = {
     remedy: "Fund the account, or lower value or fees.",
     retry: false,
   },
+  BAD_AUTHORISATION: {
+    code: "INVALID_ARGUMENT",
+    meaning: "The refund authorisation is not signed by the transaction's sender for this transaction and contract.",
+    remedy: "Sign RefundAuthorisation (EIP-712) with the sender's key, or leave it out: refunds then go to the sender.",
+    retry: false,
+  },
   QUEUE_FULL: {
     code: "RESOURCE_EXHAUSTED",
     meaning: "Too many submissions wait for a round.",

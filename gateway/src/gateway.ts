@@ -98,7 +98,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
   const slotOfNumber = (blockNumber: bigint): bigint => {
     const newest = head.head;
     if (newest === undefined) throw gatewayFault("CHAIN_UNREACHABLE");
-    if (blockNumber <= newest.number) throw gatewayFault("BAD_BID", `block ${blockNumber} exists already`);
+    if (blockNumber <= newest.number) throw gatewayFault("BAD_REQUEST", `block ${blockNumber} exists already`);
     const headSlot = slots.slotOfBlock(fromHex(newest.hash)) ?? slotAt(config, clock.nowMs());
     return headSlot + (blockNumber - newest.number);
   };

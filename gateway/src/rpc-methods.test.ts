@@ -2,6 +2,9 @@ import assert from "node:assert/strict";
 import { before, describe, test } from "node:test";
 import { fromHex, toHex } from "@lattice/organism/codec/codec.ts";
 import { initCrypto } from "@lattice/organism/crypto/engine.ts";
+import { slotAt } from "@lattice/organism/identity/lattice-config.ts";
+import { settlementDomain } from "@lattice/tally/core/attestation.ts";
+import { refundAuthorisationDigest } from "@lattice/tally/core/refund-authorisation.ts";
 import { encodeFunctionData, parseAbi } from "viem";
 import { BIDDING_ORIGIN, openDoor } from "../test/door.ts";
 import { ALICE, BOB, LogBook, transfer } from "../test/fixture.ts";
@@ -84,7 +87,7 @@ test("disclosure is the setting, the sender's word, or mev-share's hints", async
   const none = { hash: false, target: false, everything: false };
   assert.deepEqual(await sent("eth_sendRawTransaction", (raw) => [raw], 0), { ...none, hash: true });
   assert.deepEqual(await sent("eth_sendRawTransaction", (raw) => [raw, { disclosure: "nothing" }], 1), none);
-  assert.deepEqual(await sent("eth_sendPrivateTransaction", (tx) => [{ tx, maxBlockNumber: 20 }], 2), {
+  assert.deepEqual(await sent("eth_sendPrivateTransaction", (tx) => [{ tx, maxBlockNumber: 120 }], 2), {
     ...none,
     hash: true,
   });
@@ -92,7 +95,7 @@ test("disclosure is the setting, the sender's word, or mev-share's hints", async
   const hinted = (hints: string[], nonce: number) =>
     sent(
       "eth_sendPrivateTransaction",
-      (tx) => [{ tx, maxBlockNumber: "0x1e", preferences: preferences(hints) }],
+      (tx) => [{ tx, maxBlockNumber: "0x7e", preferences: preferences(hints) }],
       nonce,
     );
   assert.deepEqual(await hinted([], 3), none);
@@ -101,6 +104,46 @@ test("disclosure is the setting, the sender's word, or mev-share's hints", async
   const { raw } = await transfer(ALICE, 6);
   assert.equal((await call("eth_sendRawTransaction", [hex(raw), { disclosure: "all" }])).error?.code, -32_602);
   assert.equal((await call("eth_sendRawTransaction", [hex(raw), { disclosed: "hash" }])).error?.code, -32_602);
+});
+
+test("a private transaction's last block is kept to, or refused when it cannot be", async () => {
+  const { call, submissions, config } = open();
+  const { raw, hash } = await transfer(ALICE, 0);
+  const send = (maxBlockNumber: unknown) => call("eth_sendPrivateTransaction", [{ tx: hex(raw), maxBlockNumber }]);
+  // The head is block 100: the next round's message may be carried until four blocks after 101.
+  const near = await send(100 + config.atelier.content.carrySlots);
+  assert.equal(near.error?.data?.reason, "BAD_REQUEST");
+  assert.match(near.error?.message ?? "", /maxBlockNumber: too near, at least 105/);
+  assert.equal((await send(100)).error?.data?.reason, "BAD_REQUEST");
+  assert.equal((await send("soon")).error?.code, -32_602);
+  assert.equal((await send(`0x${(200).toString(16)}`)).result, `0x${hash}`);
+  const now = slotAt(config, Date.now());
+  const until = submissions.get(hash)?.untilSlot ?? 0n;
+  assert.ok(until === now + 100n || until === now + 99n);
+});
+
+test("a refund authorisation is passed on when the sender signed it, and refused otherwise", async () => {
+  const { call, submissions, config } = open();
+  const { raw, hash } = await transfer(ALICE, 0);
+  const domain = settlementDomain(config.chainId, config.tally.content.settlement);
+  const digest = refundAuthorisationDigest(domain, fromHex(hash), fromHex(BOB.address));
+  const by = async (account: typeof ALICE) => ({
+    recipient: BOB.address,
+    signature: await account.sign({ hash: hex(digest) as `0x${string}` }),
+  });
+  const refused = await call("eth_sendRawTransaction", [hex(raw), { refund: await by(BOB) }]);
+  assert.equal(refused.error?.data?.reason, "BAD_AUTHORISATION");
+  assert.equal(
+    (await call("eth_sendRawTransaction", [hex(raw), { refund: { recipient: "0x12" } }])).error?.code,
+    -32_602,
+  );
+  assert.equal(submissions.get(hash), undefined);
+  const refund = await by(ALICE);
+  assert.equal((await call("eth_sendRawTransaction", [hex(raw), { refund }])).result, `0x${hash}`);
+  assert.deepEqual(submissions.get(hash)?.refund, {
+    recipient: fromHex(BOB.address),
+    signature: fromHex(refund.signature),
+  });
 });
 
 test("refusals read as wallets expect them, and hold nothing of the transaction", async () => {
@@ -141,7 +184,7 @@ describe("bundles", () => {
     assert.match((await reason({ ...bundle, minTimestamp: 1 })) ?? "", /minTimestamp/);
     assert.match((await reason({ ...bundle, replacementUuid: "x" })) ?? "", /replacementUuid/);
     assert.match((await reason({ ...bundle, txs: [] })) ?? "", /bundle\.txs/);
-    assert.equal(await reason({ ...bundle, blockNumber: 100 }), "BAD_BID");
+    assert.equal(await reason({ ...bundle, blockNumber: 100 }), "BAD_REQUEST");
     assert.equal(await reason({ ...bundle, lattice: { ...lattice, slot: "1" } }), "BAD_BID");
     assert.equal(await reason({ txs: [own], blockNumber: "0x70" }), "BAD_BID", "what is bid is not said anywhere");
     // Sealed and sent: that nobody is there is offer's silence, not a refusal of ours.

@@ -19,7 +19,7 @@ import {
 import type { ChainReads } from "./chain-reads.ts";
 import { gatewayFault } from "./faults.ts";
 import { type Caller, RpcError, type RpcHandler } from "./json-rpc.ts";
-import { DISCLOSURES, disclosureOf, type SubmissionBook } from "./submissions.ts";
+import { DISCLOSURES, disclosureOf, type SubmissionBook, type Wishes } from "./submissions.ts";
 
 export interface MethodOptions {
   readonly config: LatticeConfig;
@@ -36,7 +36,16 @@ export interface MethodOptions {
   readonly checkBidder: (caller: Caller) => void;
 }
 
-const SEND_SETTINGS = z.strictObject({ disclosure: z.enum(DISCLOSURES).optional() });
+const SEND_SETTINGS = z.strictObject({
+  disclosure: z.enum(DISCLOSURES).optional(),
+  refund: z
+    .strictObject({
+      recipient: z.string().regex(/^0x[0-9a-fA-F]{40}$/, "0x-prefixed 20 bytes expected"),
+      signature: z.string().regex(/^0x[0-9a-fA-F]{130}$/, "0x-prefixed 65 bytes expected"),
+    })
+    .transform(({ recipient, signature }) => ({ recipient: fromHex(recipient), signature: fromHex(signature) }))
+    .optional(),
+});
 /** As the Flashbots and mev-share clients send it; `maxBlockNumber` is a number in one, hex in the other. */
 const PRIVATE_TRANSACTION = z.object({
   tx: BYTES,
@@ -62,19 +71,30 @@ const optionalBigInt = (value: string | number | undefined): bigint | undefined 
 export function latticeMethods(options: MethodOptions): ReadonlyMap<string, RpcHandler> {
   const { config, clock, submissions, chain, bidder } = options;
 
-  const take = async (raw: string, disclosure: DisclosurePolicy): Promise<string> =>
-    `0x${toHex(await submissions.take(fromHex(raw), disclosure))}`;
+  const take = async (raw: string, wishes: Wishes): Promise<string> =>
+    `0x${toHex(await submissions.take(fromHex(raw), wishes))}`;
 
   const send: RpcHandler = async (params) => {
     const raw = parse(BYTES, params[0], "transaction");
-    const { disclosure } = parse(SEND_SETTINGS, params[1] ?? {}, "settings");
-    return take(raw, disclosure === undefined ? options.disclosure : disclosureOf(disclosure));
+    const { disclosure, refund } = parse(SEND_SETTINGS, params[1] ?? {}, "settings");
+    return take(raw, { disclosure: disclosure === undefined ? options.disclosure : disclosureOf(disclosure), refund });
   };
 
   const sendPrivate: RpcHandler = async (params) => {
-    const { tx, preferences } = parse(PRIVATE_TRANSACTION, params[0], "transaction");
+    const { tx, maxBlockNumber, preferences } = parse(PRIVATE_TRANSACTION, params[0], "transaction");
     const hints = preferences?.privacy?.hints;
-    return take(tx, hints === undefined ? options.disclosure : disclosureOfHints(hints));
+    const disclosure = hints === undefined ? options.disclosure : disclosureOfHints(hints);
+    return take(tx, { disclosure, untilSlot: untilSlotOf(optionalBigInt(maxBlockNumber)) });
+  };
+
+  /** A message may be carried for some slots after its round, so the round must lie that much before the last block. */
+  const untilSlotOf = (maxBlockNumber: bigint | undefined): bigint | undefined => {
+    if (maxBlockNumber === undefined) return undefined;
+    const untilSlot = options.slotOfNumber(maxBlockNumber);
+    const earliest = slotAt(config, clock.nowMs()) + 1n + BigInt(config.atelier.content.carrySlots);
+    if (untilSlot >= earliest) return untilSlot;
+    const nearest = maxBlockNumber + (earliest - untilSlot);
+    throw gatewayFault("BAD_REQUEST", `maxBlockNumber: too near, at least ${nearest}`, { limit: nearest.toString() });
   };
 
   const searcher = (caller: Caller): Bidder => {

@@ -7,9 +7,13 @@ import { toWireOutcome } from "@lattice/organism/node/committee-wire.ts";
 import type { Logger } from "@lattice/organism/observe/logger.ts";
 import { slotTraceIds } from "@lattice/organism/observe/tracing.ts";
 import type { BidClass, Bundle } from "@lattice/organism/outcomes/offer.ts";
-import type { DisclosurePolicy } from "@lattice/organism/outcomes/unseal.ts";
+import type { DisclosurePolicy, RefundAuthorisation } from "@lattice/organism/outcomes/unseal.ts";
 import { ErrorInfoSchema } from "@lattice/proto/google/rpc/error_details_pb.ts";
-import { GatewayService, SubmissionStatus } from "@lattice/proto/lattice/gateway/v1/gateway_service_pb.ts";
+import {
+  GatewayService,
+  SubmissionStatus,
+  type RefundAuthorisation as WireAuthorisation,
+} from "@lattice/proto/lattice/gateway/v1/gateway_service_pb.ts";
 import type { Bidder } from "./bids.ts";
 import { withDeadline } from "./deadline.ts";
 import { gatewayFault } from "./faults.ts";
@@ -81,6 +85,13 @@ function wei(value: Uint8Array, what: string): bigint {
   return value.length === 0 ? 0n : BigInt(`0x${toHex(value)}`);
 }
 
+function refundOf({ recipient, signature }: WireAuthorisation): RefundAuthorisation {
+  if (recipient.length !== 20 || signature.length !== 65) {
+    throw gatewayFault("BAD_REQUEST", "refund: a recipient of 20 bytes and a signature of 65 expected");
+  }
+  return { recipient: recipient.slice(), signature: signature.slice() };
+}
+
 export function gatewayRoutes(router: ConnectRouter, options: ServiceOptions): void {
   const { config, submissions, slots, bidder, log } = options;
 
@@ -124,10 +135,12 @@ export function gatewayRoutes(router: ConnectRouter, options: ServiceOptions): v
       settlement: config.tally.content.settlement,
       transactionBytesMax: submissions.transactionBytesMax,
     }),
-    submitTransaction: ({ rawTransaction, disclosure }) =>
+    submitTransaction: ({ rawTransaction, disclosure, refund }) =>
       guarded(async () => {
         const { hash, target, everything } = disclosure ?? options.disclosure;
-        return { transactionHash: await submissions.take(rawTransaction.slice(), { hash, target, everything }) };
+        const authorisation = refund === undefined ? undefined : refundOf(refund);
+        const wishes = { disclosure: { hash, target, everything }, refund: authorisation };
+        return { transactionHash: await submissions.take(rawTransaction.slice(), wishes) };
       }),
     getSubmission: ({ transactionHash }) =>
       guarded(async () => {

@@ -20,18 +20,23 @@ import {
   DISCLOSURE_POLICY,
   type DisclosurePolicy,
   RAW_TRANSACTION_BYTES_MAX,
+  REFUND_AUTHORISATION,
+  type RefundAuthorisation,
 } from "@lattice/organism/outcomes/unseal.ts";
 import { MESSAGE_ID_BYTES } from "@lattice/organism/outcomes/zipnet.ts";
 import type { Journal } from "@lattice/organism/ports.ts";
 
 const SUBMISSION = struct({
-  version: literal(1),
+  version: literal(2),
   /** Grows with every submission taken; the order in which they go out. */
   order: u64,
   raw: bytes(RAW_TRANSACTION_BYTES_MAX),
   sender: fixed(20),
   nonce: u64,
   disclosure: DISCLOSURE_POLICY as Codec<DisclosurePolicy>,
+  refund: optional(REFUND_AUTHORISATION as Codec<RefundAuthorisation>),
+  /** The last slot in which it may land; absent: no limit. */
+  untilSlot: optional(u64),
   status: oneOf("pending", "sent", "broadcast", "landed", "failed"),
   /** The slot it was last sealed for; 0 while it has never left this gateway. */
   slot: u64,

@@ -91,10 +91,10 @@ class Run {
         const { raw, hash, nonce, sender } = this.of(step.index);
         const known = expected.get(hash);
         if ((known === undefined || known.status === "failed") && nonce < this.chainNonce(sender)) {
-          await assert.rejects(book.take(raw, disclosureOf("hash")), { reason: "NONCE_TOO_LOW" });
+          await assert.rejects(book.take(raw, { disclosure: disclosureOf("hash") }), { reason: "NONCE_TOO_LOW" });
           return;
         }
-        assert.equal(toHex(await book.take(raw, disclosureOf("hash"))), hash);
+        assert.equal(toHex(await book.take(raw, { disclosure: disclosureOf("hash") })), hash);
         if (known !== undefined && known.status !== "failed") return;
         for (const other of transactions) {
           const twin = expected.get(other.hash);

@@ -6,7 +6,7 @@ import { unsealIdentity } from "@lattice/organism/outcomes/unseal.ts";
 import { ALICE, BOB, bookParts, MemoryJournal, openBook, transfer } from "../test/fixture.ts";
 import { disclosureOf, NONCES_AHEAD_MAX, PASSES_MAX, type SubmissionBook } from "./submissions.ts";
 
-const HASH_ONLY = disclosureOf("hash");
+const HASH_ONLY = { disclosure: disclosureOf("hash") };
 const nothing = async (): Promise<void> => undefined;
 /** One slot after which an unlanded submission of slot 1 is overdue: carrySlots 4, two more, one beyond. */
 const LATE = 8n;
@@ -85,6 +85,21 @@ describe("taking over", () => {
     await refused((await transfer(ALICE, 6)).raw, "QUEUE_FULL");
     parts.chain.down = true;
     await assert.rejects(openBook(bookPartsWith(parts)).take((await transfer(BOB, 0)).raw, HASH_ONLY), /down/);
+  });
+
+  test("what may not land after a slot is not sealed for rounds after which it might", async () => {
+    const parts = bookParts();
+    const book = openBook(parts);
+    const [bounded, free] = await Promise.all([transfer(ALICE, 0), transfer(BOB, 0)]);
+    const carry = BigInt(parts.config.atelier.content.carrySlots);
+    await book.take(bounded.raw, { ...HASH_ONLY, untilSlot: 5n + carry });
+    await send(book, 5n);
+    book.unsealed(5n, "skipped", undefined);
+    assert.equal(openBook(parts).get(bounded.hash)?.untilSlot, 5n + carry);
+    await book.take(free.raw, HASH_ONLY);
+    await send(book, 6n);
+    assert.deepEqual([book.get(bounded.hash)?.status, book.get(free.hash)?.status], ["failed", "sent"]);
+    assert.match(book.get(bounded.hash)?.reason ?? "", /maximum block number/);
   });
 
   test("a newer transaction with its nonce replaces one that has never left; one that has left stays", async () => {

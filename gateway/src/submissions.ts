@@ -13,10 +13,14 @@ import type { Logger } from "@lattice/organism/observe/logger.ts";
 import {
   type DisclosurePolicy,
   RAW_TRANSACTION_BYTES_MAX,
+  type RefundAuthorisation,
   type UnsealedCommitment,
 } from "@lattice/organism/outcomes/unseal.ts";
 import { MESSAGE_ID_BYTES } from "@lattice/organism/outcomes/zipnet.ts";
 import type { Journal, Random } from "@lattice/organism/ports.ts";
+import { settlementDomain } from "@lattice/tally/core/attestation.ts";
+import { refundRecipient } from "@lattice/tally/core/refund-authorisation.ts";
+import type { SentTransaction } from "@lattice/tally/core/transaction-sender.ts";
 import { contentSize, sealedSize, sealMessage } from "@lattice/unseal/client/seal.ts";
 import { maxPayloadBytes, type OutgoingMessage, type Settled } from "@lattice/zipnet/client/zipnet-client.ts";
 import { keccak256 } from "viem";
@@ -54,6 +58,15 @@ export interface SubmissionBookOptions {
   readonly pendingMax: number;
   /** Settled ones that are remembered; 10,000 unless a test says otherwise. */
   readonly settledKept?: number;
+}
+
+/** What a sender may ask for besides. Of one transaction the first wishes stand while it is on its way. */
+export interface Wishes {
+  readonly disclosure: DisclosurePolicy;
+  /** Whom refunds go to instead of to the transaction's sender. */
+  readonly refund?: RefundAuthorisation | undefined;
+  /** The last slot in whose block it may be: it is not sealed for a round after which it might land later. */
+  readonly untilSlot?: bigint | undefined;
 }
 
 /** One submission and where it lies. */
@@ -94,7 +107,11 @@ export class SubmissionBook {
 
   /** The largest raw transaction that fits a message. */
   get transactionBytesMax(): number {
-    const empty = contentSize({ version: 1, rawTransaction: new Uint8Array(), refund: undefined, disclosure: NOTHING });
+    return this.#bytesMax(undefined);
+  }
+
+  #bytesMax(refund: RefundAuthorisation | undefined): number {
+    const empty = contentSize({ version: 1, rawTransaction: new Uint8Array(), refund, disclosure: NOTHING });
     return Math.min(maxPayloadBytes(this.#options.config) - sealedSize(empty), RAW_TRANSACTION_BYTES_MAX);
   }
 
@@ -127,10 +144,10 @@ export class SubmissionBook {
 
   /**
    * Takes a transaction over: checks it, journals it, and only then answers its hash. The same one again is the same.
-   * @throws Fault TRANSACTION_…, WRONG_CHAIN, NONCE_TOO_LOW, NONCE_TOO_HIGH, UNDERFUNDED, QUEUE_FULL, CHAIN_UNREACHABLE
+   * @throws Fault TRANSACTION_…, BAD_AUTHORISATION, WRONG_CHAIN, NONCE_TOO_LOW, NONCE_TOO_HIGH, UNDERFUNDED, QUEUE_FULL, CHAIN_UNREACHABLE
    */
-  async take(raw: Uint8Array, disclosure: DisclosurePolicy): Promise<Uint8Array> {
-    const limit = this.transactionBytesMax;
+  async take(raw: Uint8Array, wishes: Wishes): Promise<Uint8Array> {
+    const limit = this.#bytesMax(wishes.refund);
     if (raw.length > limit) {
       throw gatewayFault("TRANSACTION_TOO_LARGE", `${raw.length} bytes, at most ${limit}`, { limit: String(limit) });
     }
@@ -139,25 +156,29 @@ export class SubmissionBook {
     if (known !== undefined && known.submission.status !== "failed") return fromHash(hash);
     let taking = this.#taking.get(hash);
     if (taking === undefined) {
-      taking = this.#takeOver(hash, raw.slice(), disclosure).finally(() => this.#taking.delete(hash));
+      taking = this.#takeOver(hash, raw.slice(), wishes).finally(() => this.#taking.delete(hash));
       this.#taking.set(hash, taking);
     }
     return taking;
   }
 
-  async #takeOver(hash: string, raw: Uint8Array, disclosure: DisclosurePolicy): Promise<Uint8Array> {
+  async #takeOver(hash: string, raw: Uint8Array, wishes: Wishes): Promise<Uint8Array> {
+    const { disclosure, refund, untilSlot } = wishes;
     if (this.#waiting() >= this.#options.pendingMax) throw gatewayFault("QUEUE_FULL");
     const { sender, nonce } = await this.#check(raw);
+    this.#checkAuthorisation({ hash: fromHash(hash), sender }, refund);
     if (this.#waiting() >= this.#options.pendingMax) throw gatewayFault("QUEUE_FULL");
     const place = this.#entries.get(hash)?.place ?? this.#freePlace();
     this.#order += 1n;
     const submission: Submission = {
-      version: 1,
+      version: 2,
       order: this.#order,
       raw,
       sender,
       nonce,
       disclosure,
+      refund,
+      untilSlot,
       status: "pending",
       slot: 0n,
       messageId: undefined,
@@ -201,6 +222,15 @@ export class SubmissionBook {
     }
     if (account.balanceWei < neededWei) throw gatewayFault("UNDERFUNDED");
     return { sender, nonce };
+  }
+
+  /** Refused here rather than ignored by tally, when nobody can change it any more. */
+  #checkAuthorisation(transaction: SentTransaction, refund: RefundAuthorisation | undefined): void {
+    const { chainId, tally } = this.#options.config;
+    const domain = settlementDomain(chainId, tally.content.settlement);
+    if (refund !== undefined && !refundRecipient(domain, transaction, refund).authorised) {
+      throw gatewayFault("BAD_AUTHORISATION");
+    }
   }
 
   /** A transaction that has never left this gateway gives way to a newer one with its nonce. */
@@ -255,11 +285,12 @@ export class SubmissionBook {
     const { config, rosters, random, log } = this.#options;
     const { sealingKey, epoch } = rosters.unseal;
     if (sealingKey === undefined) return undefined;
+    this.#expire(slot);
     for (let entry = this.#pick(slot); entry !== undefined; entry = this.#pick(slot)) {
-      const { raw, disclosure } = entry.submission;
+      const { raw, disclosure, refund } = entry.submission;
       const messageId = random(MESSAGE_ID_BYTES);
       try {
-        const content = { version: 1, rawTransaction: raw, refund: undefined, disclosure } as const;
+        const content = { version: 1, rawTransaction: raw, refund, disclosure } as const;
         const sealed = sealMessage({ config, sealingKey, epoch, slot, messageId, content, random });
         await this.#change(entry, { status: "sent", slot, messageId });
         return { messageId, receiptKey: random(32), token: new Uint8Array(), sealed };
@@ -269,6 +300,16 @@ export class SubmissionBook {
       }
     }
     return undefined;
+  }
+
+  /** Gives up what, sealed for the round of `slot`, might be carried beyond the last slot its sender allows. */
+  #expire(slot: bigint): void {
+    const latest = slot + BigInt(this.#options.config.atelier.content.carrySlots);
+    for (const entry of this.#live.values()) {
+      const { status, untilSlot } = entry.submission;
+      if (status !== "pending" || untilSlot === undefined || latest <= untilSlot) continue;
+      void this.#change(entry, { status: "failed", reason: "its maximum block number came too near" });
+    }
   }
 
   /**

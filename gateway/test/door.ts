@@ -44,7 +44,7 @@ export function openDoor(
   const shared = { config, submissions, bidder, disclosure: disclosureOf("hash"), checkBidder, log };
   const chain: Pick<ChainReads, "call" | "forward"> = { call: node, forward: node };
   const slotOfNumber = (number: bigint): bigint => {
-    if (number <= 100n) throw gatewayFault("BAD_BID", `block ${number} exists already`);
+    if (number <= 100n) throw gatewayFault("BAD_REQUEST", `block ${number} exists already`);
     return slotAt(config, clock.nowMs()) + (number - 100n);
   };
   const jsonRpc = new JsonRpc(

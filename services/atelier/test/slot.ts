@@ -8,9 +8,14 @@ import { attributesOn, SETTLEMENT, type Wallet } from "./devnet.ts";
 export const SLOT = 7n;
 
 /** Message `index` of the slot, in unseal order. */
-export function message(index: number, rawTransaction: Uint8Array, slot = SLOT): PoolMessage {
+export function message(
+  index: number,
+  rawTransaction: Uint8Array,
+  slot = SLOT,
+  refund?: PoolMessage["refund"],
+): PoolMessage {
   const messageId = blake3(new TextEncoder().encode(`${slot}/${index}`)).slice(0, 16);
-  return { messageId, slot, unsealIndex: index, rawTransaction };
+  return { messageId, slot, unsealIndex: index, rawTransaction, refund };
 }
 
 export function bidId(index: number): Uint8Array {

@@ -44,6 +44,16 @@ test("an unsealed round gives its messages in unseal order", () => {
   );
 });
 
+test("a message's refund authorisation goes with it", () => {
+  const refund = { recipient: new Uint8Array(20).fill(7), signature: new Uint8Array(65).fill(8) };
+  const disclosure = { hash: false, target: false, everything: false };
+  const content = encode(MESSAGE_CONTENT, { version: 1, rawTransaction: new Uint8Array([1]), refund, disclosure });
+  const messages = [{ messageId: id(3), contentHash: contentHash(id(3), content), disclosed: NOTHING }];
+  const commitment = encode(UNSEALED, { version: 1, broadcast: word(1), blind: undefined, messages, failures: [] });
+  const [first] = poolMessages(9n, commitment, encode(UNSEALED_BODY, [{ messageId: id(3), content }]));
+  assert.deepEqual(first?.refund, refund);
+});
+
 test("a body of other messages, another order, another content or no encoding at all is refused", () => {
   const commitment = unsealed([3, 1]);
   const swapped = { ...opened(3), content: opened(1).content };

@@ -51,8 +51,8 @@ export function poolMessages(slot: bigint, commitment: Uint8Array, body: Uint8Ar
     if (!equalBytes(contentHash(opened.messageId, opened.content), message.contentHash)) {
       throw new BodyMismatch("unsealed body: content hash differs");
     }
-    const content = decode(MESSAGE_CONTENT, opened.content);
-    return { messageId: opened.messageId, slot, unsealIndex, rawTransaction: content.rawTransaction };
+    const { rawTransaction, refund } = decode(MESSAGE_CONTENT, opened.content);
+    return { messageId: opened.messageId, slot, unsealIndex, rawTransaction, refund };
   });
 }
 

@@ -4,6 +4,7 @@
  * that whoever holds the unsealed round can say where a message had to stand.
  */
 import { toHex } from "@lattice/organism/codec/codec.ts";
+import type { RefundAuthorisation } from "@lattice/organism/outcomes/unseal.ts";
 import type { BidClass, BundleReason, ExclusionReason } from "./candidate.ts";
 
 /** An opened message. */
@@ -15,6 +16,8 @@ export interface PoolMessage {
   /** Its position in that slot's unseal order. */
   readonly unsealIndex: number;
   readonly rawTransaction: Uint8Array;
+  /** Whom its sender lets be refunded instead; passed on unjudged. */
+  readonly refund?: RefundAuthorisation | undefined;
 }
 
 export type BundleItem =

@@ -127,11 +127,8 @@ class Packing {
         this.#exclude(messageClass, item.message, result);
         continue;
       }
-      this.#include(
-        { type: messageClass, messageId: item.message.messageId, raw: item.transaction.raw },
-        item.transaction,
-        result,
-      );
+      const { messageId, refund } = item.message;
+      this.#include({ type: messageClass, messageId, raw: item.transaction.raw, refund }, item.transaction, result);
     }
   }
 

@@ -12,9 +12,12 @@ import { ChainError, type ChainState } from "./chain-state.ts";
 import { REFUSALS, type RefusalReason, verifyCandidate } from "./verify.ts";
 
 const SEARCHER = wallet(100);
+const REFUND = { recipient: new Uint8Array(20).fill(0x0e), signature: new Uint8Array(65).fill(0x51) };
 const opening = message(
   0,
   signed({ from: wallet(0), nonce: 0n, to: GATE, data: new Uint8Array(), gasLimit: 100_000n, tip: GWEI }),
+  SLOT,
+  REFUND,
 );
 const dear = message(1, signed({ from: wallet(1), nonce: 0n, tip: 5n * GWEI }));
 const gap = message(2, signed({ from: wallet(2), nonce: 3n }));
@@ -93,6 +96,24 @@ test("a valid pool message that is left out is refused, with or without an excus
   assert.equal(uncarried, "MESSAGE_UNACCOUNTED");
 });
 
+test("a refund authorisation that is dropped, changed or made up is refused", async () => {
+  const opened = candidate.body.entries.findIndex((entry) => "refund" in entry && entry.refund !== undefined);
+  assert.deepEqual(candidate.body.entries[opened], {
+    type: "pool",
+    messageId: opening.messageId,
+    raw: opening.rawTransaction,
+    refund: REFUND,
+  });
+  const withRefund = (at: number, refund: typeof REFUND | undefined) =>
+    verdictOn(({ entries }) => ({
+      entries: entries.map((entry, index) => (index === at && "refund" in entry ? { ...entry, refund } : entry)),
+    }));
+  assert.equal(await withRefund(opened, undefined), "AUTHORISATION_DIFFERS");
+  assert.equal(await withRefund(opened, { ...REFUND, recipient: new Uint8Array(20) }), "AUTHORISATION_DIFFERS");
+  assert.equal(await withRefund(0, REFUND), "AUTHORISATION_DIFFERS");
+  assert.equal(await withRefund(opened, REFUND), "accepted");
+});
+
 test("pool messages in another order are refused", async () => {
   assert.equal(await verdictOn(({ entries }) => ({ entries: moved(entries, 3, 2) })), "MESSAGE_ORDER");
 });
@@ -110,7 +131,12 @@ test("an exclusion with another reason, of nobody's message, or of an included o
 
 test("a message that is not valid at its position is refused when it is included", async () => {
   const included = await verdictOn(({ entries }) => ({
-    entries: entries.toSpliced(4, 0, { type: "pool", messageId: gap.messageId, raw: gap.rawTransaction }),
+    entries: entries.toSpliced(4, 0, {
+      type: "pool",
+      messageId: gap.messageId,
+      raw: gap.rawTransaction,
+      refund: undefined,
+    }),
     exclusions: [],
   }));
   assert.equal(included, "MESSAGE_NOT_VALID");
@@ -130,7 +156,7 @@ test("other bytes under a message's or bid's name, and strangers' transactions, 
   }));
   assert.equal(added, "UNKNOWN_BUNDLE");
   const unknown = await verdictOn(({ entries }) => ({
-    entries: entries.toSpliced(4, 0, { type: "pool", messageId: new Uint8Array(16), raw: stranger }),
+    entries: entries.toSpliced(4, 0, { type: "pool", messageId: new Uint8Array(16), raw: stranger, refund: undefined }),
   }));
   assert.equal(unknown, "UNKNOWN_MESSAGE");
 });

@@ -2,8 +2,9 @@
  * Judges a peer's candidate from its body alone: decodes it, carries the rules out on the same inputs, executes, and
  * refuses at the first thing that differs. A member votes only for what this accepts.
  */
-import { type Codec, encode, equalBytes, toHex, tryDecode } from "@lattice/organism/codec/codec.ts";
+import { type Codec, encode, equalBytes, optional, toHex, tryDecode } from "@lattice/organism/codec/codec.ts";
 import { BLOCK_ATTRIBUTES, DERIVED_HEADER, ENTRY, ORDER_ROW } from "@lattice/organism/outcomes/atelier.ts";
+import { REFUND_AUTHORISATION } from "@lattice/organism/outcomes/unseal.ts";
 import {
   CANDIDATE_BODY,
   type Candidate,
@@ -18,6 +19,8 @@ import type { BuildInputs } from "../core/inputs.ts";
 import { distinctMessages, type PoolMessage } from "../core/order.ts";
 import type { Executor } from "./executor.ts";
 import { type Ledger, pack } from "./pack.ts";
+
+const REFUND = optional(REFUND_AUTHORISATION);
 
 /** Why a candidate is refused. */
 export const REFUSALS = [
@@ -35,6 +38,8 @@ export const REFUSALS = [
   "UNKNOWN_BUNDLE",
   /** The bytes are not the message's, or not the bundle's. */
   "TRANSACTION_DIFFERS",
+  /** Refunds of a message would go elsewhere than its sender said. */
+  "AUTHORISATION_DIFFERS",
   "MESSAGE_TWICE",
   /** Neither in the block nor excluded with a reason. */
   "MESSAGE_UNACCOUNTED",
@@ -142,6 +147,7 @@ function checkOrigins(body: CandidateBody, inputs: BuildInputs): void {
       const message = messages.get(key);
       if (message === undefined) throw new Refused("UNKNOWN_MESSAGE", key);
       demand(equalBytes(message.rawTransaction, entry.raw), "TRANSACTION_DIFFERS", key);
+      demand(same(REFUND, entry.refund, message.refund), "AUTHORISATION_DIFFERS", key);
       account(key);
     } else {
       const bundle = bundles.get(key);

@@ -21,7 +21,7 @@ import {
   union,
 } from "../codec/codec.ts";
 import { blake3, hash } from "../crypto/hash.ts";
-import { RAW_TRANSACTION_BYTES_MAX } from "./unseal.ts";
+import { RAW_TRANSACTION_BYTES_MAX, REFUND_AUTHORISATION, type RefundAuthorisation } from "./unseal.ts";
 
 export const ATELIER_STAGES = ["candidate"] as const;
 
@@ -55,11 +55,19 @@ export type BlockAttributes = Infer<typeof BLOCK_ATTRIBUTES>;
 export const ORDER_CLASSES = ["carried", "blind", "pool", "seen", "tail"] as const;
 export type OrderClass = (typeof ORDER_CLASSES)[number];
 
+const MESSAGE_ENTRY = struct({
+  messageId: MESSAGE_ID,
+  raw: bytes(RAW_TRANSACTION_BYTES_MAX),
+  /** As the message's sender sealed it; whether it is worth anything is tally's to judge. */
+  refund: optional(REFUND_AUTHORISATION as Codec<RefundAuthorisation>),
+});
+type MessageEntry = Infer<typeof MESSAGE_ENTRY>;
+
 /** One transaction of the block, with its class and the message or bid it came with. */
 export const ENTRY = union({
-  carried: struct({ messageId: MESSAGE_ID, raw: bytes(RAW_TRANSACTION_BYTES_MAX) }),
+  carried: MESSAGE_ENTRY as Codec<MessageEntry>,
   blind: struct({ bidId: BID_ID, raw: bytes(RAW_TRANSACTION_BYTES_MAX) }),
-  pool: struct({ messageId: MESSAGE_ID, raw: bytes(RAW_TRANSACTION_BYTES_MAX) }),
+  pool: MESSAGE_ENTRY as Codec<MessageEntry>,
   seen: struct({ bidId: BID_ID, raw: bytes(RAW_TRANSACTION_BYTES_MAX) }),
   tail: struct({ bidId: BID_ID, raw: bytes(RAW_TRANSACTION_BYTES_MAX) }),
 });

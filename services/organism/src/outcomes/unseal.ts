@@ -28,12 +28,19 @@ export const DISCLOSURE_POLICY = struct({
 });
 export type DisclosurePolicy = Infer<typeof DISCLOSURE_POLICY>;
 
+/** Where refunds go instead of to the transaction's recovered sender, when the signature is that sender's (EIP-712). */
+export const REFUND_AUTHORISATION = struct({
+  recipient: fixed(20),
+  /** r ‖ s ‖ v over `RefundAuthorisation(bytes32 transactionHash,address recipient)`. */
+  signature: fixed(65),
+});
+export type RefundAuthorisation = Infer<typeof REFUND_AUTHORISATION>;
+
 /** The plaintext inside a sealed payload. */
 export const MESSAGE_CONTENT = struct({
   version: literal(1),
   rawTransaction: bytes(RAW_TRANSACTION_BYTES_MAX),
-  /** Refunds go here instead of to the recovered sender, when the sender's EIP-712 signature says so. */
-  refund: optional(struct({ recipient: fixed(20), signature: fixed(65) })),
+  refund: optional(REFUND_AUTHORISATION as Codec<RefundAuthorisation>),
   disclosure: DISCLOSURE_POLICY as Codec<DisclosurePolicy>,
 });
 export type MessageContent = Infer<typeof MESSAGE_CONTENT>;

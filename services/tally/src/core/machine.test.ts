@@ -34,7 +34,7 @@ const REFUND = 900n;
 /** A slot whose only bundle pays 1000 wei for the user's message: 900 of it go back. */
 function payingSlot(slot: bigint, blockNumber: bigint, blockHash: Uint8Array) {
   const auction = auctionOf(config, slot);
-  const entries: Entry[] = [{ type: "pool", messageId: messageId(1), raw: userTransaction }];
+  const entries: Entry[] = [{ type: "pool", messageId: messageId(1), raw: userTransaction, refund: undefined }];
   const candidate = candidateOutcome(config, { slot, blockNumber, blockHash, auction, entries, table: [rowOf(0xa0)] });
   return { auction, candidate };
 }

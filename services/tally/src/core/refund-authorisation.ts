@@ -4,17 +4,10 @@
  */
 import { equalBytes } from "@lattice/organism/codec/codec.ts";
 import { recoverAddress } from "@lattice/organism/crypto/secp256k1.ts";
+import type { RefundAuthorisation } from "@lattice/organism/outcomes/unseal.ts";
 import { addressWord, bytes32Word, type Domain, hashStruct, typedDigest, typeHash } from "./eip712.ts";
 
 const TYPE_HASH = typeHash("RefundAuthorisation(bytes32 transactionHash,address recipient)");
-
-/** What a sealed message may carry beside its transaction. */
-export interface RefundAuthorisation {
-  /** 20 bytes. */
-  readonly recipient: Uint8Array;
-  /** 65 bytes, r ‖ s ‖ v, by the transaction's sender. */
-  readonly signature: Uint8Array;
-}
 
 /** 32 bytes to sign, under `settlementDomain`. */
 export function refundAuthorisationDigest(domain: Domain, txHash: Uint8Array, recipient: Uint8Array): Uint8Array {

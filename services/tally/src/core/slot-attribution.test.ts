@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { CodecError, encode } from "@lattice/organism/codec/codec.ts";
+import { CodecError, encode, equalBytes } from "@lattice/organism/codec/codec.ts";
 import type { Outcome } from "@lattice/organism/committee/outcome.ts";
 import type { Entry } from "@lattice/organism/outcomes/atelier.ts";
 import { ATTRIBUTION } from "@lattice/organism/outcomes/tally.ts";
-import { testKey } from "../../test/keys.ts";
+import { signDigest, type TestKey, testKey } from "../../test/keys.ts";
 import {
   address,
   auctionOf,
@@ -18,7 +18,10 @@ import {
   word,
 } from "../../test/lattice.ts";
 import { RecomputeRefused, recompute } from "../client/recompute.ts";
+import { settlementDomain } from "./attestation.ts";
+import { refundAuthorisationDigest } from "./refund-authorisation.ts";
 import { attributeLanded, candidateIn, type LandedInputs } from "./slot-attribution.ts";
+import { sentTransaction } from "./transaction-sender.ts";
 
 const { config } = dealLattice();
 const alice = testKey("alice");
@@ -26,8 +29,8 @@ const bob = testKey("bob");
 const [fromAlice, fromBob] = await Promise.all([rawTransaction(alice), rawTransaction(bob)]);
 const SLOT = 4n;
 const ENTRIES: readonly Entry[] = [
-  { type: "carried", messageId: messageId(1), raw: fromAlice },
-  { type: "pool", messageId: messageId(2), raw: fromBob },
+  { type: "carried", messageId: messageId(1), raw: fromAlice, refund: undefined },
+  { type: "pool", messageId: messageId(2), raw: fromBob, refund: undefined },
   { type: "seen", bidId: word(0xa0), raw: fromBob },
 ];
 const auction = auctionOf(config, SLOT, {
@@ -58,6 +61,27 @@ test("senders of declared messages share by weight; carried and pool messages ar
   assert.equal(commitment.remainderWei, 200n);
 });
 
+test("a refund goes where the sender's authorisation in the body says, and nobody else's word counts", () => {
+  const domain = settlementDomain(config.chainId, config.tally.content.settlement);
+  const hashOf = (raw: Uint8Array) => sentTransaction(raw)?.hash ?? word(0);
+  const moved = address(0x77);
+  const owed = (by: TestKey, txHash: Uint8Array) => {
+    const signature = signDigest(by, refundAuthorisationDigest(domain, txHash, moved));
+    const [first, ...rest] = ENTRIES;
+    assert.ok(first?.type === "carried");
+    const { commitment, problem } = landed({
+      entries: [{ ...first, refund: { recipient: moved, signature } }, ...rest],
+    });
+    assert.equal(problem, undefined);
+    const of = (recipient: Uint8Array) =>
+      commitment.credits.find((credit) => equalBytes(credit.recipient, recipient))?.wei;
+    return [of(alice.address), of(moved), of(bob.address)];
+  };
+  assert.deepEqual(owed(alice, hashOf(fromAlice)), [undefined, 600n, 200n]);
+  assert.deepEqual(owed(bob, hashOf(fromAlice)), [600n, undefined, 200n]);
+  assert.deepEqual(owed(alice, hashOf(fromBob)), [600n, undefined, 200n]);
+});
+
 test("the fee recipient is the proposer, unless it is the settlement contract itself", () => {
   const sequencer = address(0x5e);
   const kinds = (feeRecipient?: Uint8Array) =>
@@ -84,7 +108,9 @@ test("inputs that contradict each other give nothing to anybody, and say so", ()
 
   const [, second] = ENTRIES;
   assert.ok(second !== undefined);
-  const garbled = landed({ entries: [{ type: "pool", messageId: messageId(1), raw: new Uint8Array(9) }, second] });
+  const garbled = landed({
+    entries: [{ type: "pool", messageId: messageId(1), raw: new Uint8Array(9), refund: undefined }, second],
+  });
   assert.deepEqual([garbled.problem, summary(garbled)], ["MALFORMED", whole]);
 
   const { inputs } = landed();

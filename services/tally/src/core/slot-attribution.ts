@@ -15,6 +15,7 @@ import {
 } from "@lattice/organism/outcomes/atelier.ts";
 import { AUCTION, type AuctionCommitment } from "@lattice/organism/outcomes/offer.ts";
 import type { AttributionCommitment } from "@lattice/organism/outcomes/tally.ts";
+import { settlementDomain } from "./attestation.ts";
 import {
   AttributionError,
   type AttributionProblem,
@@ -25,6 +26,7 @@ import {
   type LandedMessage,
 } from "./attribution.ts";
 import { attributionInput } from "./attribution-input.ts";
+import { refundRecipient } from "./refund-authorisation.ts";
 import { sentTransaction } from "./transaction-sender.ts";
 
 /** A charge that the settlement contract has taken from escrow: income. */
@@ -123,7 +125,7 @@ export function attributeLanded(inputs: LandedInputs): SlotAttribution {
         blockHash: candidate.blockHash,
         table: body.table,
         auction,
-        messages: referenced(messages, body),
+        messages: referenced(inputs.config, messages, body),
         collected,
         ...proposerOf(inputs.config, body),
       }),
@@ -166,16 +168,17 @@ function messageEntries(entries: readonly Entry[]): MessageEntry[] {
 }
 
 /** Only messages that a landed seen bundle declared can be owed anything: only their senders are recovered. */
-function referenced(messages: readonly MessageEntry[], body: CandidateBody): LandedMessage[] {
+function referenced(config: LatticeConfig, messages: readonly MessageEntry[], body: CandidateBody): LandedMessage[] {
+  const domain = settlementDomain(config.chainId, config.tally.content.settlement);
   const declared = new Set(
     body.table.flatMap((row) => (row.class === "seen" && row.status === "landed" ? row.references.map(toHex) : [])),
   );
   return messages
     .filter((entry) => declared.has(toHex(entry.messageId)))
-    .map(({ messageId, raw }) => {
+    .map(({ messageId, raw, refund }) => {
       const sent = sentTransaction(raw);
       if (sent === undefined) throw new AttributionError("MALFORMED", `message ${toHex(messageId)}: no sender`);
-      return { messageId, txHash: sent.hash, refundTo: sent.sender, authorised: false };
+      return { messageId, txHash: sent.hash, ...refundRecipient(domain, sent, refund) };
     });
 }
 

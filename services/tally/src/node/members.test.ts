@@ -167,7 +167,12 @@ describe("three members and a chain", { skip: WITHOUT_ANVIL }, () => {
       winners: [winnerOf(bid, { references, amountWei: BID_WEI, clearingWei: BID_WEI })],
       rivals: references.map((id) => ({ messageId: id, highestOtherWei: 0n })),
     });
-    const entries: Entry[] = references.map((id) => ({ type: "pool", messageId: id, raw: userTransaction }));
+    const entries: Entry[] = references.map((id) => ({
+      type: "pool",
+      messageId: id,
+      raw: userTransaction,
+      refund: undefined,
+    }));
     const blockHash = fromHex(block.hash.slice(2));
     const { outcome, bytes } = candidateOutcome(config, {
       slot,

@@ -16,7 +16,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file lattice/gateway/v1/gateway_service.proto.
  */
 export const file_lattice_gateway_v1_gateway_service: GenFile = /*@__PURE__*/
-  fileDesc("CihsYXR0aWNlL2dhdGV3YXkvdjEvZ2F0ZXdheV9zZXJ2aWNlLnByb3RvEhJsYXR0aWNlLmdhdGV3YXkudjEiEwoRR2V0TGF0dGljZVJlcXVlc3QipAEKEkdldExhdHRpY2VSZXNwb25zZRI2CghpZGVudGl0eRgBIAEoCzIkLmxhdHRpY2UuaWRlbnRpdHkudjEuTGF0dGljZUlkZW50aXR5EhIKCmdlbmVzaXNfbXMYAiABKAQSDwoHc2xvdF9tcxgDIAEoDRISCgpzZXR0bGVtZW50GAQgASgMEh0KFXRyYW5zYWN0aW9uX2J5dGVzX21heBgFIAEoDSI+CgpEaXNjbG9zdXJlEgwKBGhhc2gYASABKAgSDgoGdGFyZ2V0GAIgASgIEhIKCmV2ZXJ5dGhpbmcYAyABKAgiZwoYU3VibWl0VHJhbnNhY3Rpb25SZXF1ZXN0EhcKD3Jhd190cmFuc2FjdGlvbhgBIAEoDBIyCgpkaXNjbG9zdXJlGAIgASgLMh4ubGF0dGljZS5nYXRld2F5LnYxLkRpc2Nsb3N1cmUiNQoZU3VibWl0VHJhbnNhY3Rpb25SZXNwb25zZRIYChB0cmFuc2FjdGlvbl9oYXNoGAEgASgMIjAKFEdldFN1Ym1pc3Npb25SZXF1ZXN0EhgKEHRyYW5zYWN0aW9uX2hhc2gYASABKAwifwoVR2V0U3VibWlzc2lvblJlc3BvbnNlEjQKBnN0YXR1cxgBIAEoDjIkLmxhdHRpY2UuZ2F0ZXdheS52MS5TdWJtaXNzaW9uU3RhdHVzEgwKBHNsb3QYAiABKAQSEgoKYmxvY2tfaGFzaBgDIAEoDBIOCgZyZWFzb24YBCABKAkiRQoKQnVuZGxlSXRlbRIZCg9yYXdfdHJhbnNhY3Rpb24YASABKAxIABIUCgptZXNzYWdlX2lkGAIgASgMSABCBgoEaXRlbSI0ChFSZXNlcnZlQmlkUmVxdWVzdBIMCgRzbG90GAEgASgEEhEKCWJpZF9jbGFzcxgCIAEoCSJFChJSZXNlcnZlQmlkUmVzcG9uc2USDAoEc2xvdBgBIAEoBBINCgVub25jZRgCIAEoBBISCgpwYXltZW50X2lkGAMgASgMIpYBChBTdWJtaXRCaWRSZXF1ZXN0EgwKBHNsb3QYASABKAQSEQoJYmlkX2NsYXNzGAIgASgJEhIKCmFtb3VudF93ZWkYAyABKAwSDwoHY2FwX3dlaRgEIAEoDBItCgVpdGVtcxgFIAMoCzIeLmxhdHRpY2UuZ2F0ZXdheS52MS5CdW5kbGVJdGVtEg0KBW5vbmNlGAYgASgEIjEKEVN1Ym1pdEJpZFJlc3BvbnNlEg4KBmJpZF9pZBgBIAEoDBIMCgRzbG90GAIgASgEIh4KDkdldFNsb3RSZXF1ZXN0EgwKBHNsb3QYASABKAQidAoPT3JnYW5pc21PdXRjb21lEhAKCG9yZ2FuaXNtGAEgASgJEjcKB291dGNvbWUYAiABKAsyJi5sYXR0aWNlLmNvbW1pdHRlZS52MS5DZXJ0aWZpZWRPdXRjb21lEhYKDnZlcmlmaWVkX2F0X21zGAMgASgEImgKD0dldFNsb3RSZXNwb25zZRIMCgRzbG90GAEgASgEEhAKCHRyYWNlX2lkGAIgASgMEjUKCG91dGNvbWVzGAMgAygLMiMubGF0dGljZS5nYXRld2F5LnYxLk9yZ2FuaXNtT3V0Y29tZSImChFXYXRjaFNsb3RzUmVxdWVzdBIRCglmcm9tX3Nsb3QYASABKAQiIwoTV2F0Y2hTbG90c0hlYXJ0YmVhdBIMCgRzbG90GAEgASgEIoYBChJXYXRjaFNsb3RzUmVzcG9uc2USNAoHb3V0Y29tZRgBIAEoCzIjLmxhdHRpY2UuZ2F0ZXdheS52MS5PcmdhbmlzbU91dGNvbWUSOgoJaGVhcnRiZWF0GAIgASgLMicubGF0dGljZS5nYXRld2F5LnYxLldhdGNoU2xvdHNIZWFydGJlYXQiJgoRR2V0UmVmdW5kc1JlcXVlc3QSEQoJcmVjaXBpZW50GAEgASgMIkgKEkdldFJlZnVuZHNSZXNwb25zZRIUCgxsaWZldGltZV93ZWkYASABKAwSDQoFcHJvb2YYAiADKAwSDQoFYmF0Y2gYAyABKAQqzQEKEFN1Ym1pc3Npb25TdGF0dXMSIQodU1VCTUlTU0lPTl9TVEFUVVNfVU5TUEVDSUZJRUQQABIdChlTVUJNSVNTSU9OX1NUQVRVU19QRU5ESU5HEAESGgoWU1VCTUlTU0lPTl9TVEFUVVNfU0VOVBACEh8KG1NVQk1JU1NJT05fU1RBVFVTX0JST0FEQ0FTVBADEhwKGFNVQk1JU1NJT05fU1RBVFVTX0xBTkRFRBAEEhwKGFNVQk1JU1NJT05fU1RBVFVTX0ZBSUxFRBAFMowGCg5HYXRld2F5U2VydmljZRJbCgpHZXRMYXR0aWNlEiUubGF0dGljZS5nYXRld2F5LnYxLkdldExhdHRpY2VSZXF1ZXN0GiYubGF0dGljZS5nYXRld2F5LnYxLkdldExhdHRpY2VSZXNwb25zZRJwChFTdWJtaXRUcmFuc2FjdGlvbhIsLmxhdHRpY2UuZ2F0ZXdheS52MS5TdWJtaXRUcmFuc2FjdGlvblJlcXVlc3QaLS5sYXR0aWNlLmdhdGV3YXkudjEuU3VibWl0VHJhbnNhY3Rpb25SZXNwb25zZRJkCg1HZXRTdWJtaXNzaW9uEigubGF0dGljZS5nYXRld2F5LnYxLkdldFN1Ym1pc3Npb25SZXF1ZXN0GikubGF0dGljZS5nYXRld2F5LnYxLkdldFN1Ym1pc3Npb25SZXNwb25zZRJbCgpSZXNlcnZlQmlkEiUubGF0dGljZS5nYXRld2F5LnYxLlJlc2VydmVCaWRSZXF1ZXN0GiYubGF0dGljZS5nYXRld2F5LnYxLlJlc2VydmVCaWRSZXNwb25zZRJYCglTdWJtaXRCaWQSJC5sYXR0aWNlLmdhdGV3YXkudjEuU3VibWl0QmlkUmVxdWVzdBolLmxhdHRpY2UuZ2F0ZXdheS52MS5TdWJtaXRCaWRSZXNwb25zZRJSCgdHZXRTbG90EiIubGF0dGljZS5nYXRld2F5LnYxLkdldFNsb3RSZXF1ZXN0GiMubGF0dGljZS5nYXRld2F5LnYxLkdldFNsb3RSZXNwb25zZRJdCgpXYXRjaFNsb3RzEiUubGF0dGljZS5nYXRld2F5LnYxLldhdGNoU2xvdHNSZXF1ZXN0GiYubGF0dGljZS5nYXRld2F5LnYxLldhdGNoU2xvdHNSZXNwb25zZTABElsKCkdldFJlZnVuZHMSJS5sYXR0aWNlLmdhdGV3YXkudjEuR2V0UmVmdW5kc1JlcXVlc3QaJi5sYXR0aWNlLmdhdGV3YXkudjEuR2V0UmVmdW5kc1Jlc3BvbnNlYgZwcm90bzM", [file_lattice_committee_v1_outcome, file_lattice_identity_v1_identity]);
+  fileDesc("CihsYXR0aWNlL2dhdGV3YXkvdjEvZ2F0ZXdheV9zZXJ2aWNlLnByb3RvEhJsYXR0aWNlLmdhdGV3YXkudjEiEwoRR2V0TGF0dGljZVJlcXVlc3QipAEKEkdldExhdHRpY2VSZXNwb25zZRI2CghpZGVudGl0eRgBIAEoCzIkLmxhdHRpY2UuaWRlbnRpdHkudjEuTGF0dGljZUlkZW50aXR5EhIKCmdlbmVzaXNfbXMYAiABKAQSDwoHc2xvdF9tcxgDIAEoDRISCgpzZXR0bGVtZW50GAQgASgMEh0KFXRyYW5zYWN0aW9uX2J5dGVzX21heBgFIAEoDSI+CgpEaXNjbG9zdXJlEgwKBGhhc2gYASABKAgSDgoGdGFyZ2V0GAIgASgIEhIKCmV2ZXJ5dGhpbmcYAyABKAgiOwoTUmVmdW5kQXV0aG9yaXNhdGlvbhIRCglyZWNpcGllbnQYASABKAwSEQoJc2lnbmF0dXJlGAIgASgMIqABChhTdWJtaXRUcmFuc2FjdGlvblJlcXVlc3QSFwoPcmF3X3RyYW5zYWN0aW9uGAEgASgMEjIKCmRpc2Nsb3N1cmUYAiABKAsyHi5sYXR0aWNlLmdhdGV3YXkudjEuRGlzY2xvc3VyZRI3CgZyZWZ1bmQYAyABKAsyJy5sYXR0aWNlLmdhdGV3YXkudjEuUmVmdW5kQXV0aG9yaXNhdGlvbiI1ChlTdWJtaXRUcmFuc2FjdGlvblJlc3BvbnNlEhgKEHRyYW5zYWN0aW9uX2hhc2gYASABKAwiMAoUR2V0U3VibWlzc2lvblJlcXVlc3QSGAoQdHJhbnNhY3Rpb25faGFzaBgBIAEoDCJ/ChVHZXRTdWJtaXNzaW9uUmVzcG9uc2USNAoGc3RhdHVzGAEgASgOMiQubGF0dGljZS5nYXRld2F5LnYxLlN1Ym1pc3Npb25TdGF0dXMSDAoEc2xvdBgCIAEoBBISCgpibG9ja19oYXNoGAMgASgMEg4KBnJlYXNvbhgEIAEoCSJFCgpCdW5kbGVJdGVtEhkKD3Jhd190cmFuc2FjdGlvbhgBIAEoDEgAEhQKCm1lc3NhZ2VfaWQYAiABKAxIAEIGCgRpdGVtIjQKEVJlc2VydmVCaWRSZXF1ZXN0EgwKBHNsb3QYASABKAQSEQoJYmlkX2NsYXNzGAIgASgJIkUKElJlc2VydmVCaWRSZXNwb25zZRIMCgRzbG90GAEgASgEEg0KBW5vbmNlGAIgASgEEhIKCnBheW1lbnRfaWQYAyABKAwilgEKEFN1Ym1pdEJpZFJlcXVlc3QSDAoEc2xvdBgBIAEoBBIRCgliaWRfY2xhc3MYAiABKAkSEgoKYW1vdW50X3dlaRgDIAEoDBIPCgdjYXBfd2VpGAQgASgMEi0KBWl0ZW1zGAUgAygLMh4ubGF0dGljZS5nYXRld2F5LnYxLkJ1bmRsZUl0ZW0SDQoFbm9uY2UYBiABKAQiMQoRU3VibWl0QmlkUmVzcG9uc2USDgoGYmlkX2lkGAEgASgMEgwKBHNsb3QYAiABKAQiHgoOR2V0U2xvdFJlcXVlc3QSDAoEc2xvdBgBIAEoBCJ0Cg9PcmdhbmlzbU91dGNvbWUSEAoIb3JnYW5pc20YASABKAkSNwoHb3V0Y29tZRgCIAEoCzImLmxhdHRpY2UuY29tbWl0dGVlLnYxLkNlcnRpZmllZE91dGNvbWUSFgoOdmVyaWZpZWRfYXRfbXMYAyABKAQiaAoPR2V0U2xvdFJlc3BvbnNlEgwKBHNsb3QYASABKAQSEAoIdHJhY2VfaWQYAiABKAwSNQoIb3V0Y29tZXMYAyADKAsyIy5sYXR0aWNlLmdhdGV3YXkudjEuT3JnYW5pc21PdXRjb21lIiYKEVdhdGNoU2xvdHNSZXF1ZXN0EhEKCWZyb21fc2xvdBgBIAEoBCIjChNXYXRjaFNsb3RzSGVhcnRiZWF0EgwKBHNsb3QYASABKAQihgEKEldhdGNoU2xvdHNSZXNwb25zZRI0CgdvdXRjb21lGAEgASgLMiMubGF0dGljZS5nYXRld2F5LnYxLk9yZ2FuaXNtT3V0Y29tZRI6CgloZWFydGJlYXQYAiABKAsyJy5sYXR0aWNlLmdhdGV3YXkudjEuV2F0Y2hTbG90c0hlYXJ0YmVhdCImChFHZXRSZWZ1bmRzUmVxdWVzdBIRCglyZWNpcGllbnQYASABKAwiSAoSR2V0UmVmdW5kc1Jlc3BvbnNlEhQKDGxpZmV0aW1lX3dlaRgBIAEoDBINCgVwcm9vZhgCIAMoDBINCgViYXRjaBgDIAEoBCrNAQoQU3VibWlzc2lvblN0YXR1cxIhCh1TVUJNSVNTSU9OX1NUQVRVU19VTlNQRUNJRklFRBAAEh0KGVNVQk1JU1NJT05fU1RBVFVTX1BFTkRJTkcQARIaChZTVUJNSVNTSU9OX1NUQVRVU19TRU5UEAISHwobU1VCTUlTU0lPTl9TVEFUVVNfQlJPQURDQVNUEAMSHAoYU1VCTUlTU0lPTl9TVEFUVVNfTEFOREVEEAQSHAoYU1VCTUlTU0lPTl9TVEFUVVNfRkFJTEVEEAUyjAYKDkdhdGV3YXlTZXJ2aWNlElsKCkdldExhdHRpY2USJS5sYXR0aWNlLmdhdGV3YXkudjEuR2V0TGF0dGljZVJlcXVlc3QaJi5sYXR0aWNlLmdhdGV3YXkudjEuR2V0TGF0dGljZVJlc3BvbnNlEnAKEVN1Ym1pdFRyYW5zYWN0aW9uEiwubGF0dGljZS5nYXRld2F5LnYxLlN1Ym1pdFRyYW5zYWN0aW9uUmVxdWVzdBotLmxhdHRpY2UuZ2F0ZXdheS52MS5TdWJtaXRUcmFuc2FjdGlvblJlc3BvbnNlEmQKDUdldFN1Ym1pc3Npb24SKC5sYXR0aWNlLmdhdGV3YXkudjEuR2V0U3VibWlzc2lvblJlcXVlc3QaKS5sYXR0aWNlLmdhdGV3YXkudjEuR2V0U3VibWlzc2lvblJlc3BvbnNlElsKClJlc2VydmVCaWQSJS5sYXR0aWNlLmdhdGV3YXkudjEuUmVzZXJ2ZUJpZFJlcXVlc3QaJi5sYXR0aWNlLmdhdGV3YXkudjEuUmVzZXJ2ZUJpZFJlc3BvbnNlElgKCVN1Ym1pdEJpZBIkLmxhdHRpY2UuZ2F0ZXdheS52MS5TdWJtaXRCaWRSZXF1ZXN0GiUubGF0dGljZS5nYXRld2F5LnYxLlN1Ym1pdEJpZFJlc3BvbnNlElIKB0dldFNsb3QSIi5sYXR0aWNlLmdhdGV3YXkudjEuR2V0U2xvdFJlcXVlc3QaIy5sYXR0aWNlLmdhdGV3YXkudjEuR2V0U2xvdFJlc3BvbnNlEl0KCldhdGNoU2xvdHMSJS5sYXR0aWNlLmdhdGV3YXkudjEuV2F0Y2hTbG90c1JlcXVlc3QaJi5sYXR0aWNlLmdhdGV3YXkudjEuV2F0Y2hTbG90c1Jlc3BvbnNlMAESWwoKR2V0UmVmdW5kcxIlLmxhdHRpY2UuZ2F0ZXdheS52MS5HZXRSZWZ1bmRzUmVxdWVzdBomLmxhdHRpY2UuZ2F0ZXdheS52MS5HZXRSZWZ1bmRzUmVzcG9uc2ViBnByb3RvMw", [file_lattice_committee_v1_outcome, file_lattice_identity_v1_identity]);
 
 /**
  * Nothing to say.
@@ -118,6 +118,35 @@ export const DisclosureSchema: GenMessage<Disclosure> = /*@__PURE__*/
   messageDesc(file_lattice_gateway_v1_gateway_service, 2);
 
 /**
+ * Whom refunds go to instead of to the transaction's sender.
+ *
+ * @generated from message lattice.gateway.v1.RefundAuthorisation
+ */
+export type RefundAuthorisation = Message<"lattice.gateway.v1.RefundAuthorisation"> & {
+  /**
+   * Account, 20 bytes.
+   *
+   * @generated from field: bytes recipient = 1;
+   */
+  recipient: Uint8Array;
+
+  /**
+   * The transaction's sender over RefundAuthorisation(bytes32 transactionHash,address recipient), EIP-712 under the
+   * settlement contract's domain, r ‖ s ‖ v, 65 bytes.
+   *
+   * @generated from field: bytes signature = 2;
+   */
+  signature: Uint8Array;
+};
+
+/**
+ * Describes the message lattice.gateway.v1.RefundAuthorisation.
+ * Use `create(RefundAuthorisationSchema)` to create a new message.
+ */
+export const RefundAuthorisationSchema: GenMessage<RefundAuthorisation> = /*@__PURE__*/
+  messageDesc(file_lattice_gateway_v1_gateway_service, 3);
+
+/**
  * A transaction.
  *
  * @generated from message lattice.gateway.v1.SubmitTransactionRequest
@@ -136,6 +165,13 @@ export type SubmitTransactionRequest = Message<"lattice.gateway.v1.SubmitTransac
    * @generated from field: lattice.gateway.v1.Disclosure disclosure = 2;
    */
   disclosure?: Disclosure | undefined;
+
+  /**
+   * Refunds go to the sender when absent.
+   *
+   * @generated from field: lattice.gateway.v1.RefundAuthorisation refund = 3;
+   */
+  refund?: RefundAuthorisation | undefined;
 };
 
 /**
@@ -143,7 +179,7 @@ export type SubmitTransactionRequest = Message<"lattice.gateway.v1.SubmitTransac
  * Use `create(SubmitTransactionRequestSchema)` to create a new message.
  */
 export const SubmitTransactionRequestSchema: GenMessage<SubmitTransactionRequest> = /*@__PURE__*/
-  messageDesc(file_lattice_gateway_v1_gateway_service, 3);
+  messageDesc(file_lattice_gateway_v1_gateway_service, 4);
 
 /**
  * Taken over: journaled, not yet sent.
@@ -164,7 +200,7 @@ export type SubmitTransactionResponse = Message<"lattice.gateway.v1.SubmitTransa
  * Use `create(SubmitTransactionResponseSchema)` to create a new message.
  */
 export const SubmitTransactionResponseSchema: GenMessage<SubmitTransactionResponse> = /*@__PURE__*/
-  messageDesc(file_lattice_gateway_v1_gateway_service, 4);
+  messageDesc(file_lattice_gateway_v1_gateway_service, 5);
 
 /**
  * Which transaction.
@@ -185,7 +221,7 @@ export type GetSubmissionRequest = Message<"lattice.gateway.v1.GetSubmissionRequ
  * Use `create(GetSubmissionRequestSchema)` to create a new message.
  */
 export const GetSubmissionRequestSchema: GenMessage<GetSubmissionRequest> = /*@__PURE__*/
-  messageDesc(file_lattice_gateway_v1_gateway_service, 5);
+  messageDesc(file_lattice_gateway_v1_gateway_service, 6);
 
 /**
  * What became of it.
@@ -227,7 +263,7 @@ export type GetSubmissionResponse = Message<"lattice.gateway.v1.GetSubmissionRes
  * Use `create(GetSubmissionResponseSchema)` to create a new message.
  */
 export const GetSubmissionResponseSchema: GenMessage<GetSubmissionResponse> = /*@__PURE__*/
-  messageDesc(file_lattice_gateway_v1_gateway_service, 6);
+  messageDesc(file_lattice_gateway_v1_gateway_service, 7);
 
 /**
  * One step of a bundle.
@@ -264,7 +300,7 @@ export type BundleItem = Message<"lattice.gateway.v1.BundleItem"> & {
  * Use `create(BundleItemSchema)` to create a new message.
  */
 export const BundleItemSchema: GenMessage<BundleItem> = /*@__PURE__*/
-  messageDesc(file_lattice_gateway_v1_gateway_service, 7);
+  messageDesc(file_lattice_gateway_v1_gateway_service, 8);
 
 /**
  * For which auction.
@@ -292,7 +328,7 @@ export type ReserveBidRequest = Message<"lattice.gateway.v1.ReserveBidRequest"> 
  * Use `create(ReserveBidRequestSchema)` to create a new message.
  */
 export const ReserveBidRequestSchema: GenMessage<ReserveBidRequest> = /*@__PURE__*/
-  messageDesc(file_lattice_gateway_v1_gateway_service, 8);
+  messageDesc(file_lattice_gateway_v1_gateway_service, 9);
 
 /**
  * What the bundle must name.
@@ -327,7 +363,7 @@ export type ReserveBidResponse = Message<"lattice.gateway.v1.ReserveBidResponse"
  * Use `create(ReserveBidResponseSchema)` to create a new message.
  */
 export const ReserveBidResponseSchema: GenMessage<ReserveBidResponse> = /*@__PURE__*/
-  messageDesc(file_lattice_gateway_v1_gateway_service, 9);
+  messageDesc(file_lattice_gateway_v1_gateway_service, 10);
 
 /**
  * A bid.
@@ -383,7 +419,7 @@ export type SubmitBidRequest = Message<"lattice.gateway.v1.SubmitBidRequest"> & 
  * Use `create(SubmitBidRequestSchema)` to create a new message.
  */
 export const SubmitBidRequestSchema: GenMessage<SubmitBidRequest> = /*@__PURE__*/
-  messageDesc(file_lattice_gateway_v1_gateway_service, 10);
+  messageDesc(file_lattice_gateway_v1_gateway_service, 11);
 
 /**
  * The bid as it was taken.
@@ -411,7 +447,7 @@ export type SubmitBidResponse = Message<"lattice.gateway.v1.SubmitBidResponse"> 
  * Use `create(SubmitBidResponseSchema)` to create a new message.
  */
 export const SubmitBidResponseSchema: GenMessage<SubmitBidResponse> = /*@__PURE__*/
-  messageDesc(file_lattice_gateway_v1_gateway_service, 11);
+  messageDesc(file_lattice_gateway_v1_gateway_service, 12);
 
 /**
  * Which slot.
@@ -432,7 +468,7 @@ export type GetSlotRequest = Message<"lattice.gateway.v1.GetSlotRequest"> & {
  * Use `create(GetSlotRequestSchema)` to create a new message.
  */
 export const GetSlotRequestSchema: GenMessage<GetSlotRequest> = /*@__PURE__*/
-  messageDesc(file_lattice_gateway_v1_gateway_service, 12);
+  messageDesc(file_lattice_gateway_v1_gateway_service, 13);
 
 /**
  * An outcome and whose it is.
@@ -467,7 +503,7 @@ export type OrganismOutcome = Message<"lattice.gateway.v1.OrganismOutcome"> & {
  * Use `create(OrganismOutcomeSchema)` to create a new message.
  */
 export const OrganismOutcomeSchema: GenMessage<OrganismOutcome> = /*@__PURE__*/
-  messageDesc(file_lattice_gateway_v1_gateway_service, 13);
+  messageDesc(file_lattice_gateway_v1_gateway_service, 14);
 
 /**
  * The slot.
@@ -502,7 +538,7 @@ export type GetSlotResponse = Message<"lattice.gateway.v1.GetSlotResponse"> & {
  * Use `create(GetSlotResponseSchema)` to create a new message.
  */
 export const GetSlotResponseSchema: GenMessage<GetSlotResponse> = /*@__PURE__*/
-  messageDesc(file_lattice_gateway_v1_gateway_service, 14);
+  messageDesc(file_lattice_gateway_v1_gateway_service, 15);
 
 /**
  * From where.
@@ -523,7 +559,7 @@ export type WatchSlotsRequest = Message<"lattice.gateway.v1.WatchSlotsRequest"> 
  * Use `create(WatchSlotsRequestSchema)` to create a new message.
  */
 export const WatchSlotsRequestSchema: GenMessage<WatchSlotsRequest> = /*@__PURE__*/
-  messageDesc(file_lattice_gateway_v1_gateway_service, 15);
+  messageDesc(file_lattice_gateway_v1_gateway_service, 16);
 
 /**
  * The gateway is still there.
@@ -544,7 +580,7 @@ export type WatchSlotsHeartbeat = Message<"lattice.gateway.v1.WatchSlotsHeartbea
  * Use `create(WatchSlotsHeartbeatSchema)` to create a new message.
  */
 export const WatchSlotsHeartbeatSchema: GenMessage<WatchSlotsHeartbeat> = /*@__PURE__*/
-  messageDesc(file_lattice_gateway_v1_gateway_service, 16);
+  messageDesc(file_lattice_gateway_v1_gateway_service, 17);
 
 /**
  * One outcome, or once a slot a heartbeat.
@@ -572,7 +608,7 @@ export type WatchSlotsResponse = Message<"lattice.gateway.v1.WatchSlotsResponse"
  * Use `create(WatchSlotsResponseSchema)` to create a new message.
  */
 export const WatchSlotsResponseSchema: GenMessage<WatchSlotsResponse> = /*@__PURE__*/
-  messageDesc(file_lattice_gateway_v1_gateway_service, 17);
+  messageDesc(file_lattice_gateway_v1_gateway_service, 18);
 
 /**
  * Whose.
@@ -593,7 +629,7 @@ export type GetRefundsRequest = Message<"lattice.gateway.v1.GetRefundsRequest"> 
  * Use `create(GetRefundsRequestSchema)` to create a new message.
  */
 export const GetRefundsRequestSchema: GenMessage<GetRefundsRequest> = /*@__PURE__*/
-  messageDesc(file_lattice_gateway_v1_gateway_service, 18);
+  messageDesc(file_lattice_gateway_v1_gateway_service, 19);
 
 /**
  * What is owed.
@@ -628,7 +664,7 @@ export type GetRefundsResponse = Message<"lattice.gateway.v1.GetRefundsResponse"
  * Use `create(GetRefundsResponseSchema)` to create a new message.
  */
 export const GetRefundsResponseSchema: GenMessage<GetRefundsResponse> = /*@__PURE__*/
-  messageDesc(file_lattice_gateway_v1_gateway_service, 19);
+  messageDesc(file_lattice_gateway_v1_gateway_service, 20);
 
 /**
  * How far a submission has come.
