@@ -2,6 +2,7 @@
  * Unmodified wallets through a gateway in front of an execution client that nobody here wrote. There is no committee
  * behind it: the test puts into blocks what the wallets handed over, so that nothing depends on rounds.
  */
+
 import assert from "node:assert/strict";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -16,6 +17,7 @@ import { type RunningGateway, startGateway } from "@lattice/gateway/gateway.ts";
 import { initCrypto } from "@lattice/organism/crypto/engine.ts";
 import { ORGANISMS } from "@lattice/organism/identity/organisms.ts";
 import type { EndpointsFile } from "@lattice/organism/node/kit.ts";
+import { createNoMeters } from "@lattice/organism/observe/meters.ts";
 import { JsonRpcProvider, Wallet } from "ethers";
 import { createPublicClient, createWalletClient, defineChain, http, parseEther } from "viem";
 import { generatePrivateKey, privateKeyToAccount } from "viem/accounts";
@@ -72,6 +74,7 @@ describe("wallets through the gateway", { timeout: 240_000 }, () => {
       endpoints: () => nobody as unknown as EndpointsFile,
       clock: { nowMs: () => Date.now() },
       log,
+      meters: createNoMeters(),
     });
     url = `http://127.0.0.1:${gateway.port}`;
   });
@@ -165,8 +168,10 @@ describe("wallets through the gateway", { timeout: 240_000 }, () => {
 
     await mine([], forkAt);
     await until(async () => (await call("eth_getTransactionReceipt", [hashes[0]])) === null);
-    const { status } = (await call("lattice_getSubmission", [hashes[2]])) as { status: string };
-    assert.match(status, /^(?:broadcast|pending)$/, "it waits for its block again, or goes again");
+    const statusOf = async (): Promise<string> =>
+      ((await call("lattice_getSubmission", [hashes[2]])) as { status: string }).status;
+    // It waits for its block again, or goes again, as soon as the gateway has seen the other block too.
+    await until(async () => /^(?:broadcast|pending)$/.test(await statusOf()));
     assert.equal(await reader.getTransactionCount({ address: viemAccount.address, blockTag: "pending" }), 3);
     await mine(handedOver.slice());
     assert.equal((await reader.waitForTransactionReceipt({ hash: hashes[2] ?? ZERO })).blockHash, head);

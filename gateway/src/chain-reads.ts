@@ -40,6 +40,11 @@ const FORWARDED = new Set([
   "web3_clientVersion",
 ]);
 
+/** True for the reads that the node answers. */
+export function isForwarded(method: string): boolean {
+  return FORWARDED.has(method);
+}
+
 /** Reads of state at a block. */
 const STATE_READS = new Set([
   "eth_call",

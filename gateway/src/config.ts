@@ -1,4 +1,5 @@
 /** The gateway's settings. It is the user's agent: it holds his client keys, and his searcher key if he has one. */
+import { SettingsProblems, unknownSettings } from "@lattice/organism/node/settings.ts";
 import { z } from "zod";
 
 const ADDRESS = z.string().regex(/^(?:\[[0-9a-fA-F:.]+\]|[^\s:]+):\d{1,5}$/, "host:port expected");
@@ -42,7 +43,35 @@ export const SETTINGS = z.object({
     .default("")
     .describe("web origins (https://…, comma-separated) that may bid with the searcher's key; none by default"),
   GATEWAY_METRICS_LISTEN: ADDRESS.optional().describe(
-    "/livez and /readyz for an orchestrator, away from the public port",
+    "Prometheus metrics, /livez and /readyz, away from the public port",
   ),
 });
 export type GatewaySettings = z.infer<typeof SETTINGS>;
+
+const ALL = SETTINGS.extend({
+  LATTICE_CONFIG_HEX: z.string().optional(),
+  LATTICE_CONFIG_FILE: z.string().optional(),
+  LATTICE_ROSTERS_FILE: z.string(),
+  LATTICE_ENDPOINTS_FILE: z.string(),
+  LATTICE_LOG_LEVEL: z.enum(["debug", "info", "warn", "error", "silent"]).default("info"),
+});
+
+/**
+ * The gateway's settings and what it shares with members. As there, an empty value is none, and a name of ours that
+ * nobody knows is a problem.
+ * @throws SettingsProblems with all of them
+ */
+export function parseGatewaySettings(environment: Readonly<Record<string, string | undefined>>): z.infer<typeof ALL> {
+  const set = Object.fromEntries(Object.entries(environment).filter(([, value]) => value !== ""));
+  const names = Object.keys(set);
+  const problems = unknownSettings(names, ["GATEWAY_", "LATTICE_"], [...Object.keys(ALL.shape), "LATTICE_VECTORS"]);
+  const parsed = ALL.safeParse(set);
+  if (!parsed.success) {
+    for (const { path, message } of parsed.error.issues) problems.push(`${path.join(".")}: ${message}`);
+  }
+  if ((set["LATTICE_CONFIG_HEX"] === undefined) === (set["LATTICE_CONFIG_FILE"] === undefined)) {
+    problems.push("LATTICE_CONFIG_HEX or LATTICE_CONFIG_FILE: exactly one of the two is needed");
+  }
+  if (problems.length > 0 || !parsed.success) throw new SettingsProblems(problems);
+  return parsed.data;
+}

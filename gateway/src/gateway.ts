@@ -8,14 +8,16 @@ import { FileJournal } from "@lattice/organism/node/file-journal.ts";
 import type { EndpointsFile, Rosters } from "@lattice/organism/node/kit.ts";
 import { OutcomeFollower } from "@lattice/organism/node/outcome-follower.ts";
 import type { Logger } from "@lattice/organism/observe/logger.ts";
+import type { Meters } from "@lattice/organism/observe/meters.ts";
 import { UNSEALED } from "@lattice/organism/outcomes/unseal.ts";
 import type { Clock } from "@lattice/organism/ports.ts";
 import { RoundFeed } from "@lattice/zipnet/client/round-feed.ts";
 import { type Network, type Submitter, submit } from "@lattice/zipnet/client/submit.ts";
 import { messagesOf } from "@lattice/zipnet/client/zipnet-client.ts";
 import { Bidder } from "./bids.ts";
+import { callMeter } from "./call-meter.ts";
 import { ChainHead } from "./chain-head.ts";
-import { ChainReads } from "./chain-reads.ts";
+import { ChainReads, isForwarded } from "./chain-reads.ts";
 import type { GatewaySettings } from "./config.ts";
 import { gatewayFault } from "./faults.ts";
 import { httpDoor } from "./http-door.ts";
@@ -41,18 +43,21 @@ export interface GatewayOptions {
   readonly endpoints: () => EndpointsFile;
   readonly clock: Clock;
   readonly log: Logger;
+  readonly meters: Meters;
 }
 
 export interface RunningGateway {
   readonly port: number;
   /** True once every zipnet client is registered, and while the chain answers. */
   ready(): boolean;
+  /** Sets the gauges to what is true now. */
+  measure(): void;
   stop(): Promise<void>;
 }
 
 /** @throws KitProblem, CorruptFile, Fault ADDRESS_IN_USE or ADDRESS_REFUSED */
 export async function startGateway(options: GatewayOptions): Promise<RunningGateway> {
-  const { settings, config, rosters, endpoints, clock, log } = options;
+  const { settings, config, rosters, endpoints, clock, log, meters } = options;
   const random = (length: number): Uint8Array => new Uint8Array(randomBytes(length));
   const tickets = ticketMaker(settings, config, clock);
   const searcherKey =
@@ -110,11 +115,12 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
   };
 
   const disclosure = disclosureOf(settings.GATEWAY_DISCLOSURE);
-  const shared = { config, submissions, bidder, disclosure, checkBidder, log };
+  const shared = { config, submissions, bidder, disclosure, checkBidder, log, meters };
   const jsonRpc = new JsonRpc(
     latticeMethods({ ...shared, clock, chain, slotOfNumber, catchUp: pollChain }),
     (method, params) => chain.forward(method, params),
     log,
+    callMeter(meters, isForwarded),
   );
   const connect = connectNodeAdapter({
     readMaxBytes: MESSAGE_BYTES_MAX,
@@ -157,6 +163,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     known: (organism, outcome) => slots.knows(organism, outcome),
     onOutcome: (organism, certified) => {
       slots.note(organism, certified);
+      meters.count("lattice_gateway_outcomes_total", 1, { organism });
       const { stage, slot, commitment, kind } = certified.outcome;
       if (organism !== "unseal" || stage !== "unsealed") return;
       submissions.unsealed(slot, kind, kind === "skipped" ? undefined : tryDecode(UNSEALED, commitment));
@@ -215,6 +222,13 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
   return {
     port: bound,
     ready,
+    measure() {
+      for (const [status, count] of Object.entries(submissions.counts())) {
+        meters.gauge("lattice_gateway_submissions", count, { status });
+      }
+      meters.gauge("lattice_gateway_clients_ready", clients.filter((client) => client.ready).length);
+      if (head.head !== undefined) meters.gauge("lattice_gateway_chain_head", Number(head.head.number));
+    },
     async stop() {
       stopping.abort();
       await port.close();

@@ -5,6 +5,7 @@
 import { Fault } from "@lattice/organism/fault.ts";
 import type { Logger } from "@lattice/organism/observe/logger.ts";
 import { z } from "zod";
+import type { CallMeter } from "./call-meter.ts";
 import { withDeadline } from "./deadline.ts";
 import { problemFields } from "./problem.ts";
 
@@ -97,16 +98,19 @@ export class JsonRpc {
   readonly #methods: ReadonlyMap<string, RpcHandler>;
   readonly #fallback: (method: string, params: readonly unknown[]) => Promise<unknown>;
   readonly #log: Logger;
+  readonly #meter: CallMeter;
 
   /** `fallback` gets every method that is not in `methods`. */
   constructor(
     methods: ReadonlyMap<string, RpcHandler>,
     fallback: (method: string, params: readonly unknown[]) => Promise<unknown>,
     log: Logger,
+    meter: CallMeter = (_method, _known, work) => work(),
   ) {
     this.#methods = methods;
     this.#fallback = fallback;
     this.#log = log;
+    this.#meter = meter;
   }
 
   /** Answers the text of one HTTP body; undefined when there is nothing to answer (notifications only). */
@@ -151,8 +155,8 @@ export class JsonRpc {
     if (!Array.isArray(params)) return failure(id, -32_602, "positional parameters expected");
     try {
       const handler = this.#methods.get(method);
-      const result = await withDeadline(
-        handler === undefined ? this.#fallback(method, params) : handler(params, caller),
+      const result = await this.#meter(method, handler !== undefined, () =>
+        withDeadline(handler === undefined ? this.#fallback(method, params) : handler(params, caller)),
       );
       return { jsonrpc: "2.0", id, result: result ?? null };
     } catch (error) {

@@ -5,38 +5,32 @@ import { Fault } from "@lattice/organism/fault.ts";
 import { CorruptFile } from "@lattice/organism/node/append-file.ts";
 import { EXIT } from "@lattice/organism/node/exit.ts";
 import { KitProblem, parseConfigHex, readConfig, readEndpoints, readRosters } from "@lattice/organism/node/kit.ts";
+import { SettingsProblems } from "@lattice/organism/node/settings.ts";
 import { startHttpEndpoint } from "@lattice/organism/observe/http.ts";
 import { createLogger } from "@lattice/organism/observe/logger.ts";
-import { z } from "zod";
-import { SETTINGS } from "./config.ts";
+import { createNoMeters } from "@lattice/organism/observe/meters.ts";
+import { createMeters } from "@lattice/organism/observe/meters-otel.ts";
+import { parseGatewaySettings } from "./config.ts";
 import { startGateway } from "./gateway.ts";
 import { problemFields } from "./problem.ts";
 
-const ALL = SETTINGS.extend({
-  LATTICE_CONFIG_HEX: z.string().optional(),
-  LATTICE_CONFIG_FILE: z.string().optional(),
-  LATTICE_ROSTERS_FILE: z.string(),
-  LATTICE_ENDPOINTS_FILE: z.string(),
-  LATTICE_LOG_LEVEL: z.enum(["debug", "info", "warn", "error", "silent"]).default("info"),
-}).refine((settings) => (settings.LATTICE_CONFIG_HEX === undefined) !== (settings.LATTICE_CONFIG_FILE === undefined), {
-  message: "exactly one of LATTICE_CONFIG_HEX and LATTICE_CONFIG_FILE is needed",
-  path: ["LATTICE_CONFIG_FILE"],
-});
-
-const parsed = ALL.safeParse(process.env);
-if (!parsed.success) {
-  for (const issue of parsed.error.issues) process.stderr.write(`gateway: ${issue.path.join(".")}: ${issue.message}\n`);
-  process.exit(EXIT.usage);
-}
-const settings = parsed.data;
-
 try {
+  const settings = parseGatewaySettings(process.env);
   await initCrypto();
   const config =
     settings.LATTICE_CONFIG_HEX === undefined
       ? readConfig(settings.LATTICE_CONFIG_FILE ?? "")
       : parseConfigHex(settings.LATTICE_CONFIG_HEX);
   const log = createLogger(settings.LATTICE_LOG_LEVEL, { service: "gateway", lattice: config.name });
+  const { GATEWAY_METRICS_LISTEN: listen } = settings;
+  const labels = {
+    lattice: config.name,
+    chain_id: config.chainId.toString(),
+    organism: "gateway",
+    role: "gateway",
+    member: "0",
+  };
+  const scraped = listen === undefined ? undefined : await createMeters({ labels });
   const gateway = await startGateway({
     settings,
     config,
@@ -44,8 +38,8 @@ try {
     endpoints: () => readEndpoints(settings.LATTICE_ENDPOINTS_FILE),
     clock: { nowMs: () => Date.now() },
     log,
+    meters: scraped?.meters ?? createNoMeters(),
   });
-  const { GATEWAY_METRICS_LISTEN: listen } = settings;
   const at = listen?.lastIndexOf(":") ?? 0;
   const http =
     listen === undefined
@@ -53,6 +47,16 @@ try {
       : await startHttpEndpoint({
           host: listen.slice(0, at).replace(/^\[|\]$/g, ""),
           port: Number(listen.slice(at + 1)),
+          ...(scraped === undefined
+            ? {}
+            : {
+                metrics: {
+                  scrape: () => {
+                    gateway.measure();
+                    return scraped.scrape();
+                  },
+                },
+              }),
           ready: () => gateway.ready(),
         });
   log.info("serving", { port: gateway.port, key_origin: config.keys, throw_away: config.throwAway });
@@ -72,6 +76,10 @@ try {
   // A broken connection must not take everybody's submissions down with it; what it was is said without its text.
   process.on("unhandledRejection", (error) => log.error("a task failed", problemFields(error)));
 } catch (error) {
+  if (error instanceof SettingsProblems) {
+    for (const problem of error.problems) process.stderr.write(`gateway: ${problem}\n`);
+    process.exit(EXIT.usage);
+  }
   const expected = error instanceof KitProblem || error instanceof Fault || error instanceof CorruptFile;
   process.stderr.write(
     `gateway: ${error instanceof Error ? (expected ? error.message : error.stack) : String(error)}\n`,

@@ -106,6 +106,28 @@ test("disclosure is the setting, the sender's word, or mev-share's hints", async
   assert.equal((await call("eth_sendRawTransaction", [hex(raw), { disclosed: "hash" }])).error?.code, -32_602);
 });
 
+test("calls are measured by method and result; what is not a method of ours is one label", async () => {
+  const { call, meters } = open();
+  await call("eth_chainId", []);
+  await call("eth_blockNumber", []);
+  await call("eth_sendRawTransaction", ["0x02c0"]);
+  await call("eth_sendRawTransaction", []);
+  await call("evil_method", []);
+  const calls = (method: string, result: string): number =>
+    meters.observations("lattice_gateway_calls_seconds", { method, result });
+  assert.deepEqual(
+    [
+      calls("eth_chainId", "ok"),
+      calls("eth_blockNumber", "ok"),
+      calls("eth_sendRawTransaction", "TRANSACTION_UNDECODABLE"),
+      calls("eth_sendRawTransaction", "error"),
+      calls("other", "ok"),
+    ],
+    [1, 1, 1, 1, 1],
+  );
+  assert.ok(![...meters.all().keys()].join().includes("evil"));
+});
+
 test("a private transaction's last block is kept to, or refused when it cannot be", async () => {
   const { call, submissions, config } = open();
   const { raw, hash } = await transfer(ALICE, 0);

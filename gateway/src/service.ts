@@ -5,6 +5,7 @@ import { Fault, type StatusName } from "@lattice/organism/fault.ts";
 import { encodeConfig, type LatticeConfig, latticeId } from "@lattice/organism/identity/lattice-config.ts";
 import { toWireOutcome } from "@lattice/organism/node/committee-wire.ts";
 import type { Logger } from "@lattice/organism/observe/logger.ts";
+import type { Meters } from "@lattice/organism/observe/meters.ts";
 import { slotTraceIds } from "@lattice/organism/observe/tracing.ts";
 import type { BidClass, Bundle } from "@lattice/organism/outcomes/offer.ts";
 import type { DisclosurePolicy, RefundAuthorisation } from "@lattice/organism/outcomes/unseal.ts";
@@ -15,6 +16,7 @@ import {
   type RefundAuthorisation as WireAuthorisation,
 } from "@lattice/proto/lattice/gateway/v1/gateway_service_pb.ts";
 import type { Bidder } from "./bids.ts";
+import { callMeter } from "./call-meter.ts";
 import { withDeadline } from "./deadline.ts";
 import { gatewayFault } from "./faults.ts";
 import type { Caller } from "./json-rpc.ts";
@@ -30,6 +32,7 @@ export interface ServiceOptions {
   readonly slots: SlotBook;
   readonly disclosure: DisclosurePolicy;
   readonly log: Logger;
+  readonly meters: Meters;
   /** Asks tally for a claim of this account, and checks it. */
   readonly refunds: (recipient: Uint8Array) => Promise<Claim>;
   /** @throws Fault ORIGIN_REFUSED for web pages that may not spend the searcher's escrow */
@@ -101,9 +104,10 @@ export function gatewayRoutes(router: ConnectRouter, options: ServiceOptions): v
     verifiedAtMs: BigInt(verifiedAtMs),
   });
 
-  const guarded = async <T>(work: () => Promise<T>): Promise<T> => {
+  const measured = callMeter(options.meters);
+  const guarded = async <T>(method: string, work: () => Promise<T>): Promise<T> => {
     try {
-      return await withDeadline(work());
+      return await measured(method, true, () => withDeadline(work()));
     } catch (error) {
       throw toConnectError(error, log);
     }
@@ -136,14 +140,14 @@ export function gatewayRoutes(router: ConnectRouter, options: ServiceOptions): v
       transactionBytesMax: submissions.transactionBytesMax,
     }),
     submitTransaction: ({ rawTransaction, disclosure, refund }) =>
-      guarded(async () => {
+      guarded("SubmitTransaction", async () => {
         const { hash, target, everything } = disclosure ?? options.disclosure;
         const authorisation = refund === undefined ? undefined : refundOf(refund);
         const wishes = { disclosure: { hash, target, everything }, refund: authorisation };
         return { transactionHash: await submissions.take(rawTransaction.slice(), wishes) };
       }),
     getSubmission: ({ transactionHash }) =>
-      guarded(async () => {
+      guarded("GetSubmission", async () => {
         if (transactionHash.length !== 32) throw gatewayFault("BAD_REQUEST", "transaction_hash: 32 bytes expected");
         const found = submissions.get(toHex(transactionHash));
         if (found === undefined) throw gatewayFault("SUBMISSION_UNKNOWN");
@@ -151,9 +155,9 @@ export function gatewayRoutes(router: ConnectRouter, options: ServiceOptions): v
         return { status: STATUSES[status], slot, blockHash: blockHash ?? new Uint8Array(), reason };
       }),
     reserveBid: ({ slot, bidClass }, context) =>
-      guarded(async () => searcher(context).reserve(classOf(bidClass), slot === 0n ? undefined : slot)),
+      guarded("ReserveBid", async () => searcher(context).reserve(classOf(bidClass), slot === 0n ? undefined : slot)),
     submitBid: (request, context) =>
-      guarded(async () => {
+      guarded("SubmitBid", async () => {
         const own = searcher(context);
         const bidClass = classOf(request.bidClass);
         if (request.items.length > ITEMS_MAX) throw gatewayFault("BAD_BID", `items: at most ${ITEMS_MAX}`);
@@ -175,7 +179,7 @@ export function gatewayRoutes(router: ConnectRouter, options: ServiceOptions): v
         });
       }),
     getSlot: ({ slot }) =>
-      guarded(async () => {
+      guarded("GetSlot", async () => {
         const outcomes = slots.slot(slot);
         if (outcomes.length === 0) throw gatewayFault("SLOT_UNKNOWN", `nothing is known of slot ${slot}`);
         return {
@@ -195,7 +199,7 @@ export function gatewayRoutes(router: ConnectRouter, options: ServiceOptions): v
       }
     },
     getRefunds: ({ recipient }) =>
-      guarded(async () => {
+      guarded("GetRefunds", async () => {
         if (recipient.length !== 20) throw gatewayFault("BAD_REQUEST", "recipient: 20 bytes expected");
         return options.refunds(recipient);
       }),

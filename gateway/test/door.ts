@@ -2,8 +2,10 @@
 import { connectNodeAdapter } from "@connectrpc/connect-node";
 import type { CertifiedOutcome } from "@lattice/organism/committee/outcome.ts";
 import { committeeId, slotAt } from "@lattice/organism/identity/lattice-config.ts";
+import { createNoMeters } from "@lattice/organism/observe/meters.ts";
 import { Bidder } from "../src/bids.ts";
-import type { ChainReads } from "../src/chain-reads.ts";
+import { callMeter } from "../src/call-meter.ts";
+import { type ChainReads, isForwarded } from "../src/chain-reads.ts";
 import { gatewayFault } from "../src/faults.ts";
 import { httpDoor } from "../src/http-door.ts";
 import { type Caller, JsonRpc } from "../src/json-rpc.ts";
@@ -38,10 +40,11 @@ export function openDoor(
       ? undefined
       : new Bidder({ ...parts, clock, searcherKey, endpoints: () => ({ ...none, offer }), tickets: () => [] });
   const stopping = new AbortController();
+  const meters = createNoMeters();
   const checkBidder = ({ origin }: Caller): void => {
     if (origin !== undefined && origin !== BIDDING_ORIGIN) throw gatewayFault("ORIGIN_REFUSED");
   };
-  const shared = { config, submissions, bidder, disclosure: disclosureOf("hash"), checkBidder, log };
+  const shared = { config, submissions, bidder, disclosure: disclosureOf("hash"), checkBidder, log, meters };
   const chain: Pick<ChainReads, "call" | "forward"> = { call: node, forward: node };
   const slotOfNumber = (number: bigint): bigint => {
     if (number <= 100n) throw gatewayFault("BAD_REQUEST", `block ${number} exists already`);
@@ -51,6 +54,7 @@ export function openDoor(
     latticeMethods({ ...shared, clock, chain, slotOfNumber, catchUp: options.catchUp ?? (async () => undefined) }),
     node,
     log,
+    callMeter(meters, isForwarded),
   );
   const connect = connectNodeAdapter({
     readMaxBytes: 1 << 20,
@@ -73,6 +77,7 @@ export function openDoor(
     submissions,
     slots,
     jsonRpc,
+    meters,
     port,
     setReady: () => {
       ready = true;

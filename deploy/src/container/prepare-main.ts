@@ -3,28 +3,10 @@ import { toHex } from "@lattice/organism/codec/codec.ts";
 import { initCrypto } from "@lattice/organism/crypto/engine.ts";
 import { latticeId } from "@lattice/organism/identity/lattice-config.ts";
 import { EXIT } from "@lattice/organism/node/exit.ts";
-import { z } from "zod";
-import { MOUNTS } from "./plan.ts";
+import { PREPARE_SETTINGS } from "./container-settings.ts";
 import { prepare } from "./prepare.ts";
 
-const SETTINGS = z.object({
-  PREPARE_VOLUMES: z.string().default(MOUNTS.volumes).describe("one folder per volume"),
-  PREPARE_NAME: z
-    .string()
-    .regex(/^[a-z0-9-]{1,32}$/, "lower-case letters, digits and dashes expected")
-    .default("local")
-    .describe("the lattice's name"),
-  PREPARE_SLOT_MS: z.coerce.number().int().min(1000).max(60_000).default(4000).describe("slot length"),
-  PREPARE_LEAD_MS: z.coerce
-    .number()
-    .int()
-    .min(1000)
-    .max(3_600_000)
-    .default(60_000)
-    .describe("from dealing to slot 0: what everybody needs to start"),
-});
-
-const parsed = SETTINGS.safeParse(process.env);
+const parsed = PREPARE_SETTINGS.safeParse(process.env);
 if (!parsed.success) {
   for (const issue of parsed.error.issues) process.stderr.write(`prepare: ${issue.path.join(".")}: ${issue.message}\n`);
   process.exit(EXIT.usage);

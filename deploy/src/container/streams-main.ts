@@ -5,14 +5,10 @@ import { z } from "zod";
 import { LOCAL_QUOTAS } from "../local/broker.ts";
 import type { LogCredentials } from "../nats/nats-config.ts";
 import { createCommitteeStream } from "../nats/nats-process.ts";
-
-const SETTINGS = z.object({
-  STREAMS_NATS_URL: z.string().describe("nats://host:port"),
-  STREAMS_ADMINS_FILE: z.string().describe("JSON: one administrator's credentials per committee"),
-});
+import { STREAMS_SETTINGS } from "./container-settings.ts";
 
 try {
-  const { STREAMS_NATS_URL: url, STREAMS_ADMINS_FILE: file } = SETTINGS.parse(process.env);
+  const { STREAMS_NATS_URL: url, STREAMS_ADMINS_FILE: file } = STREAMS_SETTINGS.parse(process.env);
   const admins = JSON.parse(readFileSync(file, "utf8")) as readonly LogCredentials[];
   for (const admin of admins) {
     const outcome = await createCommitteeStream(url, admin, LOCAL_QUOTAS);

@@ -6,25 +6,11 @@
 import { initCrypto } from "@lattice/organism/crypto/engine.ts";
 import { EXIT } from "@lattice/organism/node/exit.ts";
 import { readConfig, readEndpoints, readRosters } from "@lattice/organism/node/kit.ts";
-import { z } from "zod";
 import { Collector } from "../local/collector.ts";
 import { SlotTable } from "../local/table.ts";
+import { WATCH_SETTINGS } from "./container-settings.ts";
 
-const SETTINGS = z.object({
-  LATTICE_CONFIG_FILE: z.string(),
-  LATTICE_ROSTERS_FILE: z.string(),
-  LATTICE_ENDPOINTS_FILE: z.string(),
-  WATCH_SLOTS: z.coerce
-    .number()
-    .int()
-    .min(0)
-    .max(100_000)
-    .default(0)
-    .describe("slots to see decided; 0: until stopped"),
-  WATCH_DEADLINE_S: z.coerce.number().int().min(1).max(86_400).default(600).describe("for seeing that many"),
-});
-
-const parsed = SETTINGS.safeParse(process.env);
+const parsed = WATCH_SETTINGS.safeParse(process.env);
 if (!parsed.success) {
   for (const issue of parsed.error.issues) process.stderr.write(`watch: ${issue.path.join(".")}: ${issue.message}\n`);
   process.exit(EXIT.usage);

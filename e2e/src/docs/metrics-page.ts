@@ -8,8 +8,8 @@ const INTRODUCTION = `# Metrics
 
 Generated from \`services/organism/src/observe/metric-catalogue.ts\` by \`npm run generate\`; change that instead.
 
-Members and aggregators serve them as Prometheus text under \`/metrics\` at \`LATTICE_METRICS_LISTEN\`; nothing is measured without that
-setting. The names are a public interface. Every metric carries the labels ${STABLE_LABELS.map(code).join(", ")}; the table
+Members and aggregators serve them as Prometheus text under \`/metrics\` at \`LATTICE_METRICS_LISTEN\`, the gateway at
+\`GATEWAY_METRICS_LISTEN\`; nothing is measured without that setting. The names are a public interface. Every metric carries the labels ${STABLE_LABELS.map(code).join(", ")}; the table
 names the others. No label ever holds a slot, hash, address or anything a client said.
 `;
 

@@ -1,6 +1,8 @@
 /** docs/settings.md, from the zod schemas that read the environment. */
 import { SETTINGS as ATELIER } from "@lattice/atelier/config.ts";
+import { EXECUTION_SETTINGS } from "@lattice/deploy/chain/execution-settings.ts";
 import { SEQUENCER_SETTINGS } from "@lattice/deploy/chain/sequencer-settings.ts";
+import { PREPARE_SETTINGS, STREAMS_SETTINGS, WATCH_SETTINGS } from "@lattice/deploy/container/container-settings.ts";
 import { SETTINGS as GATEWAY } from "@lattice/gateway/config.ts";
 import { SETTINGS as OFFER } from "@lattice/offer/config.ts";
 import { SHARED_SETTINGS } from "@lattice/organism/node/settings.ts";
@@ -175,6 +177,23 @@ export const SETTINGS_GROUPS: readonly SettingsGroup[] = [
       "[`deploy/src/chain/sequencer-settings.ts`](../deploy/src/chain/sequencer-settings.ts).",
     settings: settingsOf(SEQUENCER_SETTINGS),
   },
+  {
+    title: "The local execution client",
+    about:
+      "As a service of its own. Schema: [`deploy/src/chain/execution-settings.ts`](../deploy/src/chain/execution-settings.ts).",
+    settings: settingsOf(EXECUTION_SETTINGS),
+  },
+  ...(
+    [
+      ["The container that prepares a lattice", PREPARE_SETTINGS],
+      ["The container that makes the streams", STREAMS_SETTINGS],
+      ["The container that watches", WATCH_SETTINGS],
+    ] as const
+  ).map(([title, schema]) => ({
+    title,
+    about: "Schema: [`deploy/src/container/container-settings.ts`](../deploy/src/container/container-settings.ts).",
+    settings: settingsOf(schema),
+  })),
   { title: "Others", about: "Read without a schema.", settings: OTHERS },
 ];
 

@@ -238,7 +238,7 @@ export class OfferLattice {
       random,
       logger: this.lines.logger,
       meters: NO_METERS,
-      tracer: { span: () => undefined, close: async () => undefined },
+      tracer: { span: () => undefined, root: () => undefined, close: async () => undefined },
       onFatal: (reason, detail) => {
         throw new Error(`${reason}: ${detail}`);
       },

@@ -209,7 +209,7 @@ export async function startToyMember(options: StartOptions) {
     random,
     logger: SILENT,
     meters: NO_METERS,
-    tracer: { span: () => undefined, close: async () => undefined },
+    tracer: { span: () => undefined, root: () => undefined, close: async () => undefined },
     onFatal:
       options.onFatal ??
       ((reason, detail) => {

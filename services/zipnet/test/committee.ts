@@ -119,7 +119,7 @@ export class TestCommittee {
       random,
       logger: SILENT,
       meters: NO_METERS,
-      tracer: { span: () => undefined, close: async () => undefined },
+      tracer: { span: () => undefined, root: () => undefined, close: async () => undefined },
       onFatal: (reason, detail) => {
         throw new Error(`${reason}: ${detail}`);
       },

@@ -88,7 +88,7 @@ describe("three members build", () => {
       random,
       logger: createLogger("silent", {}),
       meters: own,
-      tracer: { span: () => undefined, close: async () => undefined },
+      tracer: { span: () => undefined, root: () => undefined, close: async () => undefined },
       onFatal: (reason, detail) => assert.fail(`${reason}: ${detail}`),
     });
   }

@@ -14,7 +14,7 @@ import { combineSignatures } from "../crypto/threshold.ts";
 import { agreementKey } from "../crypto/x25519.ts";
 import { COMMON_FAULTS, faultsOf } from "../fault.ts";
 import { committeeId, type LatticeConfig, latticeId, slotAt } from "../identity/lattice-config.ts";
-import type { Organism } from "../identity/organisms.ts";
+import { ORGANISMS, type Organism } from "../identity/organisms.ts";
 import type { Duty, Refusal, Submission } from "../machine.ts";
 import { errorFields, type Logger } from "../observe/logger.ts";
 import type { Meters } from "../observe/meters.ts";
@@ -364,6 +364,11 @@ export class Member<State, Command, D extends Duty, Settings> {
       startMs,
       now,
     );
+    // The last organism ends the slot; its members take turns, so that the root stands once in a collector.
+    const turn = Number(outcome.slot % BigInt(this.committee.roster.members.length));
+    if (this.organism === ORGANISMS.at(-1) && turn === this.#options.self) {
+      tracer.root(outcome.slot, { kind: outcome.kind }, startMs, now);
+    }
     this.#node.decided?.(outcome);
   }
 

@@ -105,8 +105,12 @@ describe("settings", () => {
   });
 
   test("a name of ours that nobody knows is a problem, anybody else's is not", () => {
-    assert.deepEqual(problemsOf({ ...GOOD, LATTICE_DATADIR: "x" }), ["LATTICE_DATADIR: unknown setting"]);
-    assert.deepEqual(problemsOf({ ...GOOD, RELAY_RETRY: "1" }), ["RELAY_RETRY: unknown setting"]);
+    assert.deepEqual(problemsOf({ ...GOOD, LATTICE_DATADIR: "x" }), [
+      "LATTICE_DATADIR: unknown setting; did you mean LATTICE_DATA_DIR?",
+    ]);
+    assert.deepEqual(problemsOf({ ...GOOD, RELAY_RETRY: "1" }), [
+      "RELAY_RETRY: unknown setting; did you mean RELAY_RETRIES?",
+    ]);
     assert.deepEqual(problemsOf({ ...GOOD, TALLY_RETRY: "1", MY_LATTICE_DATADIR: "x", LATTICE_VECTORS: "x" }), []);
   });
 

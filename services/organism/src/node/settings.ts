@@ -53,6 +53,41 @@ export function parseEnvironmentFile(text: string): Record<string, string> {
   return values;
 }
 
+/** Single-character edits between two names. */
+function distance(a: string, b: string): number {
+  let above = Array.from({ length: b.length + 1 }, (_, column) => column);
+  for (let row = 1; row <= a.length; row++) {
+    const current = [row];
+    for (let column = 1; column <= b.length; column++) {
+      const replaced = (above[column - 1] ?? 0) + (a[row - 1] === b[column - 1] ? 0 : 1);
+      current.push(Math.min(replaced, (above[column] ?? 0) + 1, (current[column - 1] ?? 0) + 1));
+    }
+    above = current;
+  }
+  return above[b.length] ?? 0;
+}
+
+/** More edits than this are another word, not a slip. */
+const SLIP_MAX = 3;
+
+/** One problem per name that begins like a setting and is none, with the name that was probably meant. */
+export function unknownSettings(
+  names: Iterable<string>,
+  prefixes: readonly string[],
+  known: readonly string[],
+): string[] {
+  const problems: string[] = [];
+  for (const name of names) {
+    if (!prefixes.some((prefix) => name.startsWith(prefix)) || known.includes(name)) continue;
+    const [nearest] = known
+      .map((candidate) => ({ candidate, edits: distance(name, candidate) }))
+      .sort((x, y) => x.edits - y.edits);
+    const hint = nearest !== undefined && nearest.edits <= SLIP_MAX ? `; did you mean ${nearest.candidate}?` : "";
+    problems.push(`${name}: unknown setting${hint}`);
+  }
+  return problems;
+}
+
 /**
  * Reads shared and own settings from `environment`, completed by the file named in LATTICE_ENV_FILE (the environment
  * wins). Unknown names with our prefixes are problems too: a typo that silently means "default" is the worst outcome.
@@ -81,10 +116,10 @@ export function parseSettings<S extends Record<string, unknown>>(
     );
   const shared = SHARED_SETTINGS.safeParse(pick("LATTICE_"));
   const ownResult = own.safeParse(pick(prefix));
-  const known = new Set([...Object.keys(SHARED_SETTINGS.shape), "LATTICE_ENV_FILE", "LATTICE_VECTORS"]);
-  for (const name of Object.keys(pick("LATTICE_"))) if (!known.has(name)) problems.push(`${name}: unknown setting`);
+  const known = [...Object.keys(SHARED_SETTINGS.shape), "LATTICE_ENV_FILE", "LATTICE_VECTORS"];
+  problems.push(...unknownSettings(Object.keys(pick("LATTICE_")), ["LATTICE_"], known));
   if (own instanceof z.ZodObject) {
-    for (const name of Object.keys(pick(prefix))) if (!(name in own.shape)) problems.push(`${name}: unknown setting`);
+    problems.push(...unknownSettings(Object.keys(pick(prefix)), [prefix], Object.keys(own.shape)));
   }
   for (const result of [shared, ownResult]) {
     if (result.success) continue;

@@ -120,12 +120,13 @@ test("every metric that the services use is in the catalogue, and the other way 
   const used = new Map<string, string>();
   const CALL = /\.(count|gauge|record)\(\s*"(lattice_[a-z0-9_]+)"/g;
   const TYPES = { count: "counter", gauge: "gauge", record: "histogram" } as const;
-  for (const service of readdirSync(services, { withFileTypes: true }).flatMap((each) =>
-    each.isDirectory() ? [each.name] : [],
-  )) {
-    for (const path of readdirSync(join(services, service, "src"), { recursive: true, encoding: "utf8" })) {
+  const packages = readdirSync(services, { withFileTypes: true }).flatMap((each) =>
+    each.isDirectory() ? [join(services, each.name)] : [],
+  );
+  for (const folder of [...packages, join(services, "../gateway")]) {
+    for (const path of readdirSync(join(folder, "src"), { recursive: true, encoding: "utf8" })) {
       if (!path.endsWith(".ts") || path.endsWith(".test.ts")) continue;
-      for (const [, call, name = ""] of readFileSync(join(services, service, "src", path), "utf8").matchAll(CALL)) {
+      for (const [, call, name = ""] of readFileSync(join(folder, "src", path), "utf8").matchAll(CALL)) {
         metricEntry(name, TYPES[call as keyof typeof TYPES]);
         used.set(name, path);
       }

@@ -78,6 +78,17 @@ export const METRICS: { readonly [name: string]: MetricEntry } = {
   ),
   lattice_tally_won_but_not_landed_total: counter("Slots whose block was acknowledged, but is not on chain."),
   lattice_tally_posts_sent_total: counter("Transactions sent to the settlement contract, post or stage.", "action"),
+  // The gateway.
+  lattice_gateway_calls_seconds: seconds(
+    "Calls from users, by method and what came of it: ok, or the reason.",
+    LATENCY_S,
+    "method",
+    "result",
+  ),
+  lattice_gateway_submissions: gauge("Transactions known here, by status.", "1", "status"),
+  lattice_gateway_clients_ready: gauge("Clients of zipnet that this gateway runs and that are registered."),
+  lattice_gateway_chain_head: gauge("Number of the newest block seen."),
+  lattice_gateway_outcomes_total: counter("Outcomes whose certificate was verified, by organism.", "organism"),
   // The process.
   lattice_process_resident_memory_bytes: gauge("Resident set size.", "By"),
   lattice_process_event_loop_lag_seconds: gauge(

@@ -33,15 +33,14 @@ export function slotTraceIds(lattice: UniqueId, slot: bigint): SlotTraceIds {
 export interface SlotTracer {
   /** A span of the slot's trace, below its root. Attributes are ids, numbers and words; never content. Times in Unix ms. */
   span(slot: bigint, name: string, attributes: SpanAttributes, startMs: number, endMs: number): void;
+  /** The root of a slot's trace itself; one member of the last organism emits it, once the slot is final. */
+  root(slot: bigint, attributes: SpanAttributes, startMs: number, endMs: number): void;
   /** Writes out what is waiting. */
   close(): Promise<void>;
 }
 
 /** The whole of it. */
-export interface LatticeTracer extends SlotTracer, CallTracer {
-  /** The root of a slot's trace itself; one organism emits it, once the slot is final. */
-  root(slot: bigint, attributes: SpanAttributes, startMs: number, endMs: number): void;
-}
+export interface LatticeTracer extends SlotTracer, CallTracer {}
 
 /** One finished span, on its way out; the JSON lines of the trace file have these fields. */
 export interface FinishedSpan {

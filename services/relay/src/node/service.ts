@@ -1,6 +1,7 @@
 /** `lattice.relay.v1.RelayService`. */
 import { COMMON_FAULTS, faultsOf } from "@lattice/organism/fault.ts";
 import { defineService, type GrpcService } from "@lattice/organism/rpc/define.ts";
+import { withHeartbeat } from "@lattice/organism/rpc/heartbeat.ts";
 import type { MemberHost } from "@lattice/organism/service.ts";
 import { RelayService } from "@lattice/proto/lattice/relay/v1/relay_service_pb.ts";
 import type { RelaySettings } from "../config.ts";
@@ -16,8 +17,13 @@ export function relayService(host: MemberHost<RelayState, RelayCommand, RelaySet
       return { acceptance: toWireAcceptance(certified) };
     },
     async *watchAccepted({ fromSlot }, call) {
-      for await (const certified of host.watch("accepted", fromSlot, call.signal))
-        yield { acceptance: toWireAcceptance(certified) };
+      const { config, clock } = host;
+      const accepted = host.watch("accepted", fromSlot, call.signal);
+      for await (const beat of withHeartbeat(accepted, config, clock, call.signal)) {
+        yield beat.type === "heartbeat"
+          ? { event: { case: "heartbeatSlot", value: beat.slot } }
+          : { event: { case: "acceptance", value: toWireAcceptance(beat.item) } };
+      }
     },
   });
 }

@@ -78,6 +78,8 @@ describe("three members and a chain", { skip: WITHOUT_ANVIL }, () => {
   let aheadMs = 0;
   let userTransaction: Uint8Array;
 
+  const roots: bigint[] = [];
+
   async function start(self: number): Promise<TallyMember> {
     const folder = join(directory, `member-${self}`);
     const secrets = lattice.secrets[self];
@@ -112,7 +114,7 @@ describe("three members and a chain", { skip: WITHOUT_ANVIL }, () => {
       random,
       logger: createLogger("silent", {}),
       meters: meter,
-      tracer: { span: () => undefined, close: async () => undefined },
+      tracer: { span: () => undefined, root: (slot) => roots.push(slot), close: async () => undefined },
       onFatal: (reason, detail) => assert.fail(`${reason}: ${detail}`),
     });
   }
@@ -239,6 +241,16 @@ describe("three members and a chain", { skip: WITHOUT_ANVIL }, () => {
     );
   });
 
+  test("the root of a slot's trace is emitted once, by whoever's turn it is", () => {
+    const decided = roots.toSorted((a, b) => Number(a - b));
+    assert.ok(decided.length > 0);
+    assert.deepEqual(decided, [...new Set(decided)]);
+    assert.deepEqual(
+      decided,
+      decided.map((_, index) => (decided[0] ?? 0n) + BigInt(index)),
+    );
+  });
+
   test("two slots make a batch: signed by the members, posted by one of them, taken by the contract", async () => {
     await until("the contract has batch 1", async () => (await bench.amount("lastBatch")) === 1n);
     assert.equal(await bench.amount("totalAttested"), REFUND_WEI);
@@ -287,10 +299,23 @@ describe("three members and a chain", { skip: WITHOUT_ANVIL }, () => {
       const { attribution } = await client.getAttribution({ slot: 2n });
       assert.equal(attribution?.landed, false);
       await assert.rejects(client.getAttribution({ slot: 99n }), { reason: "OUTCOME_UNKNOWN" });
-      for await (const { attestation: next } of client.watchAttestations({ fromBatch: 1n })) {
-        assert.equal(next?.batch, 1n);
+      const beats: (string | undefined)[] = [];
+      for await (const { event } of client.watchAttestations({ fromBatch: 1n })) {
+        beats.push(event.case);
+        if (event.case !== "attestation") continue;
+        assert.equal(event.value.batch, 1n);
         break;
       }
+      for await (const { event } of client.watchAttributions({ fromSlot: 2n })) {
+        beats.push(event.case);
+        if (event.case !== "attribution") continue;
+        assert.equal(event.value.slot, 2n);
+        break;
+      }
+      assert.deepEqual(
+        beats.filter((each, index) => each !== beats[index - 1]),
+        ["heartbeatSlot", "attestation", "heartbeatSlot", "attribution"],
+      );
     } finally {
       client.close();
       server.close();

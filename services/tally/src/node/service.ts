@@ -4,6 +4,7 @@ import { toHex } from "@lattice/organism/codec/codec.ts";
 import { COMMON_FAULTS, faultsOf } from "@lattice/organism/fault.ts";
 import { errorFields } from "@lattice/organism/observe/logger.ts";
 import { defineService, type GrpcService } from "@lattice/organism/rpc/define.ts";
+import { withHeartbeat } from "@lattice/organism/rpc/heartbeat.ts";
 import type { MemberHost } from "@lattice/organism/service.ts";
 import { TallyService } from "@lattice/proto/lattice/tally/v1/tally_service_pb.ts";
 import { decodeFunctionResult, encodeFunctionData } from "viem";
@@ -23,7 +24,7 @@ const WATCH_EVERY_MS = 200;
 
 type ServiceHost = Pick<
   MemberHost<TallyState, TallyCommand, TallySettings>,
-  "config" | "roster" | "state" | "certified" | "watch" | "log"
+  "config" | "clock" | "roster" | "state" | "certified" | "watch" | "log"
 >;
 
 export function tallyService(host: ServiceHost, chain: Pick<ChainClient, "call">): GrpcService {
@@ -53,6 +54,24 @@ export function tallyService(host: ServiceHost, chain: Pick<ChainClient, "call">
     }
   };
 
+  /** Batches from `fromBatch` (0: the newest) on, each whenever its status has changed. */
+  async function* changes(fromBatch: bigint, signal: AbortSignal): AsyncGenerator<Batch> {
+    const told = new Map<bigint, number>();
+    let from = fromBatch;
+    while (!signal.aborted) {
+      const { batches } = host.state();
+      if (from === 0n) from = batches.at(-1)?.attestation.batch ?? 0n;
+      for (const batch of batches) {
+        const { batch: number } = batch.attestation;
+        if (from === 0n || number < from || told.get(number) === statusOf(batch)) continue;
+        told.set(number, statusOf(batch));
+        yield batch;
+      }
+      for (const number of told.keys()) if (told.size > batches.length) told.delete(number);
+      await pause(WATCH_EVERY_MS, undefined, { signal }).catch(() => undefined);
+    }
+  }
+
   return defineService(TallyService, {
     async getAttribution({ slot }) {
       const certified = host.certified(STAGE, slot);
@@ -66,8 +85,12 @@ export function tallyService(host: ServiceHost, chain: Pick<ChainClient, "call">
     },
 
     async *watchAttributions({ fromSlot }, call) {
-      for await (const certified of host.watch(STAGE, fromSlot, call.signal)) {
-        yield { attribution: toWireAttribution(certified) };
+      const { config, clock } = host;
+      const attributed = host.watch(STAGE, fromSlot, call.signal);
+      for await (const beat of withHeartbeat(attributed, config, clock, call.signal)) {
+        yield beat.type === "heartbeat"
+          ? { event: { case: "heartbeatSlot", value: beat.slot } }
+          : { event: { case: "attribution", value: toWireAttribution(beat.item) } };
       }
     },
 
@@ -106,21 +129,11 @@ export function tallyService(host: ServiceHost, chain: Pick<ChainClient, "call">
     },
 
     async *watchAttestations({ fromBatch }, call) {
-      const told = new Map<bigint, number>();
-      let from = fromBatch;
-      while (!call.signal.aborted) {
-        const { batches } = host.state();
-        if (from === 0n) from = batches.at(-1)?.attestation.batch ?? 0n;
-        const changed = batches.filter((batch) => {
-          const { batch: number } = batch.attestation;
-          return from > 0n && number >= from && told.get(number) !== statusOf(batch);
-        });
-        for (const batch of changed) {
-          told.set(batch.attestation.batch, statusOf(batch));
-          yield { attestation: attestationOf(batch) };
-        }
-        for (const number of told.keys()) if (told.size > batches.length) told.delete(number);
-        await pause(WATCH_EVERY_MS, undefined, { signal: call.signal }).catch(() => undefined);
+      const { config, clock } = host;
+      for await (const beat of withHeartbeat(changes(fromBatch, call.signal), config, clock, call.signal)) {
+        yield beat.type === "heartbeat"
+          ? { event: { case: "heartbeatSlot", value: beat.slot } }
+          : { event: { case: "attestation", value: attestationOf(beat.item) } };
       }
     },
   });

@@ -65,7 +65,7 @@ describe("three members on one log", () => {
       random,
       logger: createLogger("silent", {}),
       meters: { count: () => undefined, gauge: () => undefined, record: () => undefined },
-      tracer: { span: () => undefined, close: async () => undefined },
+      tracer: { span: () => undefined, root: () => undefined, close: async () => undefined },
       onFatal: (reason, detail) => assert.fail(`${reason}: ${detail}`),
     });
   }

@@ -14,7 +14,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file lattice/relay/v1/relay_service.proto.
  */
 export const file_lattice_relay_v1_relay_service: GenFile = /*@__PURE__*/
-  fileDesc("CiRsYXR0aWNlL3JlbGF5L3YxL3JlbGF5X3NlcnZpY2UucHJvdG8SEGxhdHRpY2UucmVsYXkudjEi2gEKCkFjY2VwdGFuY2USDAoEc2xvdBgBIAEoBBIQCghhY2NlcHRlZBgCIAEoCBITCgtwYXJlbnRfaGFzaBgDIAEoDBISCgpibG9ja19oYXNoGAQgASgMEhQKDGJsb2NrX251bWJlchgFIAEoBBIRCglzZXF1ZW5jZXIYBiABKAwSEQoJc2lnbmF0dXJlGAcgASgMEg4KBnJlYXNvbhgIIAEoCRI3CgdvdXRjb21lGAkgASgLMiYubGF0dGljZS5jb21taXR0ZWUudjEuQ2VydGlmaWVkT3V0Y29tZSIkChRHZXRBY2NlcHRhbmNlUmVxdWVzdBIMCgRzbG90GAEgASgEIkkKFUdldEFjY2VwdGFuY2VSZXNwb25zZRIwCgphY2NlcHRhbmNlGAEgASgLMhwubGF0dGljZS5yZWxheS52MS5BY2NlcHRhbmNlIikKFFdhdGNoQWNjZXB0ZWRSZXF1ZXN0EhEKCWZyb21fc2xvdBgBIAEoBCJJChVXYXRjaEFjY2VwdGVkUmVzcG9uc2USMAoKYWNjZXB0YW5jZRgBIAEoCzIcLmxhdHRpY2UucmVsYXkudjEuQWNjZXB0YW5jZTLUAQoMUmVsYXlTZXJ2aWNlEmAKDUdldEFjY2VwdGFuY2USJi5sYXR0aWNlLnJlbGF5LnYxLkdldEFjY2VwdGFuY2VSZXF1ZXN0GicubGF0dGljZS5yZWxheS52MS5HZXRBY2NlcHRhbmNlUmVzcG9uc2USYgoNV2F0Y2hBY2NlcHRlZBImLmxhdHRpY2UucmVsYXkudjEuV2F0Y2hBY2NlcHRlZFJlcXVlc3QaJy5sYXR0aWNlLnJlbGF5LnYxLldhdGNoQWNjZXB0ZWRSZXNwb25zZTABYgZwcm90bzM", [file_lattice_committee_v1_outcome]);
+  fileDesc("CiRsYXR0aWNlL3JlbGF5L3YxL3JlbGF5X3NlcnZpY2UucHJvdG8SEGxhdHRpY2UucmVsYXkudjEi2gEKCkFjY2VwdGFuY2USDAoEc2xvdBgBIAEoBBIQCghhY2NlcHRlZBgCIAEoCBITCgtwYXJlbnRfaGFzaBgDIAEoDBISCgpibG9ja19oYXNoGAQgASgMEhQKDGJsb2NrX251bWJlchgFIAEoBBIRCglzZXF1ZW5jZXIYBiABKAwSEQoJc2lnbmF0dXJlGAcgASgMEg4KBnJlYXNvbhgIIAEoCRI3CgdvdXRjb21lGAkgASgLMiYubGF0dGljZS5jb21taXR0ZWUudjEuQ2VydGlmaWVkT3V0Y29tZSIkChRHZXRBY2NlcHRhbmNlUmVxdWVzdBIMCgRzbG90GAEgASgEIkkKFUdldEFjY2VwdGFuY2VSZXNwb25zZRIwCgphY2NlcHRhbmNlGAEgASgLMhwubGF0dGljZS5yZWxheS52MS5BY2NlcHRhbmNlIikKFFdhdGNoQWNjZXB0ZWRSZXF1ZXN0EhEKCWZyb21fc2xvdBgBIAEoBCJuChVXYXRjaEFjY2VwdGVkUmVzcG9uc2USMgoKYWNjZXB0YW5jZRgBIAEoCzIcLmxhdHRpY2UucmVsYXkudjEuQWNjZXB0YW5jZUgAEhgKDmhlYXJ0YmVhdF9zbG90GAIgASgESABCBwoFZXZlbnQy1AEKDFJlbGF5U2VydmljZRJgCg1HZXRBY2NlcHRhbmNlEiYubGF0dGljZS5yZWxheS52MS5HZXRBY2NlcHRhbmNlUmVxdWVzdBonLmxhdHRpY2UucmVsYXkudjEuR2V0QWNjZXB0YW5jZVJlc3BvbnNlEmIKDVdhdGNoQWNjZXB0ZWQSJi5sYXR0aWNlLnJlbGF5LnYxLldhdGNoQWNjZXB0ZWRSZXF1ZXN0GicubGF0dGljZS5yZWxheS52MS5XYXRjaEFjY2VwdGVkUmVzcG9uc2UwAWIGcHJvdG8z", [file_lattice_committee_v1_outcome]);
 
 /**
  * AcceptedHeader or NotTaken, as the committee recorded it.
@@ -157,17 +157,33 @@ export const WatchAcceptedRequestSchema: GenMessage<WatchAcceptedRequest> = /*@_
   messageDesc(file_lattice_relay_v1_relay_service, 3);
 
 /**
- * One acceptance.
+ * One acceptance, or once a slot a heartbeat.
  *
  * @generated from message lattice.relay.v1.WatchAcceptedResponse
  */
 export type WatchAcceptedResponse = Message<"lattice.relay.v1.WatchAcceptedResponse"> & {
   /**
-   * The acceptance.
+   * What happened.
    *
-   * @generated from field: lattice.relay.v1.Acceptance acceptance = 1;
+   * @generated from oneof lattice.relay.v1.WatchAcceptedResponse.event
    */
-  acceptance?: Acceptance | undefined;
+  event: {
+    /**
+     * The acceptance.
+     *
+     * @generated from field: lattice.relay.v1.Acceptance acceptance = 1;
+     */
+    value: Acceptance;
+    case: "acceptance";
+  } | {
+    /**
+     * The stream is alive; the slot that the member's clock is in.
+     *
+     * @generated from field: uint64 heartbeat_slot = 2;
+     */
+    value: bigint;
+    case: "heartbeatSlot";
+  } | { case: undefined; value?: undefined };
 };
 
 /**
@@ -194,7 +210,7 @@ export const RelayService: GenService<{
     output: typeof GetAcceptanceResponseSchema;
   },
   /**
-   * Acceptances from a slot on, live.
+   * Certified acceptances from a slot on, live, with a heartbeat each slot.
    *
    * @generated from rpc lattice.relay.v1.RelayService.WatchAccepted
    */

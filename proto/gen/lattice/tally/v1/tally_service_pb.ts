@@ -16,7 +16,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file lattice/tally/v1/tally_service.proto.
  */
 export const file_lattice_tally_v1_tally_service: GenFile = /*@__PURE__*/
-  fileDesc("CiRsYXR0aWNlL3RhbGx5L3YxL3RhbGx5X3NlcnZpY2UucHJvdG8SEGxhdHRpY2UudGFsbHkudjEiYQoGQ3JlZGl0EigKBmFtb3VudBgBIAEoCzIYLmxhdHRpY2UuY2hhaW4udjEuQW1vdW50Ei0KBGtpbmQYAiABKA4yHy5sYXR0aWNlLnRhbGx5LnYxLlJlY2lwaWVudEtpbmQiQgoGQ2hhcmdlEg4KBmJpZF9pZBgBIAEoDBIoCgZhbW91bnQYAiABKAsyGC5sYXR0aWNlLmNoYWluLnYxLkFtb3VudCIuCg9Db2xsZWN0ZWRDaGFyZ2USDgoGYmlkX2lkGAEgASgMEgsKA3dlaRgCIAEoDCLIAgoLQXR0cmlidXRpb24SDAoEc2xvdBgBIAEoBBIOCgZsYW5kZWQYAiABKAgSEwoLcGFyZW50X2hhc2gYAyABKAwSLwoFYmxvY2sYBCABKAsyIC5sYXR0aWNlLmNoYWluLnYxLkJsb2NrUmVmZXJlbmNlEhcKD2xhbmRlZF9tZXNzYWdlcxgFIAMoDBIpCgdjcmVkaXRzGAYgAygLMhgubGF0dGljZS50YWxseS52MS5DcmVkaXQSKQoHY2hhcmdlcxgHIAMoCzIYLmxhdHRpY2UudGFsbHkudjEuQ2hhcmdlEhYKDnJlZnVuZGFibGVfd2VpGAggASgMEhUKDXJlbWFpbmRlcl93ZWkYCSABKAwSNwoHb3V0Y29tZRgKIAEoCzImLmxhdHRpY2UuY29tbWl0dGVlLnYxLkNlcnRpZmllZE91dGNvbWUiJQoVR2V0QXR0cmlidXRpb25SZXF1ZXN0EgwKBHNsb3QYASABKAQimQEKFkdldEF0dHJpYnV0aW9uUmVzcG9uc2USMgoLYXR0cmlidXRpb24YASABKAsyHS5sYXR0aWNlLnRhbGx5LnYxLkF0dHJpYnV0aW9uEjQKCWNvbGxlY3RlZBgCIAMoCzIhLmxhdHRpY2UudGFsbHkudjEuQ29sbGVjdGVkQ2hhcmdlEhUKDXNjYW5uZWRfYmxvY2sYAyABKAQiLQoYV2F0Y2hBdHRyaWJ1dGlvbnNSZXF1ZXN0EhEKCWZyb21fc2xvdBgBIAEoBCJPChlXYXRjaEF0dHJpYnV0aW9uc1Jlc3BvbnNlEjIKC2F0dHJpYnV0aW9uGAEgASgLMh0ubGF0dGljZS50YWxseS52MS5BdHRyaWJ1dGlvbiImChFHZXRCYWxhbmNlUmVxdWVzdBIRCglyZWNpcGllbnQYASABKAwiZAoSR2V0QmFsYW5jZVJlc3BvbnNlEhAKCG93ZWRfd2VpGAEgASgMEhQKDGF0dGVzdGVkX3dlaRgCIAEoDBITCgtjbGFpbWVkX3dlaRgDIAEoDBIRCgluZXh0X3Nsb3QYBCABKAQiJAoPR2V0Q2xhaW1SZXF1ZXN0EhEKCXJlY2lwaWVudBgBIAEoDCJuChBHZXRDbGFpbVJlc3BvbnNlEhoKEmxpZmV0aW1lX3RvdGFsX3dlaRgBIAEoDBINCgVwcm9vZhgCIAMoDBINCgViYXRjaBgDIAEoBBIMCgRyb290GAQgASgMEhIKCnNldHRsZW1lbnQYBSABKAwi3QIKC0F0dGVzdGF0aW9uEhIKCmxhdHRpY2VfaWQYASABKAwSDQoFYmF0Y2gYAiABKAQSNAoKbGFzdF9ibG9jaxgDIAEoCzIgLmxhdHRpY2UuY2hhaW4udjEuQmxvY2tSZWZlcmVuY2USDAoEcm9vdBgEIAEoDBIRCgl0b3RhbF93ZWkYBSABKAwSKQoHY2hhcmdlcxgGIAMoCzIYLmxhdHRpY2UudGFsbHkudjEuQ2hhcmdlEi8KDXJlaW1idXJzZW1lbnQYByABKAsyGC5sYXR0aWNlLmNoYWluLnYxLkFtb3VudBItCgZzdGF0dXMYCCABKA4yHS5sYXR0aWNlLnRhbGx5LnYxLkJhdGNoU3RhdHVzEhIKCnNpZ25hdHVyZXMYCSADKAwSDgoGZGlnZXN0GAogASgMEgwKBHNsb3QYCyABKAQSFwoPcG9zdGVkX2luX2Jsb2NrGAwgASgEIiYKFUdldEF0dGVzdGF0aW9uUmVxdWVzdBINCgViYXRjaBgBIAEoBCJMChZHZXRBdHRlc3RhdGlvblJlc3BvbnNlEjIKC2F0dGVzdGF0aW9uGAEgASgLMh0ubGF0dGljZS50YWxseS52MS5BdHRlc3RhdGlvbiIuChhXYXRjaEF0dGVzdGF0aW9uc1JlcXVlc3QSEgoKZnJvbV9iYXRjaBgBIAEoBCJPChlXYXRjaEF0dGVzdGF0aW9uc1Jlc3BvbnNlEjIKC2F0dGVzdGF0aW9uGAEgASgLMh0ubGF0dGljZS50YWxseS52MS5BdHRlc3RhdGlvbiqyAQoNUmVjaXBpZW50S2luZBIeChpSRUNJUElFTlRfS0lORF9VTlNQRUNJRklFRBAAEiYKIlJFQ0lQSUVOVF9LSU5EX09SREVSX0ZMT1dfUFJPVklERVIQARIdChlSRUNJUElFTlRfS0lORF9CSURfV0lOTkVSEAISHQoZUkVDSVBJRU5UX0tJTkRfQ09fQlVJTERFUhADEhsKF1JFQ0lQSUVOVF9LSU5EX1BST1BPU0VSEAQqdAoLQmF0Y2hTdGF0dXMSHAoYQkFUQ0hfU1RBVFVTX1VOU1BFQ0lGSUVEEAASFQoRQkFUQ0hfU1RBVFVTX09QRU4QARIXChNCQVRDSF9TVEFUVVNfU0lHTkVEEAISFwoTQkFUQ0hfU1RBVFVTX1BPU1RFRBADMuQECgxUYWxseVNlcnZpY2USYwoOR2V0QXR0cmlidXRpb24SJy5sYXR0aWNlLnRhbGx5LnYxLkdldEF0dHJpYnV0aW9uUmVxdWVzdBooLmxhdHRpY2UudGFsbHkudjEuR2V0QXR0cmlidXRpb25SZXNwb25zZRJuChFXYXRjaEF0dHJpYnV0aW9ucxIqLmxhdHRpY2UudGFsbHkudjEuV2F0Y2hBdHRyaWJ1dGlvbnNSZXF1ZXN0GisubGF0dGljZS50YWxseS52MS5XYXRjaEF0dHJpYnV0aW9uc1Jlc3BvbnNlMAESVwoKR2V0QmFsYW5jZRIjLmxhdHRpY2UudGFsbHkudjEuR2V0QmFsYW5jZVJlcXVlc3QaJC5sYXR0aWNlLnRhbGx5LnYxLkdldEJhbGFuY2VSZXNwb25zZRJRCghHZXRDbGFpbRIhLmxhdHRpY2UudGFsbHkudjEuR2V0Q2xhaW1SZXF1ZXN0GiIubGF0dGljZS50YWxseS52MS5HZXRDbGFpbVJlc3BvbnNlEmMKDkdldEF0dGVzdGF0aW9uEicubGF0dGljZS50YWxseS52MS5HZXRBdHRlc3RhdGlvblJlcXVlc3QaKC5sYXR0aWNlLnRhbGx5LnYxLkdldEF0dGVzdGF0aW9uUmVzcG9uc2USbgoRV2F0Y2hBdHRlc3RhdGlvbnMSKi5sYXR0aWNlLnRhbGx5LnYxLldhdGNoQXR0ZXN0YXRpb25zUmVxdWVzdBorLmxhdHRpY2UudGFsbHkudjEuV2F0Y2hBdHRlc3RhdGlvbnNSZXNwb25zZTABYgZwcm90bzM", [file_lattice_chain_v1_chain, file_lattice_committee_v1_outcome]);
+  fileDesc("CiRsYXR0aWNlL3RhbGx5L3YxL3RhbGx5X3NlcnZpY2UucHJvdG8SEGxhdHRpY2UudGFsbHkudjEiYQoGQ3JlZGl0EigKBmFtb3VudBgBIAEoCzIYLmxhdHRpY2UuY2hhaW4udjEuQW1vdW50Ei0KBGtpbmQYAiABKA4yHy5sYXR0aWNlLnRhbGx5LnYxLlJlY2lwaWVudEtpbmQiQgoGQ2hhcmdlEg4KBmJpZF9pZBgBIAEoDBIoCgZhbW91bnQYAiABKAsyGC5sYXR0aWNlLmNoYWluLnYxLkFtb3VudCIuCg9Db2xsZWN0ZWRDaGFyZ2USDgoGYmlkX2lkGAEgASgMEgsKA3dlaRgCIAEoDCLIAgoLQXR0cmlidXRpb24SDAoEc2xvdBgBIAEoBBIOCgZsYW5kZWQYAiABKAgSEwoLcGFyZW50X2hhc2gYAyABKAwSLwoFYmxvY2sYBCABKAsyIC5sYXR0aWNlLmNoYWluLnYxLkJsb2NrUmVmZXJlbmNlEhcKD2xhbmRlZF9tZXNzYWdlcxgFIAMoDBIpCgdjcmVkaXRzGAYgAygLMhgubGF0dGljZS50YWxseS52MS5DcmVkaXQSKQoHY2hhcmdlcxgHIAMoCzIYLmxhdHRpY2UudGFsbHkudjEuQ2hhcmdlEhYKDnJlZnVuZGFibGVfd2VpGAggASgMEhUKDXJlbWFpbmRlcl93ZWkYCSABKAwSNwoHb3V0Y29tZRgKIAEoCzImLmxhdHRpY2UuY29tbWl0dGVlLnYxLkNlcnRpZmllZE91dGNvbWUiJQoVR2V0QXR0cmlidXRpb25SZXF1ZXN0EgwKBHNsb3QYASABKAQimQEKFkdldEF0dHJpYnV0aW9uUmVzcG9uc2USMgoLYXR0cmlidXRpb24YASABKAsyHS5sYXR0aWNlLnRhbGx5LnYxLkF0dHJpYnV0aW9uEjQKCWNvbGxlY3RlZBgCIAMoCzIhLmxhdHRpY2UudGFsbHkudjEuQ29sbGVjdGVkQ2hhcmdlEhUKDXNjYW5uZWRfYmxvY2sYAyABKAQiLQoYV2F0Y2hBdHRyaWJ1dGlvbnNSZXF1ZXN0EhEKCWZyb21fc2xvdBgBIAEoBCJ0ChlXYXRjaEF0dHJpYnV0aW9uc1Jlc3BvbnNlEjQKC2F0dHJpYnV0aW9uGAEgASgLMh0ubGF0dGljZS50YWxseS52MS5BdHRyaWJ1dGlvbkgAEhgKDmhlYXJ0YmVhdF9zbG90GAIgASgESABCBwoFZXZlbnQiJgoRR2V0QmFsYW5jZVJlcXVlc3QSEQoJcmVjaXBpZW50GAEgASgMImQKEkdldEJhbGFuY2VSZXNwb25zZRIQCghvd2VkX3dlaRgBIAEoDBIUCgxhdHRlc3RlZF93ZWkYAiABKAwSEwoLY2xhaW1lZF93ZWkYAyABKAwSEQoJbmV4dF9zbG90GAQgASgEIiQKD0dldENsYWltUmVxdWVzdBIRCglyZWNpcGllbnQYASABKAwibgoQR2V0Q2xhaW1SZXNwb25zZRIaChJsaWZldGltZV90b3RhbF93ZWkYASABKAwSDQoFcHJvb2YYAiADKAwSDQoFYmF0Y2gYAyABKAQSDAoEcm9vdBgEIAEoDBISCgpzZXR0bGVtZW50GAUgASgMIt0CCgtBdHRlc3RhdGlvbhISCgpsYXR0aWNlX2lkGAEgASgMEg0KBWJhdGNoGAIgASgEEjQKCmxhc3RfYmxvY2sYAyABKAsyIC5sYXR0aWNlLmNoYWluLnYxLkJsb2NrUmVmZXJlbmNlEgwKBHJvb3QYBCABKAwSEQoJdG90YWxfd2VpGAUgASgMEikKB2NoYXJnZXMYBiADKAsyGC5sYXR0aWNlLnRhbGx5LnYxLkNoYXJnZRIvCg1yZWltYnVyc2VtZW50GAcgASgLMhgubGF0dGljZS5jaGFpbi52MS5BbW91bnQSLQoGc3RhdHVzGAggASgOMh0ubGF0dGljZS50YWxseS52MS5CYXRjaFN0YXR1cxISCgpzaWduYXR1cmVzGAkgAygMEg4KBmRpZ2VzdBgKIAEoDBIMCgRzbG90GAsgASgEEhcKD3Bvc3RlZF9pbl9ibG9jaxgMIAEoBCImChVHZXRBdHRlc3RhdGlvblJlcXVlc3QSDQoFYmF0Y2gYASABKAQiTAoWR2V0QXR0ZXN0YXRpb25SZXNwb25zZRIyCgthdHRlc3RhdGlvbhgBIAEoCzIdLmxhdHRpY2UudGFsbHkudjEuQXR0ZXN0YXRpb24iLgoYV2F0Y2hBdHRlc3RhdGlvbnNSZXF1ZXN0EhIKCmZyb21fYmF0Y2gYASABKAQidAoZV2F0Y2hBdHRlc3RhdGlvbnNSZXNwb25zZRI0CgthdHRlc3RhdGlvbhgBIAEoCzIdLmxhdHRpY2UudGFsbHkudjEuQXR0ZXN0YXRpb25IABIYCg5oZWFydGJlYXRfc2xvdBgCIAEoBEgAQgcKBWV2ZW50KrIBCg1SZWNpcGllbnRLaW5kEh4KGlJFQ0lQSUVOVF9LSU5EX1VOU1BFQ0lGSUVEEAASJgoiUkVDSVBJRU5UX0tJTkRfT1JERVJfRkxPV19QUk9WSURFUhABEh0KGVJFQ0lQSUVOVF9LSU5EX0JJRF9XSU5ORVIQAhIdChlSRUNJUElFTlRfS0lORF9DT19CVUlMREVSEAMSGwoXUkVDSVBJRU5UX0tJTkRfUFJPUE9TRVIQBCp0CgtCYXRjaFN0YXR1cxIcChhCQVRDSF9TVEFUVVNfVU5TUEVDSUZJRUQQABIVChFCQVRDSF9TVEFUVVNfT1BFThABEhcKE0JBVENIX1NUQVRVU19TSUdORUQQAhIXChNCQVRDSF9TVEFUVVNfUE9TVEVEEAMy5AQKDFRhbGx5U2VydmljZRJjCg5HZXRBdHRyaWJ1dGlvbhInLmxhdHRpY2UudGFsbHkudjEuR2V0QXR0cmlidXRpb25SZXF1ZXN0GigubGF0dGljZS50YWxseS52MS5HZXRBdHRyaWJ1dGlvblJlc3BvbnNlEm4KEVdhdGNoQXR0cmlidXRpb25zEioubGF0dGljZS50YWxseS52MS5XYXRjaEF0dHJpYnV0aW9uc1JlcXVlc3QaKy5sYXR0aWNlLnRhbGx5LnYxLldhdGNoQXR0cmlidXRpb25zUmVzcG9uc2UwARJXCgpHZXRCYWxhbmNlEiMubGF0dGljZS50YWxseS52MS5HZXRCYWxhbmNlUmVxdWVzdBokLmxhdHRpY2UudGFsbHkudjEuR2V0QmFsYW5jZVJlc3BvbnNlElEKCEdldENsYWltEiEubGF0dGljZS50YWxseS52MS5HZXRDbGFpbVJlcXVlc3QaIi5sYXR0aWNlLnRhbGx5LnYxLkdldENsYWltUmVzcG9uc2USYwoOR2V0QXR0ZXN0YXRpb24SJy5sYXR0aWNlLnRhbGx5LnYxLkdldEF0dGVzdGF0aW9uUmVxdWVzdBooLmxhdHRpY2UudGFsbHkudjEuR2V0QXR0ZXN0YXRpb25SZXNwb25zZRJuChFXYXRjaEF0dGVzdGF0aW9ucxIqLmxhdHRpY2UudGFsbHkudjEuV2F0Y2hBdHRlc3RhdGlvbnNSZXF1ZXN0GisubGF0dGljZS50YWxseS52MS5XYXRjaEF0dGVzdGF0aW9uc1Jlc3BvbnNlMAFiBnByb3RvMw", [file_lattice_chain_v1_chain, file_lattice_committee_v1_outcome]);
 
 /**
  * An amount owed for one slot.
@@ -265,17 +265,33 @@ export const WatchAttributionsRequestSchema: GenMessage<WatchAttributionsRequest
   messageDesc(file_lattice_tally_v1_tally_service, 6);
 
 /**
- * One attribution.
+ * One attribution, or once a slot a heartbeat.
  *
  * @generated from message lattice.tally.v1.WatchAttributionsResponse
  */
 export type WatchAttributionsResponse = Message<"lattice.tally.v1.WatchAttributionsResponse"> & {
   /**
-   * The attribution.
+   * What happened.
    *
-   * @generated from field: lattice.tally.v1.Attribution attribution = 1;
+   * @generated from oneof lattice.tally.v1.WatchAttributionsResponse.event
    */
-  attribution?: Attribution | undefined;
+  event: {
+    /**
+     * The attribution.
+     *
+     * @generated from field: lattice.tally.v1.Attribution attribution = 1;
+     */
+    value: Attribution;
+    case: "attribution";
+  } | {
+    /**
+     * The stream is alive; the slot that the member's clock is in.
+     *
+     * @generated from field: uint64 heartbeat_slot = 2;
+     */
+    value: bigint;
+    case: "heartbeatSlot";
+  } | { case: undefined; value?: undefined };
 };
 
 /**
@@ -580,17 +596,33 @@ export const WatchAttestationsRequestSchema: GenMessage<WatchAttestationsRequest
   messageDesc(file_lattice_tally_v1_tally_service, 15);
 
 /**
- * One batch, new or changed.
+ * One batch, new or changed, or once a slot a heartbeat.
  *
  * @generated from message lattice.tally.v1.WatchAttestationsResponse
  */
 export type WatchAttestationsResponse = Message<"lattice.tally.v1.WatchAttestationsResponse"> & {
   /**
-   * The batch.
+   * What happened.
    *
-   * @generated from field: lattice.tally.v1.Attestation attestation = 1;
+   * @generated from oneof lattice.tally.v1.WatchAttestationsResponse.event
    */
-  attestation?: Attestation | undefined;
+  event: {
+    /**
+     * The batch.
+     *
+     * @generated from field: lattice.tally.v1.Attestation attestation = 1;
+     */
+    value: Attestation;
+    case: "attestation";
+  } | {
+    /**
+     * The stream is alive; the slot that the member's clock is in.
+     *
+     * @generated from field: uint64 heartbeat_slot = 2;
+     */
+    value: bigint;
+    case: "heartbeatSlot";
+  } | { case: undefined; value?: undefined };
 };
 
 /**
@@ -720,7 +752,7 @@ export const TallyService: GenService<{
     output: typeof GetAttributionResponseSchema;
   },
   /**
-   * Attributions from a slot on, live.
+   * Certified attributions from a slot on, live, with a heartbeat each slot.
    *
    * @generated from rpc lattice.tally.v1.TallyService.WatchAttributions
    */
@@ -760,7 +792,7 @@ export const TallyService: GenService<{
     output: typeof GetAttestationResponseSchema;
   },
   /**
-   * Batches from a number on, each whenever its state changes, live.
+   * Batches from a number on, each whenever its state changes, live, with a heartbeat each slot.
    *
    * @generated from rpc lattice.tally.v1.TallyService.WatchAttestations
    */
