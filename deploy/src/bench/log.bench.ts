@@ -152,7 +152,7 @@ async function ours(
         organism: "relay",
         committee,
         generation: 0n,
-        epoch: 0n,
+        epoch: () => 0n,
         author,
         memberKey: seeds[author] ?? new Uint8Array(),
         random,

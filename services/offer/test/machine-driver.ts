@@ -77,6 +77,7 @@ export class MachineDriver {
       nowMs,
       quorum: rosterQuorum(this.config, "offer", this.roster),
       roster: this.roster,
+      rosterAt: () => this.roster,
       floor: (stage) => this.#floor(stage),
       outcome: (stage, slot) => this.outcome(stage, slot),
       observed: (organism, stage, slot) => this.upstream.get(`${organism}/${stage}/${slot}`),
@@ -123,6 +124,7 @@ export class MachineDriver {
       nowMs: this.nowMs,
       quorum: rosterQuorum(this.config, "offer", this.roster),
       roster: this.roster,
+      rosterAt: () => this.roster,
       outcome: (stage, slot) => this.outcome(stage, slot),
       observed: (organism, stage, slot) => this.upstream.get(`${organism}/${stage}/${slot}`),
       open: (stage, slot) =>

@@ -144,6 +144,13 @@ export const COMMON_FAULTS = {
     remedy: "Ask for the newest one.",
     retry: false,
   },
+  ROSTER_REFUSED: {
+    code: "FAILED_PRECONDITION",
+    meaning:
+      "The roster may not follow the committee's newest one: its certificate, its epoch, its slot or its members.",
+    remedy: "Make the next epoch from the newest roster, one member at a time, after that one has become active.",
+    retry: false,
+  },
   STATE_DIFFERS: {
     code: "FAILED_PRECONDITION",
     meaning: "A member signed another state for this position than the others have.",

@@ -59,7 +59,10 @@ export interface Context {
   /** Log time, ms: the monotone median of members' entry clocks. */
   readonly nowMs: number;
   readonly quorum: Quorum;
+  /** The roster of the lowest undecided slot. What concerns a slot asks `rosterAt`. */
   readonly roster: Roster;
+  /** The roster that a slot belongs to (epochs.ts). */
+  rosterAt(slot: bigint): Roster;
   /** This committee's decision, while it is retained. */
   outcome(stage: string, slot: bigint): Outcome | undefined;
   /** An upstream outcome that was observed, while it is retained. */
@@ -78,6 +81,7 @@ export interface View {
   readonly nowMs: number;
   readonly quorum: Quorum;
   readonly roster: Roster;
+  rosterAt(slot: bigint): Roster;
   /** The lowest slot whose `stage` is not decided. */
   floor(stage: string): bigint;
   outcome(stage: string, slot: bigint): Outcome | undefined;

@@ -174,6 +174,7 @@ export class World {
       nowMs: this.nowMs,
       quorum: { members: servers, faults: 0, quorum: Math.floor(servers / 2) + 1 },
       roster: this.roster,
+      rosterAt: () => this.roster,
       outcome: (stage, slot) => this.outcomes.get(`${stage}/${slot}`),
       observed: () => undefined,
       open: (stage, slot) => slot >= 1n && !this.outcomes.has(`${stage}/${slot}`),
@@ -347,6 +348,7 @@ export class World {
       nowMs: this.nowMs,
       quorum: { members: servers, faults: 0, quorum: Math.floor(servers / 2) + 1 },
       roster: this.roster,
+      rosterAt: () => this.roster,
       floor: (stage) => {
         let slot = 1n;
         while (this.outcomes.has(`${stage}/${slot}`)) slot++;

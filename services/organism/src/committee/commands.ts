@@ -51,6 +51,8 @@ export const COMMAND = union({
   checkpoint: struct({ position: u64, stateHash: fixed(32), stateBytes: count, share: fixed(G2_BYTES) }),
   /** What no honest member can have done (fraud.ts): the key that did it is not listened to any more. */
   fraud: struct({ proof: bytes(FRAUD_PROOF_BYTES_MAX) }),
+  /** The next epoch's roster, certified under this committee's key. */
+  roster: struct({ certified: CERTIFIED as Codec<CertifiedOutcome> }),
 });
 export type CommitteeCommand = Infer<typeof COMMAND>;
 

@@ -35,6 +35,7 @@ import {
   type SignedEntry,
   ZERO_HASH,
 } from "./entry.ts";
+import { rosterAt, successorProblem } from "./epochs.ts";
 import { fraudProofHash, verifyFraudProof } from "./fraud.ts";
 import {
   type CertifiedOutcome,
@@ -43,7 +44,7 @@ import {
   outcomeDigest,
   verifyCertificate,
 } from "./outcome.ts";
-import { type Quorum, type Roster, rosterQuorum } from "./roster.ts";
+import { checkRoster, type Quorum, type Roster, rosterQuorum } from "./roster.ts";
 import {
   type AuthorState,
   BLOCKED_MAX,
@@ -86,6 +87,8 @@ export interface Applied {
   readonly certified: readonly Outcome[];
   /** A checkpoint was due at this position: what to vote on, and the state as it will be restored. */
   readonly checkpoint?: { readonly checkpoint: Checkpoint; readonly state: Uint8Array };
+  /** The roster of an epoch to come was taken up by this entry. */
+  readonly announced?: Roster;
   /** Its certificate became complete by this entry. */
   readonly certifiedCheckpoint?: Checkpoint;
   /** Members that signed another state than this one at a checkpoint. */
@@ -103,6 +106,7 @@ export interface Dissent {
 
 export interface CommitteeOptions<State, Command, D extends Duty> {
   readonly config: LatticeConfig;
+  /** The first roster: the one that the log began with. */
   readonly roster: Roster;
   readonly machine: Machine<State, Command, D>;
   readonly generation?: bigint;
@@ -124,7 +128,7 @@ export class Committee<State, Command, D extends Duty> {
   readonly config: LatticeConfig;
   readonly organism: Organism;
   readonly id: Uint8Array;
-  readonly roster: Roster;
+  /** The same for all epochs: a committee keeps its size. */
   readonly quorum: Quorum;
   readonly machine: Machine<State, Command, D>;
   #shared: SharedState;
@@ -132,6 +136,7 @@ export class Committee<State, Command, D extends Duty> {
   #decided: Outcome[] = [];
   #certified: Outcome[] = [];
   #certifiedCheckpoint: Checkpoint | undefined;
+  #announced: Roster | undefined;
   #dissent: Dissent | undefined;
   readonly #checkpointEvery: { readonly entries: bigint; readonly slots: bigint };
   /** By position and hash: who signed another state. What this replica has seen of others, and no part of its state. */
@@ -142,18 +147,18 @@ export class Committee<State, Command, D extends Duty> {
     this.machine = options.machine;
     this.organism = options.machine.organism;
     this.id = committeeId(options.config, this.organism);
-    this.roster = options.roster;
     this.quorum = rosterQuorum(options.config, this.organism, options.roster);
     const generation = options.generation ?? 0n;
     this.#checkpointEvery = options.checkpointEvery ?? { entries: CHECKPOINT_ENTRIES, slots: CHECKPOINT_SLOTS };
     this.#shared = {
-      version: 2,
+      version: 3,
       generation,
       position: 0n,
       heads: [genesisHead(this.id, generation)],
       logTimeMs: 0n,
       authors: options.roster.members.map(emptyAuthor),
       blocked: [],
+      rosters: [options.roster],
       floors: new Map(this.machine.stages.map((stage) => [stage, FIRST_SLOT])),
       collapsedBelow: FIRST_SLOT,
       slots: new Map(),
@@ -184,6 +189,28 @@ export class Committee<State, Command, D extends Duty> {
     return this.#inner;
   }
 
+  /** The roster of the lowest undecided slot. */
+  get roster(): Roster {
+    return this.rosterAt(this.#lowestFloor());
+  }
+  /** The roster that a slot belongs to, as far as it is known here. */
+  rosterAt(slot: bigint): Roster {
+    return rosterAt(this.#shared.rosters, slot);
+  }
+  /** Every roster that is still known here, oldest first; those to come included. */
+  get rosters(): readonly Roster[] {
+    return this.#shared.rosters;
+  }
+
+  /** The newest epoch in which `memberKey` is member `index`: what it signs under. Undefined: it never was, or is forgotten. */
+  epochOf(index: number, memberKey: Uint8Array): bigint | undefined {
+    const held = this.#shared.rosters.filter(({ members }) => {
+      const member = members[index];
+      return member !== undefined && equalBytes(member.memberKey, memberKey);
+    });
+    return held.at(-1)?.epoch;
+  }
+
   author(index: number): Readonly<AuthorState> | undefined {
     return this.#shared.authors[index];
   }
@@ -194,7 +221,10 @@ export class Committee<State, Command, D extends Duty> {
   /** True when the member's key of this epoch is among them. */
   isBlocked(index: number): boolean {
     const key = this.roster.members[index]?.memberKey;
-    return key !== undefined && this.#shared.blocked.some(({ memberKey }) => equalBytes(memberKey, key));
+    return key !== undefined && this.#isBlockedKey(key);
+  }
+  #isBlockedKey(key: Uint8Array): boolean {
+    return this.#shared.blocked.some(({ memberKey }) => equalBytes(memberKey, key));
   }
   /** The chain head after `position`, while it is kept. */
   headAt(position: bigint): Uint8Array | undefined {
@@ -256,6 +286,7 @@ export class Committee<State, Command, D extends Duty> {
       nowMs,
       quorum: this.quorum,
       roster: this.roster,
+      rosterAt: (slot) => this.rosterAt(slot),
       promised,
       floor: (stage) => this.floor(stage),
       outcome: (stage, slot) => this.outcome(stage, slot),
@@ -270,6 +301,7 @@ export class Committee<State, Command, D extends Duty> {
     this.#decided = [];
     this.#certified = [];
     this.#certifiedCheckpoint = undefined;
+    this.#announced = undefined;
     this.#dissent = undefined;
     let judged: Judged = {};
     let hash: Uint8Array | undefined;
@@ -294,6 +326,7 @@ export class Committee<State, Command, D extends Duty> {
       ...(checkpoint === undefined ? {} : { checkpoint }),
       ...(this.#certifiedCheckpoint === undefined ? {} : { certifiedCheckpoint: this.#certifiedCheckpoint }),
       ...(this.#dissent === undefined ? {} : { dissent: this.#dissent }),
+      ...(this.#announced === undefined ? {} : { announced: this.#announced }),
     };
   }
 
@@ -328,7 +361,8 @@ export class Committee<State, Command, D extends Duty> {
 
   #recordCheckpoint(state: Uint8Array): Checkpoint {
     const { checkpoints, position } = this.#shared;
-    const record = { head: this.head, stateHash: stateHash(state), stateBytes: state.length, votes: new Map() };
+    const { epoch } = this.roster;
+    const record = { epoch, head: this.head, stateHash: stateHash(state), stateBytes: state.length, votes: new Map() };
     checkpoints.set(position, record);
     const old = [...checkpoints.keys()].sort((a, b) => (a < b ? 1 : -1)).slice(CHECKPOINTS_KEPT);
     for (const each of old) checkpoints.delete(each);
@@ -338,10 +372,9 @@ export class Committee<State, Command, D extends Duty> {
 
   #checkpointAt(
     position: bigint,
-    { head, stateHash, stateBytes }: Pick<Checkpoint, "head" | "stateHash" | "stateBytes">,
+    { epoch, head, stateHash, stateBytes }: Pick<Checkpoint, "epoch" | "head" | "stateHash" | "stateBytes">,
   ): Checkpoint {
     const { generation } = this.#shared;
-    const { epoch } = this.roster;
     return { version: 1, committee: this.id, generation, epoch, position, head, stateHash, stateBytes };
   }
 
@@ -355,15 +388,15 @@ export class Committee<State, Command, D extends Duty> {
     },
   ): Refusal | undefined {
     const { position, share } = said;
-    const member = this.roster.members[author];
     const record = this.#shared.checkpoints.get(position);
-    if (member === undefined) return refuse("NOT_AUTHOR", "no such member");
     if (record === undefined) return refuse("CHECKPOINT_UNKNOWN", `no checkpoint is open at position ${position}`);
+    const member = this.#epoch(record.epoch)?.members[author];
+    if (member === undefined) return refuse("NOT_AUTHOR", "no such member");
     if (record.votes.has(author)) return refuse("DUPLICATE", `member ${author} has voted for position ${position}`);
     const same = equalBytes(said.stateHash, record.stateHash) && said.stateBytes === record.stateBytes;
     // Certified already: a further share adds nothing and costs a pairing.
     if (same && record.votes.size >= this.quorum.quorum) return undefined;
-    const claimed = this.#checkpointAt(position, { ...said, head: record.head });
+    const claimed = this.#checkpointAt(position, { ...said, epoch: record.epoch, head: record.head });
     if (!blsVerify(member.certificateShare, checkpointDigest(claimed), share)) {
       return refuse("BAD_SHARE", `member ${author}'s share for position ${position} does not verify`);
     }
@@ -403,18 +436,23 @@ export class Committee<State, Command, D extends Duty> {
       return refused("ORGANISM_MISMATCH", "the entry belongs to another committee");
     if (body.generation !== this.#shared.generation)
       return refused("OUT_OF_ORDER", "the entry belongs to another generation");
-    if (body.epoch !== this.roster.epoch) return refused("OUT_OF_ORDER", "the entry belongs to another epoch");
     const author = this.#shared.authors[index];
-    const member = this.roster.members[index];
+    const roster = this.#epoch(body.epoch);
+    if (roster === undefined) return refused("OUT_OF_ORDER", "the entry belongs to another epoch");
+    const member = roster.members[index];
     if (author === undefined || member === undefined) return refused("NOT_AUTHOR", "no such member");
     // All incarnations: the proof is against the key that admits them. What it said before still counts.
-    if (this.isBlocked(index)) return refused("KEY_BLOCKED", `member ${index} was proven to say two things`);
+    if (this.#isBlockedKey(member.memberKey))
+      return refused("KEY_BLOCKED", `member ${index} was proven to say two things`);
 
     const command = readCommand(body.command);
     const join = "command" in command && command.command.type === "join" ? command.command : undefined;
     if (join !== undefined) {
       if (!verifyTagged(member.memberKey, ENTRY_TAG, bodyBytes, signature)) {
         return refused("NOT_AUTHOR", "the join is not signed by the member key");
+      }
+      if (!this.#mayFollow(author, index, roster)) {
+        return { author: index, refusal: refuse("NOT_AUTHOR", "another member has taken this one's place") };
       }
       if (join.incarnation !== body.incarnation || join.incarnation <= author.incarnation) {
         return { author: index, refusal: refuse("NOT_AUTHOR", "this incarnation or a higher one has joined already") };
@@ -424,7 +462,8 @@ export class Committee<State, Command, D extends Duty> {
       }
       if (raw.length > JOIN_BYTES_MAX) return { author: index, refusal: refuse("TOO_LARGE", "a join is short") };
     } else {
-      if (author.key === undefined || body.incarnation !== author.incarnation) {
+      const own = author.memberKey !== undefined && equalBytes(author.memberKey, member.memberKey);
+      if (author.key === undefined || !own || body.incarnation !== author.incarnation) {
         return refused("NOT_AUTHOR", "not the member's current incarnation");
       }
       if (!verifyTagged(author.key, ENTRY_TAG, bodyBytes, signature)) {
@@ -444,6 +483,7 @@ export class Committee<State, Command, D extends Duty> {
     if (join !== undefined) {
       this.#shared.authors[index] = {
         ...emptyAuthor(),
+        memberKey: member.memberKey,
         incarnation: join.incarnation,
         key: join.key,
         join: raw.slice(),
@@ -458,6 +498,20 @@ export class Committee<State, Command, D extends Duty> {
     this.#ripenCloses(position);
     this.#collapse();
     return { author: index, landed: true, ...(refusal === undefined ? {} : { refusal }) };
+  }
+
+  #epoch(epoch: bigint): Roster | undefined {
+    return this.#shared.rosters.find((roster) => roster.epoch === epoch);
+  }
+
+  /** Whoever has taken a member's place keeps it: a join under `roster` may not bring back one whom a later roster replaced. */
+  #mayFollow(author: AuthorState, index: number, roster: Roster): boolean {
+    const { memberKey } = author;
+    if (memberKey === undefined) return true;
+    const keyOf = (each: Roster): Uint8Array => each.members[index]?.memberKey ?? new Uint8Array();
+    if (equalBytes(keyOf(roster), memberKey)) return true;
+    const held = this.#shared.rosters.filter((each) => equalBytes(keyOf(each), memberKey));
+    return held.every((each) => each.epoch < roster.epoch);
   }
 
   /** A stated head must be in this chain: a fork shows at the first entry that crosses it (log.md §2). */
@@ -492,6 +546,8 @@ export class Committee<State, Command, D extends Duty> {
         return this.#applyClose(author, command.stage, command.slot, command.inputs);
       case "saw":
         return this.#applySaw(position, author, command.topic, command.slot, command.fact);
+      case "roster":
+        return this.#applyRoster(command.certified);
       case "observe":
         return this.#applyObserve(position, command.organism, command.certified);
       case "chunk":
@@ -520,6 +576,7 @@ export class Committee<State, Command, D extends Duty> {
       nowMs: this.logTimeMs,
       quorum: this.quorum,
       roster: this.roster,
+      rosterAt: (slot) => this.rosterAt(slot),
       outcome: (stage, slot) => this.outcome(stage, slot),
       observed: (organism, stage, slot) => this.observed(organism, stage, slot)?.outcome,
       open: (stage, slot) =>
@@ -553,7 +610,7 @@ export class Committee<State, Command, D extends Duty> {
       version: 1,
       committee: this.id,
       generation: this.#shared.generation,
-      epoch: this.roster.epoch,
+      epoch: this.rosterAt(slot).epoch,
       slot,
       stage,
       kind: decision.kind,
@@ -572,8 +629,6 @@ export class Committee<State, Command, D extends Duty> {
     author: number,
     votes: readonly { readonly stage: string; readonly slot: bigint; readonly share: Uint8Array }[],
   ): Refusal | undefined {
-    const member = this.roster.members[author];
-    if (member === undefined) return refuse("NOT_AUTHOR", "no such member");
     // All or none: what is refused changes nothing.
     const added: { readonly record: StageRecord; readonly share: Uint8Array }[] = [];
     const seen = new Set<StageRecord>();
@@ -586,6 +641,8 @@ export class Committee<State, Command, D extends Duty> {
       seen.add(record);
       // Certified already: a further share adds nothing and costs a pairing.
       if (record.votes.size >= this.quorum.quorum) continue;
+      const member = this.#epoch(record.outcome.epoch)?.members[author];
+      if (member === undefined) return refuse("NOT_AUTHOR", "no such member");
       if (!blsVerify(member.certificateShare, outcomeDigest(record.outcome), share)) {
         return refuse("BAD_SHARE", `member ${author}'s share for ${stage} of slot ${slot} does not verify`);
       }
@@ -705,6 +762,27 @@ export class Committee<State, Command, D extends Duty> {
     return undefined;
   }
 
+  /** The next epoch. Only when the newest is active, so that there are never two to come. */
+  #applyRoster(certified: CertifiedOutcome): Refusal | undefined {
+    const checked = checkRoster(this.config, this.organism, certified);
+    if ("problem" in checked) return refuse(checked.reason, checked.problem);
+    const { roster } = checked;
+    const newest = this.#shared.rosters.at(-1);
+    invariant(newest !== undefined, "a committee has a roster");
+    if (roster.epoch === newest.epoch) return refuse("DUPLICATE", `the roster of epoch ${roster.epoch} is known`);
+    if (newest.activationSlot > this.#lowestFloor()) {
+      return refuse("ROSTER_REFUSED", `epoch ${newest.epoch} is not active yet`);
+    }
+    // Beyond the window: of these slots nothing can have been said.
+    const depth = BigInt(this.config.pipelineDepth);
+    const ahead = depth > WINDOW_AHEAD ? depth : WINDOW_AHEAD;
+    const problem = successorProblem(newest, roster, slotAt(this.config, this.logTimeMs) + ahead + 1n);
+    if (problem !== undefined) return refuse("ROSTER_REFUSED", problem);
+    this.#shared.rosters.push(roster);
+    this.#announced = roster;
+    return undefined;
+  }
+
   #applyChunk(
     position: bigint,
     author: number,
@@ -750,6 +828,9 @@ export class Committee<State, Command, D extends Duty> {
     if (below <= this.#shared.collapsedBelow) return;
     for (const slot of [...this.#shared.slots.keys()]) if (slot < below) this.#shared.slots.delete(slot);
     this.#shared.collapsedBelow = below;
+    const { rosters } = this.#shared;
+    const oldest = rosters.indexOf(this.rosterAt(below));
+    rosters.splice(0, oldest);
     this.machine.collapse(this.#inner, below);
   }
 
@@ -769,7 +850,9 @@ export class Committee<State, Command, D extends Duty> {
     if (snapshot.length < 4) throw new CodecError("", "4 bytes expected");
     const length = new DataView(snapshot.buffer, snapshot.byteOffset, snapshot.byteLength).getUint32(0);
     const shared = decode(SHARED_STATE, snapshot.subarray(4, 4 + length));
-    if (shared.authors.length !== this.roster.members.length) throw new CodecError("authors", "another roster's state");
+    if (shared.authors.length !== this.quorum.members) throw new CodecError("authors", "another committee's state");
+    const fit = shared.rosters.every(({ members }) => members.length === this.quorum.members);
+    if (shared.rosters.length === 0 || !fit) throw new CodecError("rosters", "another committee's state");
     const stages = [...shared.floors.keys()].sort();
     if (stages.join() !== [...this.machine.stages].sort().join()) throw new CodecError("floors", "other stages");
     if (shared.heads.length === 0 || BigInt(shared.heads.length) > shared.position + 1n) {

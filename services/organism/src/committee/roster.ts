@@ -85,7 +85,8 @@ export function checkRoster(
   }
   const malformed = (problem: string) => ({ reason: "MALFORMED", problem }) as const;
   const roster = tryDecode(ROSTER, outcome.commitment);
-  if (outcome.kind !== "result" || roster === undefined || roster.epoch !== outcome.epoch) {
+  const named = roster?.epoch === outcome.epoch && roster.activationSlot === outcome.slot;
+  if (outcome.kind !== "result" || roster === undefined || !named) {
     return malformed("certified, but not a roster");
   }
   const { membersMin, membersMax } = config[organism].policy;

@@ -19,6 +19,7 @@ import { G2_BYTES } from "../identity/lattice-config.ts";
 import { FACT_BYTES_MAX } from "./commands.ts";
 import { CHUNK_BYTES, CHUNKS_MAX, JOIN_BYTES_MAX } from "./entry.ts";
 import { CERTIFIED, type CertifiedOutcome, OUTCOME, type Outcome } from "./outcome.ts";
+import { ROSTER, type Roster } from "./roster.ts";
 
 /** Chain heads kept for judging what an author says it saw. */
 export const HEADS_KEPT = 2048;
@@ -41,11 +42,15 @@ export const CLOSES_PER_AUTHOR = 8;
 export const CLOSE_INPUTS_PER_AUTHOR = 2 * 65_536;
 export const FACTS_PER_AUTHOR = 64;
 export const FACT_BYTES_PER_AUTHOR = 1024 * 1024;
+/** Rosters known at once: a new one is taken when the newest is active, and goes when its slots are forgotten. */
+export const ROSTERS_MAX = 64;
 /** Members a committee may have, as far as the encoding goes. */
 const AUTHORS_MAX = 16;
 
 const LANE = struct({ sequence: u64, previous: fixed(32) });
 const AUTHOR = struct({
+  /** The member key that admitted the incarnation. */
+  memberKey: optional(fixed(32)),
   incarnation: u64,
   key: optional(fixed(32)),
   /** The raw Join that admitted the key: whoever catches its author at two voices needs it to prove it. */
@@ -63,6 +68,8 @@ export type AuthorState = Infer<typeof AUTHOR>;
 const STAGE_RECORD = struct({ outcome: OUTCOME as Codec<Outcome>, votes: map(count, fixed(G2_BYTES), AUTHORS_MAX) });
 const CLOSE_RECORD = struct({ done: bool, by: map(count, list(fixed(32), 65_536), AUTHORS_MAX) });
 const CHECKPOINT_RECORD = struct({
+  /** Whose shares certify it. */
+  epoch: u64,
   head: fixed(32),
   stateHash: fixed(32),
   stateBytes: count,
@@ -99,7 +106,7 @@ export type BlockedKey = Infer<typeof BLOCKED>;
 export const BLOCKED_MAX = 1024;
 
 export const SHARED_STATE = struct({
-  version: literal(2),
+  version: literal(3),
   generation: u64,
   /** Last position applied. */
   position: u64,
@@ -109,6 +116,8 @@ export const SHARED_STATE = struct({
   authors: list(AUTHOR as Codec<AuthorState>, AUTHORS_MAX),
   /** In the order of the log. */
   blocked: list(BLOCKED as Codec<BlockedKey>, BLOCKED_MAX),
+  /** Oldest first: those that slots held here belong to, and those to come. */
+  rosters: list(ROSTER as Codec<Roster>, ROSTERS_MAX),
   /** Per stage: the lowest undecided slot. */
   floors: map(text(32), u64, 8),
   /** Everything below has been forgotten. */
@@ -125,6 +134,7 @@ export type SharedState = Infer<typeof SHARED_STATE>;
 export function emptyAuthor(): AuthorState {
   const lane = () => ({ sequence: 0n, previous: new Uint8Array(32) });
   return {
+    memberKey: undefined,
     incarnation: 0n,
     key: undefined,
     join: undefined,

@@ -113,7 +113,7 @@ describe("the appender", () => {
       organism: "relay",
       committee: driver.committee.id,
       generation: 0n,
-      epoch: 0n,
+      epoch: () => 0n,
       author: 0,
       memberKey: secrets.memberKey,
       random,

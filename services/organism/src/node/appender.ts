@@ -78,7 +78,8 @@ export interface AppenderOptions {
   readonly organism: string;
   readonly committee: Uint8Array;
   readonly generation: bigint;
-  readonly epoch: bigint;
+  /** The epoch that this member speaks under now. */
+  readonly epoch: () => bigint;
   readonly author: number;
   readonly memberKey: Uint8Array;
   readonly random: Random;
@@ -251,7 +252,7 @@ export class Appender {
       version: 1,
       committee,
       generation,
-      epoch,
+      epoch: epoch(),
       author,
       incarnation: this.#incarnation,
       lane,

@@ -61,7 +61,7 @@ function certify(organism: Organism, roster: unknown, changes: Partial<Outcome> 
     committee: committeeId(dealt.config, organism),
     generation: 0n,
     epoch: 0n,
-    slot: 0n,
+    slot: 1n,
     stage: ROSTER_STAGE,
     kind: "result",
     commitment: roster instanceof Uint8Array ? roster : encode(ROSTER, roster as Roster),
@@ -118,6 +118,7 @@ describe("certified rosters", () => {
     problem(() => verifyRoster(dealt.config, "relay", certify("relay", roster, { kind: "empty" })), /not a roster/);
     const foreign = { ...roster, committee: new Uint8Array(32) };
     problem(() => verifyRoster(dealt.config, "relay", certify("relay", foreign)), /does not fit/);
+    problem(() => verifyRoster(dealt.config, "relay", certify("relay", roster, { slot: 2n })), /not a roster/);
   });
 
   test("changed after they were certified", () => {

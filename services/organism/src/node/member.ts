@@ -264,11 +264,12 @@ export class Member<State, Command, D extends Duty, Settings> {
   async #join(): Promise<void> {
     const { journal, self, secrets, random, log, clock, definition } = this.#options;
     await this.#abstain();
+    const { publicKey } = generateSigningKey(secrets.memberKey);
     this.#appender = new Appender({
       organism: definition.organism,
       committee: this.committee.id,
       generation: this.committee.generation,
-      epoch: this.committee.roster.epoch,
+      epoch: () => this.committee.epochOf(self, publicKey) ?? this.committee.roster.epoch,
       author: self,
       memberKey: secrets.memberKey,
       random,

@@ -160,6 +160,7 @@ interface Stage {
     readonly id: Uint8Array;
     readonly generation: bigint;
     readonly roster: Roster;
+    epochOf(index: number, memberKey: Uint8Array): bigint | undefined;
     readonly position: bigint;
     readonly head: Uint8Array;
   };
@@ -224,7 +225,7 @@ export class ScriptedAuthor {
       version: 1,
       committee: committee.id,
       generation: committee.generation,
-      epoch: committee.roster.epoch,
+      epoch: committee.epochOf(this.index, this.memberKey.publicKey) ?? committee.roster.epoch,
       author: this.index,
       incarnation: this.incarnation,
       lane,
