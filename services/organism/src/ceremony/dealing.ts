@@ -59,6 +59,7 @@ const CONTEXT = struct({
   key: text(32),
 });
 const NOBODY = 255;
+const SEED_TAG = Buffer.from("lattice/ceremony/seed/v1");
 
 function contextOf(scene: Scene, who: { dealer?: number; receiver?: number; key?: string }): Uint8Array {
   return encode(CONTEXT, {
@@ -73,7 +74,7 @@ function contextOf(scene: Scene, who: { dealer?: number; receiver?: number; key?
 /** `length` bytes of the attempt's seed for one purpose. */
 function expand(scene: Scene, secrets: AttemptSecrets, purpose: string, length: number): Uint8Array {
   const key = hkdfExtract(concat(scene.ceremony, encode(count, scene.attempt)), secrets.seed);
-  return hkdfExpand(key, Buffer.from(`lattice/ceremony/seed/v1 ${purpose}`), length);
+  return hkdfExpand(key, concat(SEED_TAG, Buffer.from(purpose)), length);
 }
 
 /** The key of this attempt that shares are sealed to. */
