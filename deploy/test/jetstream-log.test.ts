@@ -71,7 +71,7 @@ function open(
     servers: [server.url],
     ...credentials,
     member,
-    monitorUrl: server.monitorUrl,
+    monitorUrls: [server.monitorUrl],
     patienceMs: 20_000,
     ...changes,
   });
@@ -126,7 +126,8 @@ describe("on a nats-server", { skip }, () => {
 
   test("kill -9 in the middle of appending: what was stored is there, the reader misses and repeats nothing", async () => {
     const account = await freshCommittee();
-    const [a, b] = [await open(account, 0), await open(account, 1)];
+    const events: string[] = [];
+    const [a, b] = [await open(account, 0), await open(account, 1, { onEvent: (event) => events.push(event) })];
     const seen: string[] = [];
     const positions: bigint[] = [];
     const stop = new AbortController();
@@ -146,7 +147,8 @@ describe("on a nats-server", { skip }, () => {
         server = await start();
       }
       for (let attempt = 0; ; attempt++) {
-        assert.ok(attempt < 30, "the server does not come back");
+        assert.ok(attempt < 300, "the server does not come back");
+        if (attempt > 0) await new Promise((resolve) => setTimeout(resolve, 50));
         if ((await a.append("ctl", bytes(`${index}`), `${index}.${attempt}`)) === "stored") break;
       }
       stored.push(`${index}`);
@@ -157,6 +159,13 @@ describe("on a nats-server", { skip }, () => {
       positions.map((_, index) => BigInt(index + 1)),
     );
     assert.deepEqual([...new Set(seen)], stored);
+    // It says what it waits for, and when that is over.
+    for (const line of [/lost; waiting for nats:/, /connected to nats-server .* again after/]) {
+      assert.ok(
+        events.some((event) => line.test(event)),
+        events.join("; "),
+      );
+    }
     for (const log of [a, b]) await log.close();
   });
 
@@ -308,8 +317,10 @@ describe("on a nats-server", { skip }, () => {
     const [nobody = 0] = await freePorts(1);
     const servers = [`nats://127.0.0.1:${nobody}`];
     await assert.rejects(open(account, 0, { servers, patienceMs: 300 }), unfit("NATS_UNREACHABLE"));
-    const monitorUrl = `http://127.0.0.1:${nobody}`;
-    await assert.rejects(open(account, 0, { monitorUrl }), unfit("NATS_UNREACHABLE"));
+    const absent = `http://127.0.0.1:${nobody}`;
+    await assert.rejects(open(account, 0, { monitorUrls: [absent] }), unfit("NATS_UNREACHABLE"));
+    // One of several may be away just now: it is looked at later.
+    await (await open(account, 0, { monitorUrls: [server.monitorUrl, absent] })).close();
     await (await open(account, 0)).close();
   });
 });

@@ -56,8 +56,8 @@ describe("member processes", { skip: "missing" in found ? found.missing : false 
       binary: "path" in found ? found.path : "",
       directory: layout.path("nats"),
       deal: broker,
-      port: ports.natsClient,
-      monitorPort: ports.natsMonitor,
+      port: ports.nats[0]?.client ?? 0,
+      monitorPort: ports.nats[0]?.monitor ?? 0,
     });
     const [account] = broker.accounts;
     assert.ok(account !== undefined);

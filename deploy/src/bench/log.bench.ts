@@ -278,7 +278,7 @@ export async function bench(options: { readonly entries?: number; readonly repea
     if (own === undefined || signed === undefined || alone === undefined) throw new Error("three accounts");
     const logs = await Promise.all(
       own.members.map((credentials, member) =>
-        JetStreamLog.open({ servers: [server.url], ...credentials, member, monitorUrl: server.monitorUrl }),
+        JetStreamLog.open({ servers: [server.url], ...credentials, member, monitorUrls: [server.monitorUrl] }),
       ),
     );
     contenders.push(await ours("lattice on JetStream", join(directory, "jetstream"), logs, async () => undefined));

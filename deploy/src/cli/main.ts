@@ -15,6 +15,11 @@ function integer(minimum: number, maximum: number): (text: string) => number {
   };
 }
 
+function servers(text: string): number {
+  if (text !== "1" && text !== "3") throw new InvalidArgumentError("1 or 3 expected");
+  return Number(text);
+}
+
 const program = new Command("builder").description("operates a lattice").showHelpAfterError();
 program.exitOverride((error) => process.exit(error.exitCode === 0 ? EXIT.ok : EXIT.usage));
 
@@ -26,6 +31,7 @@ local
   .option("--directory <path>", "where it lies; a lattice found there is started again")
   .option("--slot-ms <ms>", "slot length", integer(1000, 60_000), 4000)
   .option("--gateway-port <port>", "port of the gateway", integer(1, 65_535))
+  .option("--nats <n>", "nats-servers: 1, or a cluster of 3", servers, 1)
   .option("--embedded", "all members in one process on the embedded log, no NATS", false)
   .action(async (options: Parameters<typeof runUp>[0]) => {
     process.exitCode = await runUp(options);
@@ -37,6 +43,7 @@ local
   .option("--slots <n>", "slots to run", integer(1, 10_000), 10)
   .option("--slot-ms <ms>", "slot length", integer(1000, 60_000), 4000)
   .option("--json", "one JSON object on stdout", false)
+  .option("--nats <n>", "nats-servers: 1, or a cluster of 3", servers, 1)
   .option("--embedded", "all members in one process on the embedded log, no NATS", false)
   .option("--keep", "keep the lattice's folder", false)
   .action(async (options: Parameters<typeof runDemo>[0]) => {

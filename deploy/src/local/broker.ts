@@ -1,16 +1,11 @@
-/** The broker of a local lattice: one nats-server, one account per organism, one credential per author. */
+/** The broker of a local lattice: one nats-server or three, one account per organism, one credential per author. */
 import { existsSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { ORGANISMS } from "@lattice/organism/identity/organisms.ts";
-import { dealNats, readDeal, writeCredentials } from "../nats/nats-config.ts";
-import {
-  createCommitteeStream,
-  DEFAULT_QUOTAS,
-  type NatsServer,
-  type StreamQuotas,
-  startNatsServer,
-} from "../nats/nats-process.ts";
+import { NatsCluster } from "../nats/nats-cluster.ts";
+import { dealNats, type NatsDeal, readDeal, writeCredentials } from "../nats/nats-config.ts";
+import { DEFAULT_QUOTAS, type StreamQuotas } from "../nats/nats-process.ts";
 import { findNatsServer, type NatsServerBinary } from "../nats/nats-server.ts";
 import type { Layout, Ports } from "./layout.ts";
 
@@ -23,11 +18,14 @@ export interface BrokerOptions {
   readonly layout: Layout;
   readonly ports: Ports;
   readonly members: number;
+  /** Where server `index` keeps its streams; default below its folder. */
+  readonly storeDir?: (index: number) => string;
 }
 
 export interface Broker {
   readonly version: string;
-  readonly server: NatsServer;
+  readonly cluster: NatsCluster;
+  readonly deal: NatsDeal;
   stop(): Promise<void>;
   kill(): Promise<void>;
 }
@@ -58,14 +56,17 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
     writeCredentials(dealFile, deal);
   }
   const deal = readDeal(dealFile);
-  const server = await startNatsServer({
+  const cluster = await NatsCluster.start({
     binary: binary.path,
     directory: layout.path("nats"),
     deal,
-    port: ports.natsClient,
-    monitorPort: ports.natsMonitor,
+    ports: ports.nats,
     accountBytes: ACCOUNT_BYTES,
+    ...(options.storeDir === undefined ? {} : { storeDir: options.storeDir }),
   });
-  for (const { admin } of deal.accounts) await createCommitteeStream(server.url, admin, LOCAL_QUOTAS);
-  return { version: binary.version, server, stop: () => server.stop(), kill: () => server.program.kill() };
+  await cluster.makeStreams(
+    deal.accounts.map(({ admin }) => admin),
+    LOCAL_QUOTAS,
+  );
+  return { version: binary.version, cluster, deal, stop: () => cluster.stop(), kill: () => cluster.kill() };
 }

@@ -26,6 +26,7 @@ export interface DemoOptions {
   readonly slotMs: number;
   readonly json: boolean;
   readonly embedded: boolean;
+  readonly nats: number;
   readonly keep: boolean;
 }
 
@@ -85,6 +86,8 @@ export interface RunOptions {
   readonly signal?: AbortSignal;
   /** Where the live table goes. */
   readonly table?: NodeJS.WriteStream;
+  /** 1 or 3; 1 by default. */
+  readonly natsServers?: number;
   readonly logLevel?: string;
   readonly traceFile?: string;
   /** Fault scenarios: slots may be skipped, the sequencer may fall back. */
@@ -124,6 +127,7 @@ export async function runSlots(options: RunOptions): Promise<RunResult> {
     slotMs,
     progress: say,
     ...(signal === undefined ? {} : { signal }),
+    ...(options.natsServers === undefined ? {} : { natsServers: options.natsServers }),
     ...(options.logLevel === undefined ? {} : { logLevel: options.logLevel }),
     ...(options.traceFile === undefined ? {} : { traceFile: options.traceFile }),
   });
@@ -323,7 +327,7 @@ function reportOf(session: Session, followed: Followed, judged: Judged, wanted: 
   const memory = residentMbOf([
     ...[...lattice.processes].map(([name, process]) => [name, process.pid] as const),
     ["execution-client", lattice.chain?.program.pid] as const,
-    ["nats-server", lattice.broker?.server.program.pid] as const,
+    ...(lattice.broker?.cluster.servers ?? []).map(({ program }) => [program.name, program.pid] as const),
   ]);
   const members = Object.entries(memory).filter(([name]) => ORGANISMS.some((each) => name.startsWith(`${each}-`)));
   const results = slots.filter((slot) =>
@@ -415,6 +419,7 @@ export async function runDemo(options: DemoOptions): Promise<number> {
       slotMs: options.slotMs,
       mode,
       directory,
+      natsServers: options.nats,
       say,
       signal: abort.signal,
       table: process.stderr,

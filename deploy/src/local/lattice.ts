@@ -43,6 +43,12 @@ export interface LatticeOptions {
   readonly members?: number;
   readonly name?: string;
   readonly gatewayPort?: number;
+  /** nats-servers of a new lattice: 1 or 3; 1 by default. */
+  readonly natsServers?: number;
+  /** Where nats-server `index` keeps its streams; default below the lattice's folder. */
+  readonly natsStoreDir?: (index: number) => string;
+  /** Changes to what a member process is started with. */
+  readonly memberSettings?: (organism: Organism, index: number) => Readonly<Record<string, string>>;
   readonly logLevel?: string;
   /** Every process appends its spans here. */
   readonly traceFile?: string;
@@ -83,6 +89,7 @@ export class LocalLattice {
   #chain: ExecutionClient | undefined;
   #genesis: GethGenesis;
   readonly #progress: (line: string) => void;
+  readonly #options: LatticeOptions;
 
   private constructor(
     options: LatticeOptions,
@@ -104,6 +111,7 @@ export class LocalLattice {
     this.mode = options.mode;
     this.rosters = readRosters(parts.layout.rosters, parts.config);
     this.#progress = options.progress ?? (() => undefined);
+    this.#options = options;
     this.#environment = {
       slotMs: parts.config.slotMs,
       layout: parts.layout,
@@ -146,7 +154,7 @@ export class LocalLattice {
   /** The broker, the chain and the keys: everything that stands before the identity does. */
   static async #prepare(options: LatticeOptions, layout: Layout, startedAtMs: number): Promise<LocalLattice> {
     const members = options.members ?? 3;
-    const ports = await choosePorts(members, options.gatewayPort);
+    const ports = await choosePorts(members, options.gatewayPort, options.natsServers ?? 1);
     layout.savePorts(ports);
     const accounts = createAccounts({ wallets: WALLETS, searchers: SEARCHERS, posters: members });
     saveAccounts(layout.path("accounts.json"), accounts);
@@ -218,11 +226,13 @@ export class LocalLattice {
   }
 
   async startBroker(): Promise<void> {
-    this.#progress("nats-server starts");
+    const count = this.ports.nats.length;
+    this.#progress(count === 1 ? "nats-server starts" : `a cluster of ${count} nats-servers starts`);
     this.#broker = await startBroker({
       layout: this.layout,
       ports: this.ports,
       members: this.config.zipnet.policy.membersMin,
+      ...(this.#options.natsStoreDir === undefined ? {} : { storeDir: this.#options.natsStoreDir }),
     });
     this.#progress(`nats-server ${this.#broker.version} is up`);
   }
@@ -236,7 +246,10 @@ export class LocalLattice {
   }
 
   startMember(organism: Organism, index: number): void {
-    this.#spawn(`${organism}-${index}`, memberScript(organism), memberEnvironment(this.#environment, organism, index));
+    this.#spawn(`${organism}-${index}`, memberScript(organism), {
+      ...memberEnvironment(this.#environment, organism, index),
+      ...this.#options.memberSettings?.(organism, index),
+    });
   }
 
   #spawn(

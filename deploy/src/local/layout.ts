@@ -3,6 +3,7 @@ import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { ORGANISMS, type Organism } from "@lattice/organism/identity/organisms.ts";
 import { memberFolder } from "../dealer/deal.ts";
+import type { NatsPorts } from "../nats/nats-cluster.ts";
 import { freePorts } from "./free-ports.ts";
 
 /** One member's addresses. */
@@ -17,18 +18,19 @@ export interface Ports {
   readonly relayEngine: readonly number[];
   readonly aggregator: number;
   readonly gateway: number;
-  readonly natsClient: number;
-  readonly natsMonitor: number;
+  /** One server, or the three of a cluster. */
+  readonly nats: readonly NatsPorts[];
   readonly chainRpc: number;
   readonly chainEngine: number;
   readonly sequencer: number;
   readonly sequencerAdmin: number;
 }
 
-const FIXED_PORTS = 9;
+const FIXED_PORTS = 6;
+const NATS_PORTS = 3;
 
-export async function choosePorts(members: number, gatewayPort: number | undefined): Promise<Ports> {
-  const free = await freePorts(ORGANISMS.length * members * 2 + members + FIXED_PORTS);
+export async function choosePorts(members: number, gatewayPort: number | undefined, natsServers = 1): Promise<Ports> {
+  const free = await freePorts(ORGANISMS.length * members * 2 + members + FIXED_PORTS + natsServers * NATS_PORTS);
   const take = (): number => free.pop() ?? 0;
   const perMember = () => Array.from({ length: members }, (): MemberPorts => ({ grpc: take(), metrics: take() }));
   return {
@@ -39,8 +41,7 @@ export async function choosePorts(members: number, gatewayPort: number | undefin
     relayEngine: Array.from({ length: members }, take),
     aggregator: take(),
     gateway: gatewayPort ?? take(),
-    natsClient: take(),
-    natsMonitor: take(),
+    nats: Array.from({ length: natsServers }, () => ({ client: take(), monitor: take(), route: take() })),
     chainRpc: take(),
     chainEngine: take(),
     sequencer: take(),

@@ -78,7 +78,7 @@ export async function prepareDirectory(
   if (found !== mode)
     throw new Precondition(`${shownPath(directory)} holds a lattice on the ${found} log, not the ${mode} one`);
   const ports = new Layout(directory).loadPorts();
-  for (const port of [ports.gateway, ports.chainRpc, ports.natsClient, ports.sequencer]) {
+  for (const port of [ports.gateway, ports.chainRpc, ...ports.nats.map(({ client }) => client), ports.sequencer]) {
     if (!(await portIsFree(port)))
       throw new Precondition(
         `port ${port} of 127.0.0.1 is in use: the lattice in ${shownPath(directory)} may be running already`,
@@ -106,8 +106,8 @@ const RUNNING = new Set<Session>();
 process.on("exit", () => {
   for (const { lattice } of RUNNING) {
     for (const { pid, running } of lattice.processes.values()) if (running && pid !== undefined) killNow(pid);
-    for (const program of [lattice.chain?.program, lattice.broker?.server.program])
-      if (program?.alive === true) killNow(program.pid);
+    const brokers = lattice.broker?.cluster.servers.map((server) => server.program) ?? [];
+    for (const program of [lattice.chain?.program, ...brokers]) if (program?.alive === true) killNow(program.pid);
   }
 });
 

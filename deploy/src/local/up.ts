@@ -22,6 +22,8 @@ export interface UpOptions {
   readonly slotMs: number;
   readonly gatewayPort?: number;
   readonly embedded: boolean;
+  /** nats-servers of a new lattice. */
+  readonly nats: number;
 }
 
 /** Slots kept for the table. */
@@ -68,6 +70,7 @@ export async function runUp(options: UpOptions): Promise<number> {
       mode,
       slotMs: options.slotMs,
       ...(options.gatewayPort === undefined ? {} : { gatewayPort: options.gatewayPort }),
+      natsServers: options.nats,
       keepSlots: KEEP_SLOTS,
       progress: say,
       signal: abort.signal,

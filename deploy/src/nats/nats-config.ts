@@ -26,7 +26,19 @@ export interface CommitteeAccount {
 
 export interface NatsDeal {
   readonly system: { readonly user: string; readonly password: string };
+  /** What the servers of a cluster show one another. */
+  readonly routes: { readonly user: string; readonly password: string };
   readonly accounts: readonly CommitteeAccount[];
+}
+
+/** One server's place among the servers of its cluster. */
+export interface ClusterOptions {
+  /** Where this one listens for the others. */
+  readonly port: number;
+  /** `host:port` of every server's routes, itself included: all servers are told the same. */
+  readonly routes: readonly string[];
+  /** Between machines: each server shows a certificate of this authority to each other. */
+  readonly tls?: { readonly certFile: string; readonly keyFile: string; readonly caFile: string };
 }
 
 export interface ServerOptions {
@@ -41,12 +53,15 @@ export interface ServerOptions {
   readonly accountBytes?: number;
   /** `false` only in the test of who notices. */
   readonly syncAlways?: boolean;
+  /** Absent for a server that stands alone. */
+  readonly cluster?: ClusterOptions;
 }
 
 /** A member refuses a server below 2 MiB; twice that leaves room. */
 export const PAYLOAD_BYTES_MAX = 4 * 1024 * 1024;
 export const ACCOUNT_BYTES = 512 * 1024 * 1024;
-const CONSUMERS_PER_MEMBER = 8;
+/** A consumer that a broken connection left behind is kept by the server for some seconds. */
+const CONSUMERS_PER_MEMBER = 16;
 const PASSWORD_BYTES = 24;
 
 /** Fresh users and passwords for committees of `members` each. */
@@ -54,6 +69,7 @@ export function dealNats(committees: readonly { readonly organism: string; reado
   const password = (): string => randomBytes(PASSWORD_BYTES).toString("hex");
   return {
     system: { user: "system", password: password() },
+    routes: { user: "route", password: password() },
     accounts: committees.map(({ organism, members }) => {
       if (!/^[a-z][a-z0-9-]{0,31}$/.test(organism)) throw new RangeError(`not an organism name: ${organism}`);
       const log = { stream: `${organism.toUpperCase()}-LOG`, subject: `${organism}.log` };
@@ -76,6 +92,8 @@ export function dealNats(committees: readonly { readonly organism: string; reado
 export function natsServerConfig(deal: NatsDeal, options: ServerOptions): string {
   const accountBytes = options.accountBytes ?? ACCOUNT_BYTES;
   const host = options.host ?? "127.0.0.1";
+  // An account is charged for every replica, on whichever server it lies.
+  const replicas = options.cluster?.routes.length ?? 1;
   return `# Generated; local use only.
 server_name: ${quoted(options.name)}
 listen: ${quoted(`${host}:${options.port}`)}
@@ -89,11 +107,32 @@ jetstream {
   max_memory_store: ${64 * 1024 * 1024}
   max_file_store: ${accountBytes * (deal.accounts.length + 1)}
 }
-accounts {
-${deal.accounts.map((account) => accountBlock(account, accountBytes)).join("\n")}
+${options.cluster === undefined ? "" : clusterBlock(deal, host, options.cluster)}accounts {
+${deal.accounts.map((account) => accountBlock(account, accountBytes * replicas)).join("\n")}
   SYS { users: [ { user: ${quoted(deal.system.user)}, password: ${quoted(deal.system.password)} } ] }
 }
 system_account: SYS
+`;
+}
+
+/**
+ * Routes are authenticated, also on loopback: whoever may make one reads and writes every account. Addresses are not
+ * advertised, so that a member goes only where its operator has told it to.
+ */
+function clusterBlock({ routes }: NatsDeal, host: string, { port, routes: addresses, tls }: ClusterOptions): string {
+  const { user, password } = routes;
+  const others = addresses.map((address) => quoted(`nats-route://${user}:${password}@${address}`));
+  const files =
+    tls === undefined
+      ? ""
+      : `  tls { cert_file: ${quoted(tls.certFile)}, key_file: ${quoted(tls.keyFile)}, ca_file: ${quoted(tls.caFile)}, verify: true }\n`;
+  return `cluster {
+  name: "lattice"
+  listen: ${quoted(`${host}:${port}`)}
+  authorization { user: ${quoted(user)}, password: ${quoted(password)}, timeout: 5 }
+${files}  no_advertise: true
+  routes: [${others.join(", ")}]
+}
 `;
 }
 

@@ -65,7 +65,7 @@ const open = (account: number, member: number, as = member): Promise<JetStreamLo
     servers: [server.url],
     ...credentials(account, member),
     member: as,
-    monitorUrl: server.monitorUrl,
+    monitorUrls: [server.monitorUrl],
   });
 const raw = ({ user, password, inboxPrefix }: LogCredentials): Promise<NatsConnection> =>
   connect({ servers: server.url, user, pass: password, inboxPrefix });
@@ -200,7 +200,7 @@ test("a lazy server is started only on request, and a member refuses it", async 
     syncAlways: false,
   });
   try {
-    const options = { servers: [lazy.url], ...credentials(0, 0), member: 0, monitorUrl: lazy.monitorUrl };
+    const options = { servers: [lazy.url], ...credentials(0, 0), member: 0, monitorUrls: [lazy.monitorUrl] };
     await assert.rejects(JetStreamLog.open(options), { reason: "NATS_LAZY_SYNC" });
   } finally {
     await lazy.stop();

@@ -1,4 +1,4 @@
-/** One nats-server on loopback: started from its configuration, ready, its committees' streams made, stopped. */
+/** A nats-server on loopback: started from its configuration, ready, its committees' streams made, stopped. */
 import { writeFileSync } from "node:fs";
 import { mkdir } from "node:fs/promises";
 import { dirname, join } from "node:path";
@@ -24,33 +24,44 @@ export interface NatsServer {
 }
 
 export interface StartOptions extends Omit<ServerOptions, "storeDir" | "name"> {
+  /** Default `lattice-local`; in a cluster each has its own. */
+  readonly name?: string;
   /** The program, as `findNatsServer` found it. */
   readonly binary: string;
   /** Holds configuration, log and store. */
   readonly directory: string;
+  /** Default: `store` below the directory. */
+  readonly storeDir?: string;
   readonly deal: NatsDeal;
+  readonly readyMs?: number;
+  /** Called once the process runs, before it is ready: in a cluster that may take as long as the others do. */
+  readonly onStarted?: (server: NatsServer) => void;
 }
 
-const READY_DEADLINE_MS = 20_000;
+/** A cluster elects its leader first, and a server that was away catches up. */
+const READY_DEADLINE_MS = 40_000;
 const STOP_PATIENCE_MS = 10_000;
 
 /** @throws ProgramFailure */
 export async function startNatsServer(options: StartOptions): Promise<NatsServer> {
-  const { binary, directory, deal, port, monitorPort } = options;
+  const { binary, directory, deal, port, monitorPort, name = "lattice-local" } = options;
   await mkdir(directory, { recursive: true, mode: 0o700 });
   for (const each of [port, monitorPort]) {
     if (!(await portIsFree(each))) throw new ProgramFailure("PORT_IN_USE", `nats-server: port ${each} is in use`, "");
   }
   const configFile = join(directory, "server.conf");
-  const storeDir = join(directory, "store");
-  writeFileSync(configFile, natsServerConfig(deal, { ...options, name: "lattice-local", storeDir }), { mode: 0o600 });
+  const storeDir = options.storeDir ?? join(directory, "store");
+  writeFileSync(configFile, natsServerConfig(deal, { ...options, name, storeDir }), { mode: 0o600 });
   const program = await Program.start({
-    name: "nats-server",
+    name: options.cluster === undefined ? "nats-server" : `nats-server ${name}`,
     command: binary,
     args: ["--config", configFile],
     logFile: join(dirname(configFile), "nats-server.log"),
   });
   const monitorUrl = `http://127.0.0.1:${monitorPort}`;
+  const url = `nats://127.0.0.1:${port}`;
+  const server: NatsServer = { program, url, monitorUrl, stop: () => program.stop(STOP_PATIENCE_MS) };
+  options.onStarted?.(server);
   await program.ready(async () => {
     try {
       const response = await fetch(new URL("/healthz", monitorUrl), { signal: AbortSignal.timeout(2000) });
@@ -58,8 +69,8 @@ export async function startNatsServer(options: StartOptions): Promise<NatsServer
     } catch {
       return false;
     }
-  }, READY_DEADLINE_MS);
-  return { program, url: `nats://127.0.0.1:${port}`, monitorUrl, stop: () => program.stop(STOP_PATIENCE_MS) };
+  }, options.readyMs ?? READY_DEADLINE_MS);
+  return server;
 }
 
 /** What a committee's log may hold. */
@@ -87,12 +98,13 @@ const CONNECT_DEADLINE_MS = 5000;
  * @throws JetStreamApiError when the account has no room, or the name is not the credential's
  */
 export async function createCommitteeStream(
-  url: string,
+  servers: string | readonly string[],
   admin: LogCredentials,
   quotas: StreamQuotas = DEFAULT_QUOTAS,
+  replicas = 1,
 ): Promise<"made" | "found"> {
   const connection = await connect({
-    servers: url,
+    servers: typeof servers === "string" ? servers : [...servers],
     user: admin.user,
     pass: admin.password,
     inboxPrefix: admin.inboxPrefix,
@@ -110,7 +122,7 @@ export async function createCommitteeStream(
       name: admin.stream,
       subjects: [`${admin.subject}.*.ctl`, `${admin.subject}.*.bulk`],
       storage: StorageType.File,
-      num_replicas: 1,
+      num_replicas: replicas,
       retention: RetentionPolicy.Limits,
       discard: DiscardPolicy.New,
       discard_new_per_subject: true,

@@ -60,8 +60,13 @@ export class LogRefusal extends Error {
  * with nothing else (log.md §9). De-duplication is not part of the contract: the same message may land many times.
  */
 export interface Log {
-  /** The position of the newest message, 0 when there is none. */
-  lastPosition(): Promise<bigint>;
+  /**
+   * The position of the newest message, 0 when there is none. A store that may lag behind itself is asked again for a
+   * while until it shows `atLeast`; less than that is then the truth.
+   */
+  lastPosition(atLeast?: bigint): Promise<bigint>;
+  /** Calls `listener` whenever the store answers again after a silence; absent where there is none. */
+  restored?(listener: () => void): void;
   /** The position of the oldest message still held; lastPosition + 1 when nothing is held. */
   firstPosition(): Promise<bigint>;
   /** Publishes one message under this member's subject. @throws LogRefusal */

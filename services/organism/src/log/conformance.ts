@@ -176,7 +176,9 @@ export function conformance(name: string, open: () => Promise<LogUnderTest>): vo
           for (let attempt = 0; ; attempt++) {
             // Same id on purpose: the store may or may not drop the repeat, the text tells.
             if ((await a.append("ctl", bytes(`m${index}`), `m${index}`)) === "stored") break;
-            assert.ok(attempt < 20, "the store does not come back");
+            assert.ok(attempt < 300, "the store does not come back");
+            // A store that has no leader yet says so at once.
+            await new Promise((resolve) => setTimeout(resolve, 50));
           }
         }
         const read = await reading;

@@ -2,10 +2,21 @@
  * A committee log on NATS JetStream. The only file that knows NATS.
  *
  * The library's ordered consumer can stay silent for half a minute after a leader change, so consumption has its own
- * watchdog: missed heartbeats or a closed iterator make a new consumer at the next position. Positions are stream
+ * watchdog: silence or a closed iterator make a new consumer at the next position. Positions are stream
  * sequences; anything but `last + 1` is a hole and is never handed on.
+ *
+ * In a cluster a server may answer before it has caught up, so a log that ends too early, or a stream that is not
+ * there, is asked about again before it is believed. A request to a server that has just died is never answered, so
+ * requests are repeated beside the ones still waiting; and a server that keeps its connection but says nothing is
+ * left for another one.
  */
-import { type JetStreamClient, type JetStreamManager, jetstream, jetstreamManager } from "@nats-io/jetstream";
+import {
+  type Consumer,
+  type JetStreamClient,
+  type JetStreamManager,
+  jetstream,
+  jetstreamManager,
+} from "@nats-io/jetstream";
 import { connect, type NatsConnection } from "@nats-io/transport-node";
 import type { Lane } from "../committee/entry.ts";
 import { type AppendFate, HistoryGone, type Log, LogLost, type LogMessage, LogRefusal } from "../ports.ts";
@@ -14,13 +25,34 @@ import { type AppendFate, HistoryGone, type Log, LogLost, type LogMessage, LogRe
 export const SERVER_VERSION_MIN = "2.10.23";
 
 const PUBLISH_TIMEOUT_MS = 3000;
+const REQUEST_TIMEOUT_MS = 5000;
 const RESTART_PAUSE_MS = 100;
-const HEARTBEAT_MS = 1000;
+const HEARTBEAT_MS = 500;
 const PULL_EXPIRES_MS = 5000;
 const CONNECT_PATIENCE_MS = 30_000;
-const INFO_ATTEMPTS = 100;
-/** How often in a row a stream may end before what has been read of it. */
-const BEHIND_MAX = 20;
+/** One attempt to connect: a stopped server accepts and then says nothing. */
+const DIAL_TIMEOUT_MS = 3000;
+const PING_INTERVAL_MS = 5000;
+/** A request is repeated after this long, and given up after that. */
+const ASK_AGAIN_MS = 400;
+const ASK_PATIENCE_MS = 4000;
+/** Consumers left behind count against the account until the server drops them, so they are not asked for as often. */
+const CREATE_AGAIN_MS = 1000;
+const INFO_PATIENCE_MS = 30_000;
+/** How long a connection may take to show that there is somebody at the other end. */
+const ALIVE_PATIENCE_MS = 2000;
+/** The watchdog counts ticks rather than time: a process that was itself stopped has not been left alone. */
+const WATCH_TICK_MS = 250;
+const SILENT_TICKS = 6;
+/** Nobody answered the pull: the consumer's server is not there yet, or no more. */
+const UNANSWERED_TICKS = 2;
+/** How long a stream may end before what has been read of it, or be absent: servers that have just started lag. */
+const BEHIND_PATIENCE_MS = 3000;
+const BEHIND_PATIENCE_CLUSTER_MS = 12_000;
+/** Between attempts to connect: doubles, with jitter, so that members do not come back in step. */
+const RECONNECT_PAUSE_MIN_MS = 50;
+const RECONNECT_PAUSE_MAX_MS = 800;
+const VERIFY_AGAIN_MS = 10_000;
 
 export interface JetStreamOptions {
   /** `nats://host:port`, one or more. */
@@ -34,8 +66,9 @@ export interface JetStreamOptions {
   readonly member: number;
   /** Own inbox prefix, so that members cannot read each other's replies. */
   readonly inboxPrefix: string;
-  /** The server's monitoring endpoint, e.g. `http://127.0.0.1:8222`: where `sync_always` is verified. */
-  readonly monitorUrl?: string;
+  /** The servers' monitoring endpoints, e.g. `http://127.0.0.1:8222`: where `sync_always` of each is verified. */
+  readonly monitorUrls?: readonly string[];
+  /** One line: what is waited for, and when that is over. */
   readonly onEvent?: (event: string) => void;
   /** How long `open` waits for a server that does not answer. */
   readonly patienceMs?: number;
@@ -64,21 +97,31 @@ export class JetStreamLog implements Log {
   readonly #connection: NatsConnection;
   readonly #client: JetStreamClient;
   readonly #manager: JetStreamManager;
+  readonly #restored = new Set<() => void>();
+  readonly #behindPatienceMs: number;
+  #verifying: NodeJS.Timeout | undefined;
   #closing = false;
+  #leaving: Promise<void> | undefined;
+  readonly #shun: Shunned;
+  /** Why this log cannot be used any more. */
+  #unfit: string | undefined;
 
-  private constructor(options: JetStreamOptions, connection: NatsConnection, manager: JetStreamManager) {
+  private constructor(options: JetStreamOptions, connection: NatsConnection, manager: JetStreamManager, shun: Shunned) {
     this.#options = options;
+    this.#shun = shun;
     this.#connection = connection;
-    this.#client = jetstream(connection, { timeout: PUBLISH_TIMEOUT_MS });
+    this.#client = jetstream(connection, { timeout: REQUEST_TIMEOUT_MS });
     this.#manager = manager;
+    this.#behindPatienceMs = options.servers.length > 1 ? BEHIND_PATIENCE_CLUSTER_MS : BEHIND_PATIENCE_MS;
   }
 
   /**
-   * Connects and verifies the server: version, `sync_interval: always`, payload size, the stream.
+   * Connects and verifies the servers: version, `sync_interval: always`, payload size, the stream.
    * @throws UnfitServer
    */
   static async open(options: JetStreamOptions): Promise<JetStreamLog> {
-    const connection = await connectPatiently(options);
+    const shun: Shunned = { server: undefined };
+    const connection = await connectPatiently(options, shun);
     try {
       const version = connection.info?.version ?? "0";
       if (olderThan(version, SERVER_VERSION_MIN)) {
@@ -94,34 +137,119 @@ export class JetStreamLog implements Log {
           `max_payload is ${payload}; at least ${PAYLOAD_BYTES_MIN} is needed`,
         );
       }
-      if (options.monitorUrl !== undefined) await verifySync(options.monitorUrl);
+      const monitors = options.monitorUrls ?? [];
+      const unverified = await verifySync(monitors);
+      if (monitors.length > 0 && unverified.length === monitors.length) {
+        throw new UnfitServer("NATS_UNREACHABLE", `nats-server's monitoring endpoint does not answer: ${monitors[0]}`);
+      }
       const manager = await managerPatiently(connection);
-      return new JetStreamLog(options, connection, manager);
+      const log = new JetStreamLog(options, connection, manager, shun);
+      if (unverified.length > 0) log.#verifyLater(unverified);
+      void log.#watchConnection();
+      return log;
     } catch (error) {
       await connection.close();
       throw error;
     }
   }
 
-  async lastPosition(): Promise<bigint> {
-    return BigInt((await this.#info()).last_seq);
+  /** A server that was away while this member started is looked at when it is back. */
+  #verifyLater(monitors: readonly string[]): void {
+    this.#say(`not verified yet, because not answering: ${monitors.join(", ")}`);
+    const again = async (): Promise<void> => {
+      try {
+        const left = await verifySync(monitors);
+        if (left.length > 0 && !this.#closing) this.#verifyLater(left);
+      } catch (error) {
+        this.#unfit = describe(error);
+        await this.#connection.close();
+      }
+    };
+    this.#verifying = setTimeout(() => void again(), VERIFY_AGAIN_MS);
+    this.#verifying.unref();
+  }
+
+  async #watchConnection(): Promise<void> {
+    let lostAt: number | undefined;
+    for await (const status of this.#connection.status()) {
+      if (this.#closing) return;
+      if (status.type === "disconnect") {
+        lostAt ??= performance.now();
+        this.#say(`connection to nats-server ${status.server} lost; waiting for ${this.#options.servers.join(" or ")}`);
+      } else if (status.type === "reconnect") {
+        this.#say(`connected to nats-server ${status.server} again${after(lostAt)}`);
+        lostAt = undefined;
+      }
+    }
+  }
+
+  #say(event: string): void {
+    if (!this.#closing) this.#options.onEvent?.(event);
+  }
+
+  restored(listener: () => void): void {
+    this.#restored.add(listener);
+  }
+
+  async lastPosition(atLeast = 0n): Promise<bigint> {
+    const until = performance.now() + this.#behindPatienceMs;
+    for (;;) {
+      const last = BigInt((await this.#state()).last_seq);
+      if (last >= atLeast || performance.now() > until) return last;
+      await pause(RESTART_PAUSE_MS);
+    }
   }
 
   async firstPosition(): Promise<bigint> {
-    const { first_seq: first, last_seq: last, messages } = await this.#info();
+    const { first_seq: first, last_seq: last, messages } = await this.#state();
     return BigInt(messages === 0 ? last + 1 : first);
   }
 
-  /** Waits out restarts of the server. @throws whatever does not pass */
-  async #info(): Promise<{ first_seq: number; last_seq: number; messages: number }> {
-    for (let attempt = 0; ; attempt++) {
+  /** Waits out restarts of the servers. @throws whatever does not pass */
+  async #state(): Promise<StreamState> {
+    const until = performance.now() + INFO_PATIENCE_MS;
+    for (;;) {
       try {
-        return (await this.#manager.streams.info(this.#options.stream)).state;
+        return await this.#ask();
       } catch (error) {
-        if (attempt >= INFO_ATTEMPTS || this.#connection.isClosed() || !isPassing(error)) throw error;
+        if (performance.now() > until || this.#connection.isClosed() || !isPassing(error)) throw error;
         await pause(RESTART_PAUSE_MS);
       }
     }
+  }
+
+  async #ask(): Promise<StreamState> {
+    const ask = async (): Promise<StreamState> => (await this.#manager.streams.info(this.#options.stream)).state;
+    try {
+      return await firstAnswer(ask, ASK_AGAIN_MS, ASK_PATIENCE_MS);
+    } catch (error) {
+      if (isPassing(error)) await this.#leaveIfDead();
+      throw error;
+    }
+  }
+
+  /** A stopped server, or a cut cable, keeps its connection open and says nothing: another server is tried. */
+  #leaveIfDead(): Promise<void> {
+    this.#leaving ??= this.#leave().finally(() => {
+      this.#leaving = undefined;
+    });
+    return this.#leaving;
+  }
+
+  async #leave(): Promise<void> {
+    if (this.#connection.isClosed()) return;
+    const alive = await Promise.race([
+      this.#connection.flush().then(
+        () => true,
+        () => true,
+      ),
+      pause(ALIVE_PATIENCE_MS).then(() => false),
+    ]);
+    if (alive || this.#closing || this.#connection.isClosed()) return;
+    const silent = this.#connection.getServer();
+    this.#say(`nats-server ${silent} is silent; trying another`);
+    this.#shun.server = silent;
+    await this.#connection.reconnect().catch(() => undefined);
   }
 
   async append(lane: Lane, raw: Uint8Array, id: string): Promise<AppendFate> {
@@ -132,6 +260,7 @@ export class JetStreamLog implements Log {
     } catch (error) {
       const refusal = refusalOf(error);
       if (refusal !== undefined) throw refusal;
+      if (error instanceof Error && /timeout/i.test(error.name)) void this.#leaveIfDead();
       return "unknown";
     }
   }
@@ -140,15 +269,29 @@ export class JetStreamLog implements Log {
   async consume(from: bigint, deliver: (message: LogMessage) => void, signal: AbortSignal): Promise<void> {
     if (from < 1n) throw new HistoryGone(1n);
     let next = from;
-    let behind = 0;
+    /** Since when the log has ended too early, or has not been there. */
+    let behindAt: number | undefined;
+    let brokenAt: number | undefined;
+    let waitingFor: string | undefined;
+    const resumed = (): void => {
+      if (brokenAt === undefined) return;
+      this.#say(`log consumption resumed at position ${next}${after(brokenAt)}`);
+      brokenAt = undefined;
+      waitingFor = undefined;
+      for (const listener of this.#restored) listener();
+    };
     while (!signal.aborted) {
       try {
-        const { first_seq: first, last_seq: last } = await this.#info();
+        const { first_seq: first, last_seq: last } = await this.#ask();
         if (BigInt(first) > next && next <= BigInt(last)) throw new HistoryGone(BigInt(first));
         // A leader that has just been elected may lag; a stream that stays behind its own reader has lost history.
-        behind = BigInt(last) + 1n < next ? behind + 1 : 0;
-        if (behind > BEHIND_MAX) throw new LogLost(`the log ends at position ${last}, position ${next} was to come`);
-        if (behind > 0) throw new Error(`the log ends at position ${last}, position ${next} is to come`);
+        if (BigInt(last) + 1n < next) {
+          const problem = `the log ends at position ${last}, position ${next}`;
+          behindAt ??= performance.now();
+          if (performance.now() - behindAt > this.#behindPatienceMs) throw new LogLost(`${problem} was to come`);
+          throw new Error(`${problem} is to come`);
+        }
+        behindAt = undefined;
         await this.#session(
           next,
           (message) => {
@@ -156,24 +299,40 @@ export class JetStreamLog implements Log {
             next = message.position + 1n;
           },
           signal,
+          resumed,
         );
       } catch (error) {
         if (error instanceof HistoryGone || error instanceof LogLost) throw error;
         if (signal.aborted || this.#closing) return;
-        if (this.#connection.isClosed()) throw new LogLost("nats-server has ended this member's connection for good");
-        if (codeOf(error) === STREAM_NOT_FOUND && ++behind > BEHIND_MAX) throw new LogLost("the stream is gone");
-        this.#options.onEvent?.(`log consumer restarts: ${describe(error)}`);
+        if (this.#connection.isClosed()) {
+          throw new LogLost(this.#unfit ?? "nats-server has ended this member's connection for good");
+        }
+        if (codeOf(error) === STREAM_NOT_FOUND) {
+          behindAt ??= performance.now();
+          if (performance.now() - behindAt > this.#behindPatienceMs) throw new LogLost("the stream is gone");
+        }
+        brokenAt ??= performance.now();
+        const reason = describe(error);
+        if (reason !== waitingFor) this.#say(`waiting for the log at position ${next}: ${reason}`);
+        waitingFor = reason;
       }
       if (!signal.aborted) await pause(RESTART_PAUSE_MS * (0.5 + Math.random()));
     }
   }
 
-  /** One consumer's life: ends on silence, on a hole, on close, or when aborted. */
-  async #session(from: bigint, deliver: (message: LogMessage) => void, signal: AbortSignal): Promise<void> {
-    const consumer = await this.#client.consumers.get(this.#options.stream, {
-      opt_start_seq: Number(from),
-      inactive_threshold: PULL_EXPIRES_MS,
-    });
+  /** One consumer's life: ends when aborted; throws on silence, on a hole, and when the consumer is gone. */
+  async #session(
+    from: bigint,
+    deliver: (message: LogMessage) => void,
+    signal: AbortSignal,
+    begun: () => void,
+  ): Promise<void> {
+    const create = (): Promise<Consumer> =>
+      this.#client.consumers.get(this.#options.stream, {
+        opt_start_seq: Number(from),
+        inactive_threshold: PULL_EXPIRES_MS,
+      });
+    const consumer = await firstAnswer(create, CREATE_AGAIN_MS, ASK_PATIENCE_MS);
     const messages = await consumer.consume({
       idle_heartbeat: HEARTBEAT_MS,
       expires: PULL_EXPIRES_MS,
@@ -181,27 +340,34 @@ export class JetStreamLog implements Log {
     });
     const stop = (): void => messages.stop();
     signal.addEventListener("abort", stop, { once: true });
-    let silent = false;
-    const watchdog = (async () => {
-      for await (const status of messages.status()) {
-        const lost = [
-          "heartbeats_missed",
-          "consumer_not_found",
-          "consumer_deleted",
-          "stream_not_found",
-          "ordered_consumer_recreated",
-        ];
-        if (lost.includes(status.type)) {
-          silent = true;
-          messages.stop();
-          return;
-        }
+    let lost: string | undefined;
+    let ticks = 0;
+    let ticksMax = SILENT_TICKS;
+    const heard = (): void => {
+      ticks = 0;
+      ticksMax = SILENT_TICKS;
+      begun();
+    };
+    const lose = (why: string): void => {
+      lost ??= why;
+      messages.stop();
+    };
+    const watchdog = setInterval(() => {
+      ticks += 1;
+      if (ticks >= ticksMax) lose("nats-server is silent");
+    }, WATCH_TICK_MS);
+    const notices = (async () => {
+      for await (const { type } of messages.status()) {
+        if (type === "heartbeat") heard();
+        else if (type === "no_responders") ticksMax = UNANSWERED_TICKS;
+        else if (LOST_CONSUMER.has(type)) lose("the consumer is gone");
       }
     })();
     let next = from;
     try {
       if (signal.aborted) return;
       for await (const message of messages) {
+        heard();
         const position = BigInt(message.seq);
         if (position < next) continue;
         if (position > next) throw new Error(`hole: position ${next} expected, ${position} came`);
@@ -209,21 +375,75 @@ export class JetStreamLog implements Log {
         deliver({ position, raw: new Uint8Array(message.data) });
         next = position + 1n;
       }
-      if (silent) this.#options.onEvent?.("log consumer was silent; a new one is made");
     } finally {
+      clearInterval(watchdog);
       signal.removeEventListener("abort", stop);
       messages.stop();
-      await watchdog.catch(() => undefined);
+      await notices.catch(() => undefined);
+      if (!this.#closing && !this.#connection.isClosed()) consumer.delete().catch(() => undefined);
     }
+    if (signal.aborted) return;
+    if (lost === "nats-server is silent") await this.#leaveIfDead();
+    throw new Error(lost ?? "the consumer ended");
   }
 
   async close(): Promise<void> {
     this.#closing = true;
+    clearTimeout(this.#verifying);
     await this.#connection.close();
   }
 }
 
-async function connectPatiently(options: JetStreamOptions): Promise<NatsConnection> {
+type StreamState = { readonly first_seq: number; readonly last_seq: number; readonly messages: number };
+
+/** What the library says of a consumer that must be made anew. */
+const LOST_CONSUMER: ReadonlySet<string> = new Set([
+  "consumer_not_found",
+  "consumer_deleted",
+  "stream_not_found",
+  "ordered_consumer_recreated",
+]);
+
+/**
+ * Asks, and asks again beside what is still waiting: the first answer counts. @throws what does not pass at once, what
+ * passes after `patienceMs`
+ */
+function firstAnswer<T>(ask: () => Promise<T>, againMs: number, patienceMs: number): Promise<T> {
+  return new Promise((resolve, reject) => {
+    let last: unknown;
+    const finish = (settle: () => void): void => {
+      clearInterval(again);
+      clearTimeout(end);
+      settle();
+    };
+    const once = (): void => {
+      ask().then(
+        (answer) => finish(() => resolve(answer)),
+        (error: unknown) => {
+          last = error;
+          if (!isPassing(error)) finish(() => reject(error));
+        },
+      );
+    };
+    const again = setInterval(once, againMs);
+    const end = setTimeout(() => finish(() => reject(last ?? new Error(NO_ANSWER))), patienceMs);
+    once();
+  });
+}
+
+const NO_ANSWER = "timeout: JetStream does not answer";
+
+/** ` after 1.2 s`, for a line that says what is over. */
+function after(since: number | undefined): string {
+  return since === undefined ? "" : ` after ${((performance.now() - since) / 1000).toFixed(1)} s`;
+}
+
+/** The server that has just been left, for the next attempt to pass over. */
+interface Shunned {
+  server: string | undefined;
+}
+
+async function connectPatiently(options: JetStreamOptions, shun: Shunned): Promise<NatsConnection> {
   let last: unknown;
   const until = performance.now() + (options.patienceMs ?? CONNECT_PATIENCE_MS);
   do {
@@ -235,10 +455,17 @@ async function connectPatiently(options: JetStreamOptions): Promise<NatsConnecti
         inboxPrefix: options.inboxPrefix,
         name: `lattice ${options.stream} ${options.member}`,
         maxReconnectAttempts: -1,
-        reconnectTimeWait: 100,
-        reconnectJitter: 100,
-        timeout: 5000,
-        pingInterval: 10_000,
+        reconnectDelayHandler: reconnectPause(options.servers.length),
+        reconnectToServer(pool) {
+          const { server } = shun;
+          shun.server = undefined;
+          return pool.find(({ listen }) => listen !== server) ?? null;
+        },
+        timeout: DIAL_TIMEOUT_MS,
+        pingInterval: PING_INTERVAL_MS,
+        maxPingOut: 2,
+        // A member goes where its operator has told it to go, and nowhere else.
+        ignoreClusterUpdates: true,
       });
     } catch (error) {
       last = error;
@@ -263,20 +490,39 @@ async function managerPatiently(connection: NatsConnection): Promise<JetStreamMa
   }
 }
 
-async function verifySync(monitorUrl: string): Promise<void> {
-  let answer: { jetstream?: { config?: { sync_always?: boolean } } };
-  try {
-    const response = await fetch(new URL("/varz", monitorUrl), { signal: AbortSignal.timeout(5000) });
-    answer = (await response.json()) as typeof answer;
-  } catch (error) {
-    throw new UnfitServer("NATS_UNREACHABLE", `nats-server's monitoring endpoint does not answer: ${describe(error)}`);
-  }
-  if (answer.jetstream?.config?.sync_always !== true) {
-    throw new UnfitServer(
-      "NATS_LAZY_SYNC",
-      "nats-server acknowledges before it syncs; set jetstream.sync_interval: always",
-    );
-  }
+/** The endpoints that do not answer. @throws UnfitServer when one answers that it is lazy */
+async function verifySync(monitorUrls: readonly string[]): Promise<string[]> {
+  const silent = await Promise.all(
+    monitorUrls.map(async (url) => {
+      let answer: { jetstream?: { config?: { sync_always?: boolean } } };
+      try {
+        const response = await fetch(new URL("/varz", url), { signal: AbortSignal.timeout(5000) });
+        answer = (await response.json()) as typeof answer;
+      } catch {
+        return [url];
+      }
+      if (answer.jetstream?.config?.sync_always === true) return [];
+      throw new UnfitServer(
+        "NATS_LAZY_SYNC",
+        `nats-server (${url}) acknowledges before it syncs; set jetstream.sync_interval: always`,
+      );
+    }),
+  );
+  return silent.flat();
+}
+
+/** Pauses between attempts: short while there are servers left to try, then doubling; always with jitter. */
+function reconnectPause(servers: number): () => number {
+  let attempt = 0;
+  let lastAt = 0;
+  return () => {
+    const now = performance.now();
+    // The library asks only while it is disconnected, so a long quiet means that it has been connected meanwhile.
+    attempt = now - lastAt > 4 * (RECONNECT_PAUSE_MAX_MS + DIAL_TIMEOUT_MS) ? 0 : attempt + 1;
+    lastAt = now;
+    const full = Math.min(RECONNECT_PAUSE_MIN_MS * 2 ** Math.floor(attempt / servers), RECONNECT_PAUSE_MAX_MS);
+    return Math.round(full * (0.5 + Math.random() / 2));
+  };
 }
 
 /** JetStream's error codes for "this message will not be taken". */
@@ -302,7 +548,10 @@ function refusalOf(error: unknown): LogRefusal | undefined {
 
 function isPassing(error: unknown): boolean {
   return (
-    error instanceof Error && /timeout|not enabled|no responders|disconnect/i.test(`${error.name} ${error.message}`)
+    error instanceof Error &&
+    /timeout|not enabled|no responders|disconnect|temporarily unavailable|no leader/i.test(
+      `${error.name} ${error.message}`,
+    )
   );
 }
 

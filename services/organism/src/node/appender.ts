@@ -32,6 +32,8 @@ import { nodeTimers } from "./node-timers.ts";
 export const IN_FLIGHT_MAX = 256;
 const RESEND_AFTER_MS = 1500;
 const RESEND_PAUSE_MAX_MS = 10_000;
+/** What was said only just before the log came back may be on its way. */
+const RESTORED_AFTER_MS = 100;
 /** Incarnations tried in a row, when another process takes the numbers. */
 const JOINS_MAX = 8;
 
@@ -54,6 +56,8 @@ interface Pending {
   signed: Signed | undefined;
   /** Times it was handed to the log. */
   attempt: number;
+  /** Of these, how many before the log last came back: the pauses between resends begin anew then. */
+  attemptsBefore?: number;
   sentAtMs: number;
 }
 
@@ -129,6 +133,7 @@ export class Appender {
     this.#lanes = { ctl: lane("ctl"), bulk: lane("bulk") };
     this.#timers = options.timers ?? nodeTimers;
     const everyMs = Math.max(1, Math.floor(this.#resendAfterMs / 6));
+    options.log.restored?.(() => this.#resendNow());
     this.#stopTimer = this.#timers.every(everyMs, () => this.#resendOverdue());
   }
 
@@ -332,15 +337,30 @@ export class Appender {
     if (pending.signed !== undefined && pending.attempt > 0) this.#publish(lane, pending, pending.signed);
   }
 
-  /** Goes back to the first entry not yet consumed and resends from there; only that one while the log refuses. */
+  /** The log answers again after a silence: whatever went into it is said again at once, not after a long pause. */
+  #resendNow(): void {
+    for (const pending of [this.#joining?.pending, ...LANES.flatMap((name) => this.#lanes[name].pending)]) {
+      if (pending !== undefined) pending.attemptsBefore = pending.attempt;
+    }
+    this.#resend((oldest) => this.#timers.elapsedMs() - oldest.sentAtMs > RESTORED_AFTER_MS);
+  }
+
   #resendOverdue(): void {
+    this.#resend((oldest) => {
+      const resent = oldest.attempt - 1 - (oldest.attemptsBefore ?? 0);
+      const pauseMs = Math.min(this.#resendAfterMs * 2 ** Math.max(0, resent), RESEND_PAUSE_MAX_MS);
+      return this.#timers.elapsedMs() - oldest.sentAtMs >= pauseMs;
+    });
+  }
+
+  /** Goes back to the first entry not yet consumed and resends from there; only that one while the log refuses. */
+  #resend(due: (oldest: Pending) => boolean): void {
     for (const name of LANES) {
       const lane = this.#lanes[name];
       const join = name === "ctl" ? this.#joining?.pending : undefined;
       const oldest = join ?? lane.pending[0];
       if (oldest === undefined || oldest.attempt === 0 || (join === undefined && this.#key === undefined)) continue;
-      const pauseMs = Math.min(this.#resendAfterMs * 2 ** (oldest.attempt - 1), RESEND_PAUSE_MAX_MS);
-      if (this.#timers.elapsedMs() - oldest.sentAtMs < pauseMs) continue;
+      if (!due(oldest)) continue;
       const alone = join !== undefined || lane.refused !== undefined;
       for (const pending of alone ? [oldest] : lane.pending) this.#again(lane, pending);
     }

@@ -210,7 +210,7 @@ export class Member<State, Command, D extends Duty, Settings> {
   async #begin(): Promise<void> {
     const { log, logger, config } = this.#options;
     await this.#node.start?.();
-    const target = await log.lastPosition();
+    const target = await log.lastPosition(this.committee.position);
     if (target < this.committee.position) {
       this.#fail("LOG_ROLLED_BACK", `the log ends at ${target}, this member has applied ${this.committee.position}`);
       return;

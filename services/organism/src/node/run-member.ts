@@ -131,7 +131,7 @@ async function run<State, Command, D extends Duty, Settings extends Record<strin
     servers: shared.LATTICE_NATS_SERVERS.split(","),
     ...credentials,
     member: key.index,
-    ...(shared.LATTICE_NATS_MONITOR_URL === undefined ? {} : { monitorUrl: shared.LATTICE_NATS_MONITOR_URL }),
+    monitorUrls: shared.LATTICE_NATS_MONITOR_URL ?? [],
     onEvent: (event) => logger.warn(event),
   });
   const scraped = shared.LATTICE_METRICS_LISTEN === undefined ? undefined : await createMeters({ labels });

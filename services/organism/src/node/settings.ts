@@ -20,12 +20,14 @@ export const SHARED_SETTINGS = z.object({
   LATTICE_DATA_DIR: z.string().describe("journal, snapshots, outcomes and bodies of this member"),
   LATTICE_LISTEN: LISTEN.describe("gRPC address"),
   LATTICE_METRICS_LISTEN: LISTEN.optional().describe("Prometheus metrics, /livez and /readyz"),
-  LATTICE_NATS_SERVERS: z.string().describe("nats://host:port, comma separated"),
+  LATTICE_NATS_SERVERS: z.string().describe("nats://host:port of every server, comma separated"),
   LATTICE_NATS_CREDENTIALS_FILE: z.string().describe("JSON {user, password, stream, subject, inboxPrefix}, mode 0400"),
   LATTICE_NATS_MONITOR_URL: z
-    .url()
+    .string()
+    .transform((urls) => urls.split(","))
+    .pipe(z.array(z.url()))
     .optional()
-    .describe("the server's monitoring endpoint, where sync_always is verified"),
+    .describe("monitoring endpoint of every server, comma separated: where sync_always of each is verified"),
   LATTICE_LOG_LEVEL: z.enum(["debug", "info", "warn", "error", "silent"]).default("info").describe("log level"),
   LATTICE_TRACE_FILE: z.string().optional().describe("spans as JSON lines, besides OTLP"),
 });
