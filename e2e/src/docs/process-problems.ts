@@ -61,6 +61,24 @@ export const PROCESS_PROBLEMS: readonly ProblemGroup[] = [
         remedy: "Stop the committee, compare chain heads, restore the broker's store.",
       },
       {
+        reason: "LOG_FORKED",
+        meaning:
+          "More members read another chain than may be corrupt: the broker shows members different logs. The detail names them and the positions.",
+        remedy:
+          "Leave it down; stop the broker, compare GetHead of all members, go on with the log that a quorum reads.",
+      },
+      {
+        reason: "LOG_HOLE",
+        meaning: "The log delivered a position that does not follow the last one.",
+        remedy: "Look at the broker's store; start the member again.",
+      },
+      {
+        reason: "KEY_BLOCKED",
+        meaning: "The committee has a proof that this member's key said two things.",
+        remedy:
+          "Read the proof (`ListFrauds`, `GetFraud`); find out who else holds the key. Come back with a new key in a new roster epoch.",
+      },
+      {
         reason: "HISTORY_GONE",
         meaning: "The log starts after what this member needs.",
         remedy: "Restore the member's folder from a newer copy; certified checkpoints are not built yet.",

@@ -6,8 +6,8 @@ import { committeeId, type LatticeConfig } from "@lattice/organism/identity/latt
 import type { Organism } from "@lattice/organism/identity/organisms.ts";
 import { toWireOutcome } from "@lattice/organism/node/committee-wire.ts";
 import { createLogger } from "@lattice/organism/observe/logger.ts";
-import { defineService } from "@lattice/organism/rpc/define.ts";
 import { startServer } from "@lattice/organism/rpc/server.ts";
+import { defineSome } from "@lattice/organism/testing/some-methods.ts";
 import { CommitteeService } from "@lattice/proto/lattice/committee/v1/committee_service_pb.ts";
 
 export interface Neighbour {
@@ -21,12 +21,7 @@ export async function startNeighbour(config: LatticeConfig, organism: Organism):
   const outcomes: CertifiedOutcome[] = [];
   const bodies = new Map<string, Uint8Array>();
   const news = new EventTarget();
-  const unserved = async (): Promise<never> => {
-    throw fault("NOT_READY");
-  };
-  const service = defineService(CommitteeService, {
-    getStatus: unserved,
-    getOutcome: unserved,
+  const service = defineSome(CommitteeService, {
     async *watchOutcomes({ fromSlot }, { signal }) {
       yield { event: { case: "heartbeatSlot", value: 0n } };
       for (let at = 0; !signal.aborted; at++) {

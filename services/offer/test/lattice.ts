@@ -10,7 +10,6 @@ import { encode, toHex } from "@lattice/organism/codec/codec.ts";
 import { type CertifiedOutcome, type Outcome, outcomeDigest } from "@lattice/organism/committee/outcome.ts";
 import { blsSign } from "@lattice/organism/crypto/bls.ts";
 import { keccak256 } from "@lattice/organism/crypto/secp256k1.ts";
-import { COMMON_FAULTS, faultsOf } from "@lattice/organism/fault.ts";
 import { committeeId, slotAt } from "@lattice/organism/identity/lattice-config.ts";
 import type { Organism } from "@lattice/organism/identity/organisms.ts";
 import { EmbeddedLog } from "@lattice/organism/log/embedded-log.ts";
@@ -20,9 +19,9 @@ import { Member } from "@lattice/organism/node/member.ts";
 import type { Fields } from "@lattice/organism/observe/logger.ts";
 import { UNSEALED } from "@lattice/organism/outcomes/unseal.ts";
 import { type Client, connectService } from "@lattice/organism/rpc/client.ts";
-import { defineService } from "@lattice/organism/rpc/define.ts";
 import { LiveQueue } from "@lattice/organism/rpc/live-queue.ts";
 import { type RunningServer, startServer } from "@lattice/organism/rpc/server.ts";
+import { defineSome } from "@lattice/organism/testing/some-methods.ts";
 import { CommitteeService } from "@lattice/proto/lattice/committee/v1/committee_service_pb.ts";
 import { OfferService } from "@lattice/proto/lattice/offer/v1/offer_service_pb.ts";
 import { SETTINGS, type Settings } from "../src/config.ts";
@@ -112,16 +111,9 @@ export class Upstream {
 
   async start(): Promise<string> {
     const { config } = this.#committee;
-    const fault = faultsOf(this.#organism, COMMON_FAULTS);
-    const none = async (): Promise<never> => {
-      throw fault("OUTCOME_UNKNOWN");
-    };
     const said = this.#said;
     const readers = this.#readers;
-    const service = defineService(CommitteeService, {
-      getStatus: none,
-      getOutcome: none,
-      getBody: none,
+    const service = defineSome(CommitteeService, {
       async *watchOutcomes(_, call) {
         const queue = new LiveQueue<CertifiedOutcome>(1024, call.signal);
         for (const outcome of said) queue.push(outcome);

@@ -1,6 +1,7 @@
 /** Keys, config and members for tests of the runtime: dealt in memory, one committee on an embedded log. */
 import { randomBytes } from "node:crypto";
 import { join } from "node:path";
+import { CommitteeService } from "@lattice/proto/lattice/committee/v1/committee_service_pb.ts";
 import { encode } from "../src/codec/codec.ts";
 import { type CertifiedOutcome, type Outcome, outcomeDigest } from "../src/committee/outcome.ts";
 import { faultsTolerated, quorumOf } from "../src/committee/quorum.ts";
@@ -13,8 +14,11 @@ import { committeeId, type LatticeConfig } from "../src/identity/lattice-config.
 import { ORGANISMS, type Organism } from "../src/identity/organisms.ts";
 import { FileJournal } from "../src/node/file-journal.ts";
 import { Member } from "../src/node/member.ts";
+import type { Logger } from "../src/observe/logger.ts";
+import type { Meters } from "../src/observe/meters.ts";
 import type { Clock, Log } from "../src/ports.ts";
 import type { MemberSecrets } from "../src/service.ts";
+import type { DirectCalls } from "../src/testing/direct-calls.ts";
 import { type ToyDuty, toyDefinition } from "./toy-organism.ts";
 
 export const random = (length: number): Uint8Array => new Uint8Array(randomBytes(length));
@@ -176,6 +180,11 @@ export interface StartOptions {
   readonly directory: string;
   readonly clock: Clock;
   readonly journalIsOld?: boolean;
+  /** Where members of this committee find each other; nowhere when left out. */
+  readonly calls?: DirectCalls;
+  readonly logger?: Logger;
+  readonly meters?: Meters;
+  readonly onProof?: (hash: string, proof: Uint8Array) => void;
   readonly onFatal?: (reason: string, detail: string) => void;
 }
 
@@ -184,10 +193,12 @@ export async function startToyMember(options: StartOptions) {
   const directory = join(options.directory, `member-${index}`);
   const secrets = committee.secrets[index];
   if (secrets === undefined) throw new Error(`no member ${index}`);
-  const none = Object.fromEntries(ORGANISMS.map((organism) => [organism, []])) as unknown as {
-    [O in Organism]: string[];
-  };
-  return Member.start<
+  const { calls } = options;
+  const addresses = calls === undefined ? [] : committee.secrets.map((_, member) => `relay-${member}`);
+  const endpoints = Object.fromEntries(
+    ORGANISMS.map((organism) => [organism, organism === "relay" ? addresses : []]),
+  ) as unknown as { [O in Organism]: string[] };
+  const member = await Member.start<
     ReturnType<ReturnType<typeof toyDefinition.createMachine>["genesis"]>,
     { readonly type: "add"; readonly slot: bigint; readonly amount: number; readonly padding: Uint8Array },
     ToyDuty,
@@ -200,15 +211,17 @@ export async function startToyMember(options: StartOptions) {
     rosters: committee.rosters,
     certifiedRoster: committee.certifiedRoster,
     secrets,
-    endpoints: () => none,
+    endpoints: () => endpoints,
+    ...(calls === undefined ? {} : { connect: calls.connect(CommitteeService) }),
+    ...(options.onProof === undefined ? {} : { onProof: options.onProof }),
     log,
     journal: await FileJournal.open(directory),
     journalIsOld: options.journalIsOld ?? false,
     directory,
     clock,
     random,
-    logger: SILENT,
-    meters: NO_METERS,
+    logger: options.logger ?? SILENT,
+    meters: options.meters ?? NO_METERS,
     tracer: { span: () => undefined, root: () => undefined, close: async () => undefined },
     onFatal:
       options.onFatal ??
@@ -216,4 +229,6 @@ export async function startToyMember(options: StartOptions) {
         throw new Error(`${reason}: ${detail}`);
       }),
   });
+  calls?.serve(`relay-${index}`, member.services);
+  return member;
 }

@@ -85,6 +85,8 @@ export interface Applied {
   readonly decided: readonly Outcome[];
   /** Stages whose certificate became complete by it. */
   readonly certified: readonly Outcome[];
+  /** The proof by which a key was blocked. */
+  readonly fraud?: Uint8Array;
   /** A checkpoint was due at this position: what to vote on, and the state as it will be restored. */
   readonly checkpoint?: { readonly checkpoint: Checkpoint; readonly state: Uint8Array };
   /** The roster of an epoch to come was taken up by this entry. */
@@ -134,6 +136,7 @@ export class Committee<State, Command, D extends Duty> {
   #shared: SharedState;
   #inner: State;
   #decided: Outcome[] = [];
+  #fraud: Uint8Array | undefined;
   #certified: Outcome[] = [];
   #certifiedCheckpoint: Checkpoint | undefined;
   #announced: Roster | undefined;
@@ -248,6 +251,10 @@ export class Committee<State, Command, D extends Duty> {
     }
     return newest;
   }
+  /** Decisions from a slot on that are still held, in slot order, with the shares given for them. */
+  decisions(fromSlot: bigint): { readonly outcome: Outcome; readonly votes: ReadonlyMap<number, Uint8Array> }[] {
+    return bySlot(this.#shared.slots).flatMap(([slot, { stages }]) => (slot < fromSlot ? [] : [...stages.values()]));
+  }
   votes(stage: string, slot: bigint): ReadonlyMap<number, Uint8Array> {
     return this.#shared.slots.get(slot)?.stages.get(stage)?.votes ?? new Map();
   }
@@ -299,6 +306,7 @@ export class Committee<State, Command, D extends Duty> {
   /** Applies one log message. Total: whatever the bytes are, the result says what became of them. */
   apply(position: bigint, raw: Uint8Array): Applied {
     this.#decided = [];
+    this.#fraud = undefined;
     this.#certified = [];
     this.#certifiedCheckpoint = undefined;
     this.#announced = undefined;
@@ -327,6 +335,7 @@ export class Committee<State, Command, D extends Duty> {
       ...(this.#certifiedCheckpoint === undefined ? {} : { certifiedCheckpoint: this.#certifiedCheckpoint }),
       ...(this.#dissent === undefined ? {} : { dissent: this.#dissent }),
       ...(this.#announced === undefined ? {} : { announced: this.#announced }),
+      ...(this.#fraud === undefined ? {} : { fraud: this.#fraud }),
     };
   }
 
@@ -759,6 +768,7 @@ export class Committee<State, Command, D extends Duty> {
     }
     if (blocked.length >= BLOCKED_MAX) return refuse("TOO_LARGE", `more than ${BLOCKED_MAX} blocked keys`);
     blocked.push({ memberKey, member, epoch, kind, position, proof: fraudProofHash(proof) });
+    this.#fraud = proof;
     return undefined;
   }
 

@@ -59,6 +59,8 @@ interface Pending {
   /** Of these, how many before the log last came back: the pauses between resends begin anew then. */
   attemptsBefore?: number;
   sentAtMs: number;
+  /** When the log first said that it has it. */
+  storedAtMs: number | undefined;
 }
 
 /** A Join on its way, and the key that it admits. */
@@ -147,6 +149,14 @@ export class Appender {
     return ctl.pending.length + bulk.pending.length + (this.#joining === undefined ? 0 : 1);
   }
 
+  /** For how long the log has had an entry that it does not show its author, ms; 0 when there is none. */
+  get withheldMs(): number {
+    const { ctl, bulk } = this.#lanes;
+    const now = this.#timers.elapsedMs();
+    const stored = [this.#joining?.pending, ctl.pending[0], bulk.pending[0]].map((each) => each?.storedAtMs ?? now);
+    return now - Math.min(...stored);
+  }
+
   /**
    * Announces a new incarnation. Resolves when it has been applied, or to the refusal when it cannot be.
    * @throws Fault LOG_REFUSED when this member may not write to the log
@@ -168,7 +178,15 @@ export class Appender {
     const key = generateSigningKey(random(32));
     const command = encodeCommand({ type: "join", incarnation: this.#incarnation, key: key.publicKey });
     return new Promise((done, fail) => {
-      const pending: Pending = { command, done, fail, signed: undefined, attempt: 0, sentAtMs: 0 };
+      const pending: Pending = {
+        command,
+        done,
+        fail,
+        signed: undefined,
+        attempt: 0,
+        sentAtMs: 0,
+        storedAtMs: undefined,
+      };
       this.#joining = { pending, key };
       this.#send(this.#lanes.ctl, pending, this.#sign(this.#memberKey, "ctl", 1n, ZERO_HASH, command));
     });
@@ -232,7 +250,15 @@ export class Appender {
       commands.map(
         (command) =>
           new Promise<Refusal | undefined>((done, fail) => {
-            const pending: Pending = { command, done, fail, signed: undefined, attempt: 0, sentAtMs: 0 };
+            const pending: Pending = {
+              command,
+              done,
+              fail,
+              signed: undefined,
+              attempt: 0,
+              sentAtMs: 0,
+              storedAtMs: undefined,
+            };
             lane.pending.push(pending);
             if (this.#key !== undefined) this.#say(lane, pending, this.#key);
           }),
@@ -274,6 +300,7 @@ export class Appender {
   /** Journals it and then, in the lane's order, publishes it. Many share one sync of the journal. */
   #send(lane: LaneState, pending: Pending, signed: Signed): void {
     pending.signed = signed;
+    pending.storedAtMs = undefined;
     const journaled = this.#options.journal.entry(signed.hash, signed.raw);
     // It is looked at in its turn below; until then nobody else handles a failure.
     journaled.catch(() => undefined);
@@ -299,7 +326,9 @@ export class Appender {
     pending.sentAtMs = this.#timers.elapsedMs();
     this.#options.log.append(lane.name, signed.raw, id).then(
       (fate) => {
-        if (fate === "stored") this.#relieved(lane, pending);
+        if (fate !== "stored") return;
+        if (pending.signed === signed) pending.storedAtMs ??= this.#timers.elapsedMs();
+        this.#relieved(lane, pending);
       },
       (error: unknown) => this.#refused(lane, pending, error),
     );

@@ -4,7 +4,7 @@ import type { Committee } from "../committee/committee.ts";
 import type { Outcome } from "../committee/outcome.ts";
 import type { Roster } from "../committee/roster.ts";
 import { sealTo } from "../crypto/box.ts";
-import { verifyTagged } from "../crypto/ed25519.ts";
+import { type SigningKey, verifyTagged } from "../crypto/ed25519.ts";
 import { COMMON_FAULTS, faultsOf } from "../fault.ts";
 import { encodeConfig, type LatticeConfig, latticeId } from "../identity/lattice-config.ts";
 import { isOrganism, type Organism } from "../identity/organisms.ts";
@@ -15,6 +15,8 @@ import { withHeartbeat } from "../rpc/heartbeat.ts";
 import type { BodyPolicy } from "../service.ts";
 import { BODY_BOX_INFO, BODY_REQUEST_TAG, bodyAad, bodyRequestDigest } from "./body-fetcher.ts";
 import { toWireOutcome } from "./committee-wire.ts";
+import type { FraudProofs } from "./fraud-proofs.ts";
+import { integrityMethods } from "./integrity-service.ts";
 import type { OutcomeArchive } from "./outcome-archive.ts";
 import type { KeptBodies } from "./storage.ts";
 
@@ -35,6 +37,10 @@ export interface CommitteeServiceOptions<State, Command, D extends Duty> {
   readonly random: Random;
   readonly caughtUp: () => boolean;
   readonly snapshotPosition: () => bigint;
+  readonly memberKey: SigningKey;
+  readonly proofs: FraudProofs;
+  /** Members last seen on another chain. */
+  readonly differing: () => readonly number[];
 }
 
 export function committeeService<State, Command, D extends Duty>(
@@ -70,6 +76,8 @@ export function committeeService<State, Command, D extends Duty>(
   }
 
   return defineService(CommitteeService, {
+    ...integrityMethods({ committee, self, memberKey: options.memberKey, proofs: options.proofs }),
+
     async getStatus() {
       return {
         identity: {
@@ -98,6 +106,8 @@ export function committeeService<State, Command, D extends Duty>(
             memberKey: member.memberKey,
             incarnation: author?.incarnation ?? 0n,
             clockMs: author?.clockMs ?? 0n,
+            blocked: committee.isBlocked(member.index),
+            differs: options.differing().includes(member.index),
           };
         }),
         upstream: committee.machine.upstream.map((each) => ({

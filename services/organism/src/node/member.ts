@@ -36,9 +36,17 @@ import { abstainingJournal } from "./abstaining-journal.ts";
 import { Appender } from "./appender.ts";
 import { BodyFetcher } from "./body-fetcher.ts";
 import { committeeService } from "./committee-service.ts";
+import { FraudProofs } from "./fraud-proofs.ts";
+import { IntegrityWatch } from "./integrity-watch.ts";
 import { nodeTimers } from "./node-timers.ts";
 import type { OutcomeArchive } from "./outcome-archive.ts";
-import { type ConnectCommittee, connectOverGrpc, type Endpoints, OutcomeFollower } from "./outcome-follower.ts";
+import {
+  type CommitteeClient,
+  type ConnectCommittee,
+  connectOverGrpc,
+  type Endpoints,
+  OutcomeFollower,
+} from "./outcome-follower.ts";
 import { fileStorage, type KeptBodies, type MemberStorage, type SnapshotStore } from "./storage.ts";
 
 export interface MemberOptions<State, Command, D extends Duty, Settings> {
@@ -67,6 +75,8 @@ export interface MemberOptions<State, Command, D extends Duty, Settings> {
   readonly logger: Logger;
   readonly meters: Meters;
   readonly tracer: SlotTracer;
+  /** Called with each fraud proof that this member finds or reads, by its hash: to leave it where people find it. */
+  readonly onProof?: (hash: string, proof: Uint8Array) => void;
   /** Called when the member must not go on: another incarnation speaks for it, or its log is forked. */
   readonly onFatal: (reason: string, detail: string) => void;
 }
@@ -96,6 +106,7 @@ export class Member<State, Command, D extends Duty, Settings> {
   readonly #timers: Timers;
   readonly #follower: OutcomeFollower;
   readonly #bodyFetcher: BodyFetcher;
+  readonly #integrity: IntegrityWatch<State, Command, D>;
   readonly #stop = new AbortController();
   readonly #pendingObserve = new Map<
     string,
@@ -156,6 +167,22 @@ export class Member<State, Command, D extends Duty, Settings> {
       clock,
       follower: this.#follower,
     });
+    const proofs = new FraudProofs(options.journal);
+    this.#integrity = new IntegrityWatch({
+      config,
+      self,
+      committee: this.committee,
+      certifiedRoster: options.certifiedRoster,
+      proofs,
+      peers: () => this.#peers(),
+      withheldMs: () => this.#appender?.withheldMs ?? 0,
+      timers: this.#timers,
+      logger,
+      meters: options.meters,
+      onForked: (detail) => this.#fail("LOG_FORKED", detail),
+      onAccusation: () => this.#schedule(),
+      ...(options.onProof === undefined ? {} : { onProof: options.onProof }),
+    });
     this.host = this.#makeHost();
     this.#node = options.definition.createNode(this.host);
     this.services = [
@@ -174,6 +201,9 @@ export class Member<State, Command, D extends Duty, Settings> {
         random: options.random,
         caughtUp: () => this.#caughtUp,
         snapshotPosition: () => this.#snapshotPosition,
+        memberKey: generateSigningKey(secrets.memberKey),
+        proofs,
+        differing: () => this.#integrity.differing.map(({ member }) => member),
       }),
     ];
   }
@@ -234,13 +264,17 @@ export class Member<State, Command, D extends Duty, Settings> {
     for (const outcome of this.committee.complete()) {
       if (!this.#archive.has(outcome.stage, outcome.slot)) this.#certify(outcome);
     }
+    this.#integrity.restore();
     this.#consuming = this.#consume();
     await reached;
     this.#onPosition = () => undefined;
+    await this.#integrity.begin();
+    if (this.#silent) return;
     this.#caughtUp = true;
     await this.#join();
     this.#follower.follow(this.committee.machine.upstream);
     this.#stopTicking = this.#timers.every(TICK_MS, () => this.#schedule());
+    this.#integrity.watch();
     this.#schedule();
     logger.info("member is ready", { position: this.committee.position });
   }
@@ -316,6 +350,11 @@ export class Member<State, Command, D extends Duty, Settings> {
 
   #deliver(position: bigint, raw: Uint8Array): void {
     const { self, logger, meters } = this.#options;
+    if (this.#silent) return;
+    if (position !== this.committee.position + 1n) {
+      this.#fail("LOG_HOLE", `position ${position} came, position ${this.committee.position + 1n} was to come`);
+      return;
+    }
     const startedAt = process.hrtime.bigint();
     const applied = this.committee.apply(position, raw);
     meters.count("lattice_entries_applied_total");
@@ -324,13 +363,10 @@ export class Member<State, Command, D extends Duty, Settings> {
     if (applied.refusal !== undefined) {
       meters.count("lattice_entries_refused_total", 1, { reason: applied.refusal.reason });
       logger.debug("entry refused", { position, author: applied.author, ...applied.refusal });
-      if (applied.refusal.reason === "FORKED_HEAD") {
-        logger.error("an author saw another chain: the broker shows members different logs", {
-          position,
-          author: applied.author,
-        });
-        meters.count("lattice_log_forks_total");
-      }
+    }
+    this.#integrity.delivered(raw, applied);
+    if (applied.fraud !== undefined && this.committee.isBlocked(self)) {
+      this.#fail("KEY_BLOCKED", "this member's own key was proven to say two things");
     }
     this.#checkSucceeded(applied, self);
     this.#appender?.consumed(applied);
@@ -447,6 +483,10 @@ export class Member<State, Command, D extends Duty, Settings> {
     this.#vote();
     this.#skip(now);
     this.#observe(now);
+    for (const { key, command } of this.#integrity.accusations()) {
+      const encoded = encodeCommand(command);
+      this.#attempt(key, () => this.#append("bulk", encoded));
+    }
     const view = this.committee.view(self, now, (key) => journal.promised(key) !== undefined);
     for (const duty of this.committee.machine.duties(this.committee.state, view)) {
       if (duty.promise && duty.slot < this.#abstainBelow) continue;
@@ -569,6 +609,20 @@ export class Member<State, Command, D extends Duty, Settings> {
     }
   }
 
+  /** Connections to the other members of this committee. Addresses are hints: whoever answers proves who it is. */
+  #peers(): CommitteeClient[] {
+    const { endpoints, self, logger } = this.#options;
+    try {
+      const addresses = endpoints()[this.organism];
+      return addresses.flatMap((address, index) =>
+        index === self ? [] : this.#follower.client(this.organism, address),
+      );
+    } catch (error) {
+      logger.warn("the endpoints cannot be read", errorFields(error));
+      return [];
+    }
+  }
+
   #makeHost(): MemberHost<State, Command, Settings> {
     const { config, self, rosters, settings, secrets, clock, random, journal, logger, meters, directory } =
       this.#options;
@@ -643,6 +697,7 @@ export class Member<State, Command, D extends Duty, Settings> {
     this.#stopTicking();
     const until = this.#timers.elapsedMs() + graceMs;
     while ((this.#appender?.inFlight ?? 0) > 0 && this.#timers.elapsedMs() < until) await pause(this.#timers, 20);
+    await this.#integrity.close();
     await this.#follower.close();
     this.#appender?.close();
     this.#stop.abort();

@@ -1,6 +1,6 @@
 /** Runs one member as a process: settings → kit → log → member → servers → signals. All six `main.ts` call this. */
 import { randomBytes } from "node:crypto";
-import { existsSync, mkdirSync, readFileSync, statSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
 import { toHex } from "../codec/codec.ts";
@@ -10,7 +10,7 @@ import { type LatticeConfig, latticeId } from "../identity/lattice-config.ts";
 import { JetStreamLog, UnfitServer } from "../log/jetstream-log.ts";
 import type { Duty } from "../machine.ts";
 import { startHttpEndpoint } from "../observe/http.ts";
-import { createLogger } from "../observe/logger.ts";
+import { createLogger, errorFields } from "../observe/logger.ts";
 import { createNoMeters } from "../observe/meters.ts";
 import { createMeters } from "../observe/meters-otel.ts";
 import { createSlotTracer } from "../observe/tracing.ts";
@@ -161,6 +161,16 @@ async function run<State, Command, D extends Duty, Settings extends Record<strin
     logger,
     meters,
     tracer,
+    onProof: (hash, proof) => {
+      // For people: `builder fraud verify` reads it. The journal has it for the committee.
+      const folder = join(shared.LATTICE_DATA_DIR, "frauds");
+      try {
+        mkdirSync(folder, { recursive: true, mode: 0o700 });
+        writeFileSync(join(folder, `${definition.organism}-${hash}.fraud`), proof, { mode: 0o600 });
+      } catch (error) {
+        logger.warn("a fraud proof was not left in the data folder", errorFields(error));
+      }
+    },
     onFatal: (reason, detail) => {
       if (stopping) return;
       logger.error("this member must stop", { reason, problem: detail });

@@ -44,7 +44,20 @@ export const METRICS: { readonly [name: string]: MetricEntry } = {
   lattice_apply_seconds: seconds("Time to apply one entry.", FAST_S),
   lattice_log_position: gauge("Last log position applied."),
   lattice_log_refusing: gauge("1 while the log takes nothing from this member."),
-  lattice_log_forks_total: counter("Entries signed over a chain head that is not in this log: the broker forks."),
+  lattice_log_forks_total: counter(
+    "Entries and answers of members that have another chain head: the broker forks, or they lie.",
+  ),
+  lattice_log_differing_members: gauge("Members last seen on another chain; at f + 1 this member stops."),
+  lattice_log_heads_agreeing: gauge(
+    "Members, this one included, that showed this member's chain head when last asked.",
+  ),
+  lattice_log_degraded: gauge("1 while fewer than a quorum of members show this member's chain head."),
+  lattice_log_withheld: gauge("1 while the log has entries that it does not deliver to this member."),
+  lattice_committee_margin: gauge(
+    "Members that speak and are not blocked, less the quorum: at 0 none may be lost any more.",
+  ),
+  lattice_committee_blocked_members: gauge("Members of the roster whose key was proven to say two things."),
+  lattice_frauds_proven_total: counter("Fraud proofs that blocked a key, by kind (entries, votes).", "kind"),
   lattice_outcomes_total: counter("Decisions, by stage and kind (result, empty, skipped).", "stage", "kind"),
   // Calls.
   lattice_rpc_server_call_duration_seconds: seconds("Calls served, by method and status.", LATENCY_S, "method", "code"),

@@ -20,9 +20,10 @@ import { toHex } from "../codec/codec.ts";
 import { Bug, COMMON_FAULTS, type CommonReason, Fault, faultsOf } from "../fault.ts";
 import { createLogger } from "../observe/logger.ts";
 import type { Meters } from "../observe/meters.ts";
+import { defineSome } from "../testing/some-methods.ts";
 import { ORGANISM_HEADER } from "./binding.ts";
 import { type Client, connectAny, connectService } from "./client.ts";
-import { type Call, defineService, type GrpcService, type Handlers } from "./define.ts";
+import type { Call, GrpcService, Handlers } from "./define.ts";
 import { ConnectTimeout, faultFromError, RPC_FAULTS, retryable } from "./errors.ts";
 import { LiveQueue } from "./live-queue.ts";
 import { type RunningServer, type ServerOptions, startServer } from "./server.ts";
@@ -52,16 +53,7 @@ async function serve(
   handlers: Partial<Handlers<Committee>>,
   options: Partial<ServerOptions> = {},
 ): Promise<{ server: RunningServer; address: string; meters: SeenMeters }> {
-  const unserved = (): never => {
-    throw fault("NOT_READY");
-  };
-  const service = defineService(CommitteeService, {
-    getStatus: async () => unserved(),
-    getOutcome: async () => unserved(),
-    watchOutcomes: () => unserved(),
-    getBody: async () => unserved(),
-    ...handlers,
-  });
+  const service = defineSome(CommitteeService, handlers);
   const meters = new SeenMeters();
   const server = await startServer({
     address: "127.0.0.1:0",
@@ -193,7 +185,7 @@ test("an unexpected error tells the caller nothing, and a Bug tells the member",
 });
 
 test("ORGANISM_MISMATCH names both ids; no id is refused as well; an unbound service asks for none", async () => {
-  const handlers: Handlers<Committee> = {
+  const handlers: Partial<Handlers<Committee>> = {
     getStatus: async () => ({ memberIndex: 2 }),
     getOutcome: async () => ({}),
     // biome-ignore lint/correctness/useYield: nothing to say
@@ -214,7 +206,7 @@ test("ORGANISM_MISMATCH names both ids; no id is refused as well; an unbound ser
   assert.equal((await refused(connect(address, COMMITTEE.subarray(1)).getStatus({}))).reason, "ORGANISM_MISMATCH");
   assert.equal((await connect(address).getStatus({})).memberIndex, 2);
 
-  const open = await serve({}, { services: [defineService(CommitteeService, handlers, false)] });
+  const open = await serve({}, { services: [{ ...defineSome(CommitteeService, handlers), bound: false }] });
   const unbound = connectService(CommitteeService, open.address);
   closers.push(() => unbound.close());
   assert.equal((await unbound.getStatus({})).memberIndex, 2);

@@ -14,8 +14,8 @@ import {
 import { OutcomeKind } from "@lattice/proto/lattice/committee/v1/outcome_pb.ts";
 import { createLogger } from "../observe/logger.ts";
 import { createNoMeters } from "../observe/meters.ts";
+import { defineSome } from "../testing/some-methods.ts";
 import { connectService } from "./client.ts";
-import { defineService } from "./define.ts";
 import { startServer } from "./server.ts";
 
 export interface UnaryBench {
@@ -66,15 +66,7 @@ const same = (bytes: Buffer): Buffer => bytes;
 
 async function ours(): Promise<Contender> {
   const committee = new Uint8Array(32).fill(1);
-  const never = (): never => {
-    throw new Error("not called");
-  };
-  const service = defineService(CommitteeService, {
-    getStatus: never,
-    getOutcome: async () => response,
-    watchOutcomes: never,
-    getBody: never,
-  });
+  const service = defineSome(CommitteeService, { getOutcome: async () => response });
   const server = await startServer({
     address: "127.0.0.1:0",
     services: [service],

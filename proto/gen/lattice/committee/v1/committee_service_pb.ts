@@ -16,7 +16,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file lattice/committee/v1/committee_service.proto.
  */
 export const file_lattice_committee_v1_committee_service: GenFile = /*@__PURE__*/
-  fileDesc("CixsYXR0aWNlL2NvbW1pdHRlZS92MS9jb21taXR0ZWVfc2VydmljZS5wcm90bxIUbGF0dGljZS5jb21taXR0ZWUudjEiEgoQR2V0U3RhdHVzUmVxdWVzdCJYCgxNZW1iZXJTdGF0dXMSDQoFaW5kZXgYASABKA0SEgoKbWVtYmVyX2tleRgCIAEoDBITCgtpbmNhcm5hdGlvbhgDIAEoBBIQCghjbG9ja19tcxgEIAEoBCI/Cg5VcHN0cmVhbVN0YXR1cxIQCghvcmdhbmlzbRgBIAEoCRINCgVzdGFnZRgCIAEoCRIMCgRzbG90GAMgASgEIsMDChFHZXRTdGF0dXNSZXNwb25zZRI2CghpZGVudGl0eRgBIAEoCzIkLmxhdHRpY2UuaWRlbnRpdHkudjEuTGF0dGljZUlkZW50aXR5EhAKCG9yZ2FuaXNtGAIgASgJEhQKDGNvbW1pdHRlZV9pZBgDIAEoDBIUCgxtZW1iZXJfaW5kZXgYBCABKA0SFAoMbWVtYmVyX2NvdW50GAUgASgNEhMKC2ZhdWx0X2NvdW50GAYgASgNEg4KBnF1b3J1bRgHIAEoDRISCgpnZW5lcmF0aW9uGAggASgEEhAKCHBvc2l0aW9uGAkgASgEEhIKCmNoYWluX2hlYWQYCiABKAwSEgoKc3RhdGVfaGFzaBgLIAEoDBIRCgljYXVnaHRfdXAYDCABKAgSMwoHbWVtYmVycxgNIAMoCzIiLmxhdHRpY2UuY29tbWl0dGVlLnYxLk1lbWJlclN0YXR1cxI2Cgh1cHN0cmVhbRgOIAMoCzIkLmxhdHRpY2UuY29tbWl0dGVlLnYxLlVwc3RyZWFtU3RhdHVzEhQKDGRlY2lkZWRfc2xvdBgPIAEoBBIZChFzbmFwc2hvdF9wb3NpdGlvbhgQIAEoBCIwChFHZXRPdXRjb21lUmVxdWVzdBINCgVzdGFnZRgBIAEoCRIMCgRzbG90GAIgASgEIk0KEkdldE91dGNvbWVSZXNwb25zZRI3CgdvdXRjb21lGAEgASgLMiYubGF0dGljZS5jb21taXR0ZWUudjEuQ2VydGlmaWVkT3V0Y29tZSI4ChRXYXRjaE91dGNvbWVzUmVxdWVzdBINCgVzdGFnZRgBIAEoCRIRCglmcm9tX3Nsb3QYAiABKAQidQoVV2F0Y2hPdXRjb21lc1Jlc3BvbnNlEjkKB291dGNvbWUYASABKAsyJi5sYXR0aWNlLmNvbW1pdHRlZS52MS5DZXJ0aWZpZWRPdXRjb21lSAASGAoOaGVhcnRiZWF0X3Nsb3QYAiABKARIAEIHCgVldmVudCKLAQoOR2V0Qm9keVJlcXVlc3QSDQoFc3RhZ2UYASABKAkSDAoEc2xvdBgCIAEoBBIaChJyZXF1ZXN0ZXJfb3JnYW5pc20YAyABKAkSFwoPcmVxdWVzdGVyX2luZGV4GAQgASgNEhQKDHNpZ25lZF9hdF9tcxgFIAEoBBIRCglzaWduYXR1cmUYBiABKAwiNAoPR2V0Qm9keVJlc3BvbnNlEgwKBGJvZHkYASABKAwSEwoLc2VhbGVkX2JvZHkYAiABKAwylQMKEENvbW1pdHRlZVNlcnZpY2USXAoJR2V0U3RhdHVzEiYubGF0dGljZS5jb21taXR0ZWUudjEuR2V0U3RhdHVzUmVxdWVzdBonLmxhdHRpY2UuY29tbWl0dGVlLnYxLkdldFN0YXR1c1Jlc3BvbnNlEl8KCkdldE91dGNvbWUSJy5sYXR0aWNlLmNvbW1pdHRlZS52MS5HZXRPdXRjb21lUmVxdWVzdBooLmxhdHRpY2UuY29tbWl0dGVlLnYxLkdldE91dGNvbWVSZXNwb25zZRJqCg1XYXRjaE91dGNvbWVzEioubGF0dGljZS5jb21taXR0ZWUudjEuV2F0Y2hPdXRjb21lc1JlcXVlc3QaKy5sYXR0aWNlLmNvbW1pdHRlZS52MS5XYXRjaE91dGNvbWVzUmVzcG9uc2UwARJWCgdHZXRCb2R5EiQubGF0dGljZS5jb21taXR0ZWUudjEuR2V0Qm9keVJlcXVlc3QaJS5sYXR0aWNlLmNvbW1pdHRlZS52MS5HZXRCb2R5UmVzcG9uc2ViBnByb3RvMw", [file_lattice_committee_v1_outcome, file_lattice_identity_v1_identity]);
+  fileDesc("CixsYXR0aWNlL2NvbW1pdHRlZS92MS9jb21taXR0ZWVfc2VydmljZS5wcm90bxIUbGF0dGljZS5jb21taXR0ZWUudjEiEgoQR2V0U3RhdHVzUmVxdWVzdCJ6CgxNZW1iZXJTdGF0dXMSDQoFaW5kZXgYASABKA0SEgoKbWVtYmVyX2tleRgCIAEoDBITCgtpbmNhcm5hdGlvbhgDIAEoBBIQCghjbG9ja19tcxgEIAEoBBIPCgdibG9ja2VkGAUgASgIEg8KB2RpZmZlcnMYBiABKAgiPwoOVXBzdHJlYW1TdGF0dXMSEAoIb3JnYW5pc20YASABKAkSDQoFc3RhZ2UYAiABKAkSDAoEc2xvdBgDIAEoBCLDAwoRR2V0U3RhdHVzUmVzcG9uc2USNgoIaWRlbnRpdHkYASABKAsyJC5sYXR0aWNlLmlkZW50aXR5LnYxLkxhdHRpY2VJZGVudGl0eRIQCghvcmdhbmlzbRgCIAEoCRIUCgxjb21taXR0ZWVfaWQYAyABKAwSFAoMbWVtYmVyX2luZGV4GAQgASgNEhQKDG1lbWJlcl9jb3VudBgFIAEoDRITCgtmYXVsdF9jb3VudBgGIAEoDRIOCgZxdW9ydW0YByABKA0SEgoKZ2VuZXJhdGlvbhgIIAEoBBIQCghwb3NpdGlvbhgJIAEoBBISCgpjaGFpbl9oZWFkGAogASgMEhIKCnN0YXRlX2hhc2gYCyABKAwSEQoJY2F1Z2h0X3VwGAwgASgIEjMKB21lbWJlcnMYDSADKAsyIi5sYXR0aWNlLmNvbW1pdHRlZS52MS5NZW1iZXJTdGF0dXMSNgoIdXBzdHJlYW0YDiADKAsyJC5sYXR0aWNlLmNvbW1pdHRlZS52MS5VcHN0cmVhbVN0YXR1cxIUCgxkZWNpZGVkX3Nsb3QYDyABKAQSGQoRc25hcHNob3RfcG9zaXRpb24YECABKAQiMAoRR2V0T3V0Y29tZVJlcXVlc3QSDQoFc3RhZ2UYASABKAkSDAoEc2xvdBgCIAEoBCJNChJHZXRPdXRjb21lUmVzcG9uc2USNwoHb3V0Y29tZRgBIAEoCzImLmxhdHRpY2UuY29tbWl0dGVlLnYxLkNlcnRpZmllZE91dGNvbWUiOAoUV2F0Y2hPdXRjb21lc1JlcXVlc3QSDQoFc3RhZ2UYASABKAkSEQoJZnJvbV9zbG90GAIgASgEInUKFVdhdGNoT3V0Y29tZXNSZXNwb25zZRI5CgdvdXRjb21lGAEgASgLMiYubGF0dGljZS5jb21taXR0ZWUudjEuQ2VydGlmaWVkT3V0Y29tZUgAEhgKDmhlYXJ0YmVhdF9zbG90GAIgASgESABCBwoFZXZlbnQiiwEKDkdldEJvZHlSZXF1ZXN0Eg0KBXN0YWdlGAEgASgJEgwKBHNsb3QYAiABKAQSGgoScmVxdWVzdGVyX29yZ2FuaXNtGAMgASgJEhcKD3JlcXVlc3Rlcl9pbmRleBgEIAEoDRIUCgxzaWduZWRfYXRfbXMYBSABKAQSEQoJc2lnbmF0dXJlGAYgASgMIjQKD0dldEJvZHlSZXNwb25zZRIMCgRib2R5GAEgASgMEhMKC3NlYWxlZF9ib2R5GAIgASgMIiIKDkdldEhlYWRSZXF1ZXN0EhAKCHBvc2l0aW9uGAEgASgEIp0BCg9HZXRIZWFkUmVzcG9uc2USFAoMY29tbWl0dGVlX2lkGAEgASgMEhIKCmdlbmVyYXRpb24YAiABKAQSFAoMbWVtYmVyX2luZGV4GAMgASgNEhAKCHBvc2l0aW9uGAQgASgEEgwKBGhlYWQYBSABKAwSFwoPbmV3ZXN0X3Bvc2l0aW9uGAYgASgEEhEKCXNpZ25hdHVyZRgHIAEoDCIlChBMaXN0Vm90ZXNSZXF1ZXN0EhEKCWZyb21fc2xvdBgBIAEoBCIwCglWb3RlU2hhcmUSFAoMbWVtYmVyX2luZGV4GAEgASgNEg0KBXNoYXJlGAIgASgMIngKDURlY2lzaW9uVm90ZXMSNwoHb3V0Y29tZRgBIAEoCzImLmxhdHRpY2UuY29tbWl0dGVlLnYxLkNlcnRpZmllZE91dGNvbWUSLgoFdm90ZXMYAiADKAsyHy5sYXR0aWNlLmNvbW1pdHRlZS52MS5Wb3RlU2hhcmUiSwoRTGlzdFZvdGVzUmVzcG9uc2USNgoJZGVjaXNpb25zGAEgAygLMiMubGF0dGljZS5jb21taXR0ZWUudjEuRGVjaXNpb25Wb3RlcyITChFMaXN0RnJhdWRzUmVxdWVzdCJ6CgtGcmF1ZFJlY29yZBIUCgxtZW1iZXJfaW5kZXgYASABKA0SEgoKbWVtYmVyX2tleRgCIAEoDBINCgVlcG9jaBgDIAEoBBIMCgRraW5kGAQgASgJEhAKCHBvc2l0aW9uGAUgASgEEhIKCnByb29mX2hhc2gYBiABKAwiRwoSTGlzdEZyYXVkc1Jlc3BvbnNlEjEKBmZyYXVkcxgBIAMoCzIhLmxhdHRpY2UuY29tbWl0dGVlLnYxLkZyYXVkUmVjb3JkIiUKD0dldEZyYXVkUmVxdWVzdBISCgpwcm9vZl9oYXNoGAEgASgMIiEKEEdldEZyYXVkUmVzcG9uc2USDQoFcHJvb2YYASABKAwyhwYKEENvbW1pdHRlZVNlcnZpY2USXAoJR2V0U3RhdHVzEiYubGF0dGljZS5jb21taXR0ZWUudjEuR2V0U3RhdHVzUmVxdWVzdBonLmxhdHRpY2UuY29tbWl0dGVlLnYxLkdldFN0YXR1c1Jlc3BvbnNlEl8KCkdldE91dGNvbWUSJy5sYXR0aWNlLmNvbW1pdHRlZS52MS5HZXRPdXRjb21lUmVxdWVzdBooLmxhdHRpY2UuY29tbWl0dGVlLnYxLkdldE91dGNvbWVSZXNwb25zZRJqCg1XYXRjaE91dGNvbWVzEioubGF0dGljZS5jb21taXR0ZWUudjEuV2F0Y2hPdXRjb21lc1JlcXVlc3QaKy5sYXR0aWNlLmNvbW1pdHRlZS52MS5XYXRjaE91dGNvbWVzUmVzcG9uc2UwARJWCgdHZXRIZWFkEiQubGF0dGljZS5jb21taXR0ZWUudjEuR2V0SGVhZFJlcXVlc3QaJS5sYXR0aWNlLmNvbW1pdHRlZS52MS5HZXRIZWFkUmVzcG9uc2USXAoJTGlzdFZvdGVzEiYubGF0dGljZS5jb21taXR0ZWUudjEuTGlzdFZvdGVzUmVxdWVzdBonLmxhdHRpY2UuY29tbWl0dGVlLnYxLkxpc3RWb3Rlc1Jlc3BvbnNlEl8KCkxpc3RGcmF1ZHMSJy5sYXR0aWNlLmNvbW1pdHRlZS52MS5MaXN0RnJhdWRzUmVxdWVzdBooLmxhdHRpY2UuY29tbWl0dGVlLnYxLkxpc3RGcmF1ZHNSZXNwb25zZRJZCghHZXRGcmF1ZBIlLmxhdHRpY2UuY29tbWl0dGVlLnYxLkdldEZyYXVkUmVxdWVzdBomLmxhdHRpY2UuY29tbWl0dGVlLnYxLkdldEZyYXVkUmVzcG9uc2USVgoHR2V0Qm9keRIkLmxhdHRpY2UuY29tbWl0dGVlLnYxLkdldEJvZHlSZXF1ZXN0GiUubGF0dGljZS5jb21taXR0ZWUudjEuR2V0Qm9keVJlc3BvbnNlYgZwcm90bzM", [file_lattice_committee_v1_outcome, file_lattice_identity_v1_identity]);
 
 /**
  * Nothing to say.
@@ -66,6 +66,20 @@ export type MemberStatus = Message<"lattice.committee.v1.MemberStatus"> & {
    * @generated from field: uint64 clock_ms = 4;
    */
   clockMs: bigint;
+
+  /**
+   * True when its key was proven to say two things: nothing more is taken from it.
+   *
+   * @generated from field: bool blocked = 5;
+   */
+  blocked: boolean;
+
+  /**
+   * True when it was last seen on another chain than the answering member's.
+   *
+   * @generated from field: bool differs = 6;
+   */
+  differs: boolean;
 };
 
 /**
@@ -435,6 +449,323 @@ export const GetBodyResponseSchema: GenMessage<GetBodyResponse> = /*@__PURE__*/
   messageDesc(file_lattice_committee_v1_committee_service, 9);
 
 /**
+ * At which position.
+ *
+ * @generated from message lattice.committee.v1.GetHeadRequest
+ */
+export type GetHeadRequest = Message<"lattice.committee.v1.GetHeadRequest"> & {
+  /**
+   * A position; above the newest that the member has applied, that one is answered.
+   *
+   * @generated from field: uint64 position = 1;
+   */
+  position: bigint;
+};
+
+/**
+ * Describes the message lattice.committee.v1.GetHeadRequest.
+ * Use `create(GetHeadRequestSchema)` to create a new message.
+ */
+export const GetHeadRequestSchema: GenMessage<GetHeadRequest> = /*@__PURE__*/
+  messageDesc(file_lattice_committee_v1_committee_service, 10);
+
+/**
+ * What a member says under its member key about its log: Ed25519 over the tag "lattice/log/head/statement/v1" and the
+ * canonical (version 1, committee, generation, member, position, head, newest position).
+ *
+ * @generated from message lattice.committee.v1.GetHeadResponse
+ */
+export type GetHeadResponse = Message<"lattice.committee.v1.GetHeadResponse"> & {
+  /**
+   * COMMITTEE id, 32 bytes.
+   *
+   * @generated from field: bytes committee_id = 1;
+   */
+  committeeId: Uint8Array;
+
+  /**
+   * Log generation.
+   *
+   * @generated from field: uint64 generation = 2;
+   */
+  generation: bigint;
+
+  /**
+   * Index of the member that says so.
+   *
+   * @generated from field: uint32 member_index = 3;
+   */
+  memberIndex: number;
+
+  /**
+   * The position that was asked for, or a lower one.
+   *
+   * @generated from field: uint64 position = 4;
+   */
+  position: bigint;
+
+  /**
+   * Chain head at that position, 32 bytes.
+   *
+   * @generated from field: bytes head = 5;
+   */
+  head: Uint8Array;
+
+  /**
+   * The newest position that the member has applied.
+   *
+   * @generated from field: uint64 newest_position = 6;
+   */
+  newestPosition: bigint;
+
+  /**
+   * Ed25519, 64 bytes.
+   *
+   * @generated from field: bytes signature = 7;
+   */
+  signature: Uint8Array;
+};
+
+/**
+ * Describes the message lattice.committee.v1.GetHeadResponse.
+ * Use `create(GetHeadResponseSchema)` to create a new message.
+ */
+export const GetHeadResponseSchema: GenMessage<GetHeadResponse> = /*@__PURE__*/
+  messageDesc(file_lattice_committee_v1_committee_service, 11);
+
+/**
+ * From where.
+ *
+ * @generated from message lattice.committee.v1.ListVotesRequest
+ */
+export type ListVotesRequest = Message<"lattice.committee.v1.ListVotesRequest"> & {
+  /**
+   * First slot wanted.
+   *
+   * @generated from field: uint64 from_slot = 1;
+   */
+  fromSlot: bigint;
+};
+
+/**
+ * Describes the message lattice.committee.v1.ListVotesRequest.
+ * Use `create(ListVotesRequestSchema)` to create a new message.
+ */
+export const ListVotesRequestSchema: GenMessage<ListVotesRequest> = /*@__PURE__*/
+  messageDesc(file_lattice_committee_v1_committee_service, 12);
+
+/**
+ * One member's share of a certificate.
+ *
+ * @generated from message lattice.committee.v1.VoteShare
+ */
+export type VoteShare = Message<"lattice.committee.v1.VoteShare"> & {
+  /**
+   * Index of the member.
+   *
+   * @generated from field: uint32 member_index = 1;
+   */
+  memberIndex: number;
+
+  /**
+   * BLS share, 96 bytes, compressed G2.
+   *
+   * @generated from field: bytes share = 2;
+   */
+  share: Uint8Array;
+};
+
+/**
+ * Describes the message lattice.committee.v1.VoteShare.
+ * Use `create(VoteShareSchema)` to create a new message.
+ */
+export const VoteShareSchema: GenMessage<VoteShare> = /*@__PURE__*/
+  messageDesc(file_lattice_committee_v1_committee_service, 13);
+
+/**
+ * A decision and the shares given for it.
+ *
+ * @generated from message lattice.committee.v1.DecisionVotes
+ */
+export type DecisionVotes = Message<"lattice.committee.v1.DecisionVotes"> & {
+  /**
+   * The decision; its certificate fields are empty.
+   *
+   * @generated from field: lattice.committee.v1.CertifiedOutcome outcome = 1;
+   */
+  outcome?: CertifiedOutcome | undefined;
+
+  /**
+   * Shares in the log, by member index.
+   *
+   * @generated from field: repeated lattice.committee.v1.VoteShare votes = 2;
+   */
+  votes: VoteShare[];
+};
+
+/**
+ * Describes the message lattice.committee.v1.DecisionVotes.
+ * Use `create(DecisionVotesSchema)` to create a new message.
+ */
+export const DecisionVotesSchema: GenMessage<DecisionVotes> = /*@__PURE__*/
+  messageDesc(file_lattice_committee_v1_committee_service, 14);
+
+/**
+ * Decisions in slot order, whole slots up to about 1 MiB: ask again from the slot after the last until there are none.
+ *
+ * @generated from message lattice.committee.v1.ListVotesResponse
+ */
+export type ListVotesResponse = Message<"lattice.committee.v1.ListVotesResponse"> & {
+  /**
+   * Decisions.
+   *
+   * @generated from field: repeated lattice.committee.v1.DecisionVotes decisions = 1;
+   */
+  decisions: DecisionVotes[];
+};
+
+/**
+ * Describes the message lattice.committee.v1.ListVotesResponse.
+ * Use `create(ListVotesResponseSchema)` to create a new message.
+ */
+export const ListVotesResponseSchema: GenMessage<ListVotesResponse> = /*@__PURE__*/
+  messageDesc(file_lattice_committee_v1_committee_service, 15);
+
+/**
+ * Nothing to say.
+ *
+ * @generated from message lattice.committee.v1.ListFraudsRequest
+ */
+export type ListFraudsRequest = Message<"lattice.committee.v1.ListFraudsRequest"> & {
+};
+
+/**
+ * Describes the message lattice.committee.v1.ListFraudsRequest.
+ * Use `create(ListFraudsRequestSchema)` to create a new message.
+ */
+export const ListFraudsRequestSchema: GenMessage<ListFraudsRequest> = /*@__PURE__*/
+  messageDesc(file_lattice_committee_v1_committee_service, 16);
+
+/**
+ * What is known of one blocked key.
+ *
+ * @generated from message lattice.committee.v1.FraudRecord
+ */
+export type FraudRecord = Message<"lattice.committee.v1.FraudRecord"> & {
+  /**
+   * Index of the member in the roster of that epoch.
+   *
+   * @generated from field: uint32 member_index = 1;
+   */
+  memberIndex: number;
+
+  /**
+   * Ed25519 member key that is blocked, 32 bytes.
+   *
+   * @generated from field: bytes member_key = 2;
+   */
+  memberKey: Uint8Array;
+
+  /**
+   * Roster epoch.
+   *
+   * @generated from field: uint64 epoch = 3;
+   */
+  epoch: bigint;
+
+  /**
+   * What it did: "entries" or "votes".
+   *
+   * @generated from field: string kind = 4;
+   */
+  kind: string;
+
+  /**
+   * Position of the log from which on it is blocked.
+   *
+   * @generated from field: uint64 position = 5;
+   */
+  position: bigint;
+
+  /**
+   * Names the proof, 32 bytes.
+   *
+   * @generated from field: bytes proof_hash = 6;
+   */
+  proofHash: Uint8Array;
+};
+
+/**
+ * Describes the message lattice.committee.v1.FraudRecord.
+ * Use `create(FraudRecordSchema)` to create a new message.
+ */
+export const FraudRecordSchema: GenMessage<FraudRecord> = /*@__PURE__*/
+  messageDesc(file_lattice_committee_v1_committee_service, 17);
+
+/**
+ * Blocked keys in the order of the log.
+ *
+ * @generated from message lattice.committee.v1.ListFraudsResponse
+ */
+export type ListFraudsResponse = Message<"lattice.committee.v1.ListFraudsResponse"> & {
+  /**
+   * Blocked keys.
+   *
+   * @generated from field: repeated lattice.committee.v1.FraudRecord frauds = 1;
+   */
+  frauds: FraudRecord[];
+};
+
+/**
+ * Describes the message lattice.committee.v1.ListFraudsResponse.
+ * Use `create(ListFraudsResponseSchema)` to create a new message.
+ */
+export const ListFraudsResponseSchema: GenMessage<ListFraudsResponse> = /*@__PURE__*/
+  messageDesc(file_lattice_committee_v1_committee_service, 18);
+
+/**
+ * Which proof.
+ *
+ * @generated from message lattice.committee.v1.GetFraudRequest
+ */
+export type GetFraudRequest = Message<"lattice.committee.v1.GetFraudRequest"> & {
+  /**
+   * Hash from ListFrauds, 32 bytes.
+   *
+   * @generated from field: bytes proof_hash = 1;
+   */
+  proofHash: Uint8Array;
+};
+
+/**
+ * Describes the message lattice.committee.v1.GetFraudRequest.
+ * Use `create(GetFraudRequestSchema)` to create a new message.
+ */
+export const GetFraudRequestSchema: GenMessage<GetFraudRequest> = /*@__PURE__*/
+  messageDesc(file_lattice_committee_v1_committee_service, 19);
+
+/**
+ * The proof.
+ *
+ * @generated from message lattice.committee.v1.GetFraudResponse
+ */
+export type GetFraudResponse = Message<"lattice.committee.v1.GetFraudResponse"> & {
+  /**
+   * Canonical bytes (docs/protocol/fraud.md); `builder fraud verify` reads them from a file.
+   *
+   * @generated from field: bytes proof = 1;
+   */
+  proof: Uint8Array;
+};
+
+/**
+ * Describes the message lattice.committee.v1.GetFraudResponse.
+ * Use `create(GetFraudResponseSchema)` to create a new message.
+ */
+export const GetFraudResponseSchema: GenMessage<GetFraudResponse> = /*@__PURE__*/
+  messageDesc(file_lattice_committee_v1_committee_service, 20);
+
+/**
  * State and outcomes of one committee member.
  *
  * @generated from service lattice.committee.v1.CommitteeService
@@ -469,6 +800,46 @@ export const CommitteeService: GenService<{
     methodKind: "server_streaming";
     input: typeof WatchOutcomesRequestSchema;
     output: typeof WatchOutcomesResponseSchema;
+  },
+  /**
+   * The chain head of the log that this member reads, signed: what members compare past the broker.
+   *
+   * @generated from rpc lattice.committee.v1.CommitteeService.GetHead
+   */
+  getHead: {
+    methodKind: "unary";
+    input: typeof GetHeadRequestSchema;
+    output: typeof GetHeadResponseSchema;
+  },
+  /**
+   * Decisions and the shares given for them, as this member's log has them: what conflicting votes are found in.
+   *
+   * @generated from rpc lattice.committee.v1.CommitteeService.ListVotes
+   */
+  listVotes: {
+    methodKind: "unary";
+    input: typeof ListVotesRequestSchema;
+    output: typeof ListVotesResponseSchema;
+  },
+  /**
+   * Keys that were proven to say two things, with where the log says so.
+   *
+   * @generated from rpc lattice.committee.v1.CommitteeService.ListFrauds
+   */
+  listFrauds: {
+    methodKind: "unary";
+    input: typeof ListFraudsRequestSchema;
+    output: typeof ListFraudsResponseSchema;
+  },
+  /**
+   * One fraud proof: verifiable with the lattice config alone.
+   *
+   * @generated from rpc lattice.committee.v1.CommitteeService.GetFraud
+   */
+  getFraud: {
+    methodKind: "unary";
+    input: typeof GetFraudRequestSchema;
+    output: typeof GetFraudResponseSchema;
   },
   /**
    * The body of an outcome: to admitted members sealed to their box key, to everyone once it is public.

@@ -1,0 +1,370 @@
+/**
+ * A member's eyes on its log and on the other members (log.md §4, §6): compares chain heads with them every slot, past
+ * the broker; catches who says two things and brings the proof; notices what the log does not deliver.
+ *
+ * It reports and counts. What stops the member is decided here once, in `forked` (docs/decisions/0021).
+ */
+import { equalBytes, toHex } from "../codec/codec.ts";
+import { type CommitteeCommand, decodeCommand, FRAUD_PROOF_BYTES_MAX } from "../committee/commands.ts";
+import type { Applied, Committee } from "../committee/committee.ts";
+import { decodeEntry } from "../committee/entry.ts";
+import { fraudProofHash, verifyFraudProof } from "../committee/fraud.ts";
+import { type Difference, ForkWatch, type SignedHead, verifyHead } from "../committee/heads.ts";
+import type { CertifiedOutcome } from "../committee/outcome.ts";
+import type { LatticeConfig } from "../identity/lattice-config.ts";
+import type { Duty } from "../machine.ts";
+import { errorFields, type Logger } from "../observe/logger.ts";
+import type { Meters } from "../observe/meters.ts";
+import type { Timers } from "../ports.ts";
+import { type Caught, FraudCollector } from "./fraud-collector.ts";
+import type { FraudProofs } from "./fraud-proofs.ts";
+import { fromWireDecision, fromWireHead } from "./integrity-wire.ts";
+import type { CommitteeClient } from "./outcome-follower.ts";
+
+/** How long an answer may take. */
+const ANSWER_MS = 2000;
+/** How long an entry that the log has acknowledged may stay away before it counts as withheld: longer than a resend. */
+const WITHHELD_MS = 5000;
+/** A member that has said nothing for this many slots is not live. */
+const LIVE_SLOTS = 4;
+/** How long each further member waits before it, too, brings a proof. */
+const ACCUSE_PATIENCE_MS = 500;
+
+export interface IntegrityOptions<State, Command, D extends Duty> {
+  readonly config: LatticeConfig;
+  readonly self: number;
+  readonly committee: Committee<State, Command, D>;
+  readonly certifiedRoster: CertifiedOutcome | undefined;
+  readonly proofs: FraudProofs;
+  /** Connections to the other members of this committee, by index. */
+  readonly peers: () => readonly CommitteeClient[];
+  /** For how long the log has had an entry of this member that it does not deliver, ms. */
+  readonly withheldMs: () => number;
+  readonly timers: Timers;
+  readonly logger: Logger;
+  readonly meters: Meters;
+  /** More members are on another chain than may be corrupt: this member must stop. */
+  readonly onForked: (detail: string) => void;
+  /** There is a proof to bring. */
+  readonly onAccusation: () => void;
+  /** Called with each new proof, by hash: to leave it where people find it. */
+  readonly onProof?: (hash: string, proof: Uint8Array) => void;
+}
+
+export class IntegrityWatch<State, Command, D extends Duty> {
+  readonly #options: IntegrityOptions<State, Command, D>;
+  readonly #forks: ForkWatch;
+  readonly #collector: FraudCollector;
+  readonly #accusations = new Map<string, Caught & { readonly atMs: number }>();
+  /** What others had applied when last asked, and when that was. */
+  #others: readonly bigint[] = [];
+  #comparing: Promise<void> | undefined;
+  #live = false;
+  #withheld = false;
+  #degraded = false;
+  #stopTicking: () => void = () => undefined;
+
+  constructor(options: IntegrityOptions<State, Command, D>) {
+    this.#options = options;
+    const { config, committee, certifiedRoster, self } = options;
+    const { organism, roster, quorum } = committee;
+    this.#forks = new ForkWatch(quorum, self);
+    this.#collector = new FraudCollector({ config, organism, roster, certifiedRoster });
+  }
+
+  /** What was caught before a restart and is not in the log yet; the incarnations that joined before this state. */
+  restore(): void {
+    const { committee, config, proofs, timers } = this.#options;
+    for (const { index } of committee.roster.members) {
+      const join = committee.author(index)?.join;
+      if (join !== undefined) this.#collector.join(join);
+    }
+    for (const proof of proofs.toCommit()) {
+      const verdict = verifyFraudProof(config, committee.organism, proof);
+      if ("fraud" in verdict) {
+        this.#accusations.set(toHex(fraudProofHash(proof)), { proof, ...verdict, atMs: timers.elapsedMs() });
+      }
+    }
+  }
+
+  /** Call it once everything that was in the log at start is applied: from here on a fork stops the member. */
+  async begin(): Promise<void> {
+    const { committee } = this.#options;
+    this.#live = true;
+    // Before the first word: whoever comes back to another log than the others' should not speak in it.
+    if (committee.position > 0n) await this.compare();
+    this.#judge();
+  }
+
+  /** Compares heads every slot until `close`. */
+  watch(): void {
+    const { timers, config } = this.#options;
+    this.#stopTicking = timers.every(config.slotMs, () => {
+      void this.compare();
+    });
+  }
+
+  async close(): Promise<void> {
+    this.#stopTicking();
+    await this.#comparing;
+  }
+
+  /** Members last seen on another chain. */
+  get differing(): readonly Difference[] {
+    return this.#forks.differing;
+  }
+
+  /** Tells it of every log message, after it was applied. */
+  delivered(raw: Uint8Array, applied: Applied): void {
+    const { committee, meters, logger, proofs } = this.#options;
+    const { author } = applied;
+    if (applied.announced !== undefined) this.#learnRoster(raw);
+    if (author !== undefined && !committee.isBlocked(author)) this.#seen(raw, applied, author);
+    else if (author === undefined && applied.entry !== undefined) this.#note(this.#collector.entry(raw));
+    if (applied.fraud === undefined) return;
+    const blocked = committee.blocked.at(-1);
+    logger.error("a member was proven to say two things; nothing more is taken from its key", {
+      accused: blocked?.member,
+      kind: blocked?.kind,
+      proof: toHex(fraudProofHash(applied.fraud)),
+      position: applied.position,
+    });
+    meters.count("lattice_frauds_proven_total", 1, { kind: blocked?.kind ?? "" });
+    this.#publish(applied.fraud);
+    proofs
+      .keep(applied.fraud)
+      .catch((error: unknown) => logger.error("a fraud proof was not kept", errorFields(error)));
+    this.#gauges();
+  }
+
+  /** Proofs against keys of the next epoch need its roster with the certificate, as it stands in the entry. */
+  #learnRoster(raw: Uint8Array): void {
+    const command = decodeCommand(decodeEntry(raw).body.command);
+    if (command.type === "roster") this.#collector.roster(command.certified);
+  }
+
+  #seen(raw: Uint8Array, { refusal, landed }: Applied, author: number): void {
+    const { committee, logger, meters } = this.#options;
+    const key = committee.author(author)?.key;
+    this.#note(this.#collector.entry(raw, key));
+    if (!landed && refusal?.reason !== "FORKED_HEAD") return;
+    const { seenPosition } = decodeEntry(raw).body;
+    if (landed) {
+      this.#forks.agrees(author, seenPosition);
+      return;
+    }
+    meters.count("lattice_log_forks_total");
+    if (this.#forks.differs(author, seenPosition, "entry")) {
+      logger.error("an author saw another chain: the broker shows members different logs, or it lies", {
+        author,
+        position: seenPosition,
+      });
+    }
+    if (this.#live) this.#judge();
+  }
+
+  #judge(): void {
+    const { meters, committee, onForked } = this.#options;
+    const { differing } = this.#forks;
+    meters.gauge("lattice_log_differing_members", differing.length);
+    if (!this.#forks.forked) return;
+    const seen = differing.map(({ member, position, by }) => `member ${member} at position ${position} (${by})`);
+    const { position, generation, head } = committee;
+    onForked(
+      `${seen.join(", ")} read another chain than this member, whose head at position ${position} of generation ${generation} is ${toHex(head)}`,
+    );
+  }
+
+  /** One round: everybody is asked for the head at this member's position. Rounds do not overlap. */
+  compare(): Promise<void> {
+    this.#comparing ??= this.#compare()
+      .catch((error: unknown) => this.#options.logger.error("comparing heads failed", errorFields(error)))
+      .finally(() => {
+        this.#comparing = undefined;
+      });
+    return this.#comparing;
+  }
+
+  async #compare(): Promise<void> {
+    const { committee, self, peers, meters, logger } = this.#options;
+    const position = committee.position;
+    const answers = await Promise.all(peers().map(async (peer) => ({ peer, head: await this.#ask(peer, position) })));
+    const agreeing = new Set([self]);
+    const newest: bigint[] = [];
+    for (const { peer, head } of answers) {
+      if (head === undefined || head.statement.member === self) continue;
+      const { member, position: at } = head.statement;
+      const own = committee.headAt(at);
+      if (own === undefined) continue;
+      newest.push(head.statement.newest);
+      if (equalBytes(own, head.statement.head)) {
+        this.#forks.agrees(member, at);
+        agreeing.add(member);
+        continue;
+      }
+      if (this.#forks.differs(member, at, "statement")) {
+        meters.count("lattice_log_forks_total");
+        logger.error("a member reads another chain: the broker shows members different logs, or it lies", {
+          member,
+          position: at,
+          own_head: toHex(own),
+          its_head: toHex(head.statement.head),
+          its_signature: toHex(head.signature),
+        });
+      }
+      for (const caught of await this.#conflictingVotes(peer)) this.#note(caught);
+    }
+    this.#noteAgreeing(agreeing.size);
+    this.#noteWithheld(newest);
+    this.#gauges();
+    await this.#completeProofs();
+    if (this.#live) this.#judge();
+  }
+
+  async #ask(peer: CommitteeClient, position: bigint): Promise<SignedHead | undefined> {
+    const { committee, logger } = this.#options;
+    try {
+      const head = fromWireHead(await peer.getHead({ position }, { deadlineMs: ANSWER_MS }));
+      const usable =
+        head !== undefined &&
+        verifyHead(committee.roster, head) &&
+        head.statement.generation === committee.generation &&
+        head.statement.position <= position;
+      if (usable) return head;
+      logger.warn("a member answered with a head that is not signed as it should be");
+    } catch (error) {
+      logger.debug("a member does not say its head", errorFields(error));
+    }
+    return undefined;
+  }
+
+  /** On two chains a corrupt member may have voted for two outcomes: both shares together prove it. */
+  async #conflictingVotes(peer: CommitteeClient): Promise<Caught[]> {
+    const { committee, logger } = this.#options;
+    const found: Caught[] = [];
+    try {
+      for (let fromSlot = committee.collapsedBelow; ; ) {
+        const { decisions } = await peer.listVotes({ fromSlot }, { deadlineMs: ANSWER_MS });
+        for (const wire of decisions) {
+          const other = fromWireDecision(wire);
+          if (other === undefined || other.outcome.slot < fromSlot) return found;
+          const { stage, slot } = other.outcome;
+          const outcome = committee.outcome(stage, slot);
+          if (outcome === undefined) continue;
+          found.push(...this.#collector.votes({ outcome, votes: committee.votes(stage, slot) }, other));
+        }
+        const last = decisions.at(-1)?.outcome?.slot;
+        if (last === undefined || last < fromSlot) return found;
+        fromSlot = last + 1n;
+      }
+    } catch (error) {
+      logger.debug("a member does not say its votes", errorFields(error));
+      return found;
+    }
+  }
+
+  #noteAgreeing(members: number): void {
+    const { committee, meters, logger } = this.#options;
+    const { quorum } = committee.quorum;
+    meters.gauge("lattice_log_heads_agreeing", members);
+    meters.gauge("lattice_log_degraded", members < quorum ? 1 : 0);
+    const degraded = members < quorum;
+    if (degraded === this.#degraded) return;
+    this.#degraded = degraded;
+    if (degraded) logger.warn("degraded: fewer than a quorum show this member's chain head", { members, quorum });
+    else logger.info("a quorum shows this member's chain head again", { members, quorum });
+  }
+
+  /** Withheld: a round ago f + 1 others had applied what this member still has not, or the log keeps its own words from it. */
+  #noteWithheld(newest: readonly bigint[]): void {
+    const { committee, meters, logger, withheldMs } = this.#options;
+    const expected = [...this.#others].sort((a, b) => (a < b ? 1 : -1))[committee.quorum.faults] ?? 0n;
+    this.#others = newest;
+    const own = withheldMs();
+    const behind = expected > committee.position;
+    const withheld = behind || own > WITHHELD_MS;
+    meters.gauge("lattice_log_withheld", withheld ? 1 : 0);
+    if (withheld === this.#withheld) return;
+    this.#withheld = withheld;
+    if (withheld) {
+      logger.error("the log does not deliver what it has: the broker withholds messages, or is slow", {
+        position: committee.position,
+        others_at: expected,
+        own_entry_ms: Math.round(own),
+      });
+    } else logger.info("the log delivers again", { position: committee.position });
+  }
+
+  #gauges(): void {
+    const { committee, config, meters, self } = this.#options;
+    const { members, quorum } = committee.quorum;
+    const since = BigInt(Math.max(0, Math.floor(committee.logTimeMs - LIVE_SLOTS * config.slotMs)));
+    const indexes = Array.from({ length: members }, (_, index) => index);
+    const live = indexes.filter(
+      (index) => !committee.isBlocked(index) && (index === self || (committee.author(index)?.clockMs ?? 0n) > since),
+    );
+    meters.gauge("lattice_committee_margin", live.length - quorum);
+    meters.gauge("lattice_committee_blocked_members", indexes.filter((index) => committee.isBlocked(index)).length);
+  }
+
+  #note(caught: Caught | undefined): void {
+    const { committee, self, logger, proofs, timers, onAccusation } = this.#options;
+    if (caught === undefined || caught.fraud.member === self) return;
+    const key = caught.fraud.memberKey;
+    const known =
+      committee.blocked.some(({ memberKey }) => equalBytes(memberKey, key)) ||
+      [...this.#accusations.values()].some(({ fraud }) => equalBytes(fraud.memberKey, key));
+    if (known || caught.proof.length > FRAUD_PROOF_BYTES_MAX) return;
+    const hash = toHex(fraudProofHash(caught.proof));
+    logger.error("a member said two things; here is the proof", {
+      accused: caught.fraud.member,
+      what: caught.fraud.detail,
+      proof: hash,
+    });
+    this.#accusations.set(hash, { ...caught, atMs: timers.elapsedMs() });
+    this.#publish(caught.proof);
+    proofs
+      .keep(caught.proof)
+      .then(() => proofs.setToCommit([...this.#accusations.values()].map(({ proof }) => proof)))
+      .catch((error: unknown) => logger.error("a fraud proof was not kept", errorFields(error)));
+    onAccusation();
+  }
+
+  #publish(proof: Uint8Array): void {
+    this.#options.onProof?.(toHex(fraudProofHash(proof)), proof);
+  }
+
+  /** Proofs that this member should put into the log now, by duty key. */
+  accusations(): { readonly key: string; readonly command: CommitteeCommand }[] {
+    const { committee, self, timers, proofs, logger } = this.#options;
+    const { members } = committee.quorum;
+    const due: { key: string; command: CommitteeCommand }[] = [];
+    for (const [hash, { proof, fraud, atMs }] of this.#accusations) {
+      if (committee.blocked.some(({ memberKey }) => equalBytes(memberKey, fraud.memberKey))) {
+        this.#accusations.delete(hash);
+        proofs
+          .setToCommit([...this.#accusations.values()].map((each) => each.proof))
+          .catch((error: unknown) => logger.error("a fraud proof was not kept", errorFields(error)));
+        continue;
+      }
+      const rank = (self + members - (fraud.member + 1)) % members;
+      if (timers.elapsedMs() < atMs + rank * ACCUSE_PATIENCE_MS) continue;
+      due.push({ key: `fraud/${hash}`, command: { type: "fraud", proof } });
+    }
+    return due;
+  }
+
+  /** A member that started from a checkpoint knows who is blocked, and asks the others why. */
+  async #completeProofs(): Promise<void> {
+    const { committee, proofs, peers } = this.#options;
+    for (const { proof: hash } of committee.blocked) {
+      if (proofs.get(hash) !== undefined) continue;
+      for (const peer of peers()) {
+        const answer = await peer.getFraud({ proofHash: hash }, { deadlineMs: ANSWER_MS }).catch(() => undefined);
+        if (answer === undefined || !equalBytes(fraudProofHash(answer.proof), hash)) continue;
+        await proofs.keep(answer.proof.slice());
+        break;
+      }
+    }
+  }
+}
