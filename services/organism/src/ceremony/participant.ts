@@ -14,6 +14,7 @@ export type OwnShares = ReadonlyMap<number, Uint8Array>;
 /** What `self` has to say now; undefined when it waits for others or is done. */
 export function nextCommand(ceremony: Ceremony, self: number, secrets: AttemptSecrets): CeremonyCommand | undefined {
   const { attempt, scene } = ceremony;
+  if (attempt.phase === "done" && mayConfirmLate(ceremony, self)) return confirmation(ceremony, self, secrets);
   if (!ceremony.awaited.includes(self)) return undefined;
   switch (attempt.phase) {
     case "enrol":
@@ -35,6 +36,15 @@ export function nextCommand(ceremony: Ceremony, self: number, secrets: AttemptSe
     default:
       return undefined;
   }
+}
+
+/** A receiver that others did not wait for still shows that it holds its shares. */
+function mayConfirmLate({ attempt, receivers }: Ceremony, self: number): boolean {
+  const out = attempt.out.get(self);
+  const said = attempt.said.get(self)?.has("confirm") === true;
+  return (
+    receivers.includes(self) && !said && (out === undefined || out.reason === "SILENT") && attempt.boxKeys.has(self)
+  );
 }
 
 /**
