@@ -163,7 +163,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     known: (organism, outcome) => slots.knows(organism, outcome),
     onOutcome: (organism, certified) => {
       slots.note(organism, certified);
-      meters.count("lattice_gateway_outcomes_total", 1, { organism });
+      meters.count("lattice_gateway_outcomes_total", 1, { of: organism });
       const { stage, slot, commitment, kind } = certified.outcome;
       if (organism !== "unseal" || stage !== "unsealed") return;
       submissions.unsealed(slot, kind, kind === "skipped" ? undefined : tryDecode(UNSEALED, commitment));

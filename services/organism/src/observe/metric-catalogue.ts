@@ -101,7 +101,10 @@ export const METRICS: { readonly [name: string]: MetricEntry } = {
   lattice_gateway_submissions: gauge("Transactions known here, by status.", "1", "status"),
   lattice_gateway_clients_ready: gauge("Clients of zipnet that this gateway runs and that are registered."),
   lattice_gateway_chain_head: gauge("Number of the newest block seen."),
-  lattice_gateway_outcomes_total: counter("Outcomes whose certificate was verified, by organism.", "organism"),
+  lattice_gateway_outcomes_total: counter(
+    "Outcomes whose certificate was verified, by the organism they are of.",
+    "of",
+  ),
   // The process.
   lattice_process_resident_memory_bytes: gauge("Resident set size.", "By"),
   lattice_process_event_loop_lag_seconds: gauge(
