@@ -17,6 +17,7 @@ import { type ExecutionClient, startExecutionClient } from "../chain/execution-c
 import { type GethGenesis, type Hex, localGenesis } from "../chain/genesis.ts";
 import { createAccounts, GENESIS_BALANCE_WEI, loadAccounts, type SampleAccounts, saveAccounts } from "./accounts.ts";
 import { type Broker, startBroker } from "./broker.ts";
+import { warmCompileCache } from "./compile-cache.ts";
 import { choosePorts, http, Layout, type Ports } from "./layout.ts";
 import {
   AGGREGATOR_SCRIPT,
@@ -199,8 +200,10 @@ export class LocalLattice {
   /** Starts whatever is not running and waits until all of it is ready. @throws StartFailure */
   async startAll(): Promise<void> {
     const tasks: Promise<void>[] = [this.startChain()];
-    if (this.mode === "nats") tasks.push(this.startBroker().then(() => this.#startMembers()));
+    const warm = warmCompileCache();
+    if (this.mode === "nats") tasks.push(Promise.all([this.startBroker(), warm]).then(() => this.#startMembers()));
     else {
+      await warm;
       this.#progress("members start (one process, embedded log)");
       this.#spawn("members", EMBEDDED_SCRIPT, {}, [
         JSON.stringify({ directory: this.layout.directory, logLevel: this.#environment.logLevel }),

@@ -2,6 +2,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { closeSync, mkdirSync, openSync, readFileSync } from "node:fs";
 import { dirname } from "node:path";
+import { processEnvironment } from "./compile-cache.ts";
 
 export interface ProcessOptions {
   readonly name: string;
@@ -42,11 +43,6 @@ export class ManagedProcess {
     mkdirSync(dirname(logFile), { recursive: true });
     const log = openSync(logFile, "a", 0o600);
     this.#stopping = false;
-    const inherited = Object.fromEntries(
-      Object.entries(process.env).filter(
-        ([name]) => !/^(LATTICE|ZIPNET|UNSEAL|OFFER|ATELIER|RELAY|TALLY|GATEWAY|SEQUENCER|AGGREGATOR)_/.test(name),
-      ),
-    );
     const flags = [
       "--disable-warning=ExperimentalWarning",
       `--max-old-space-size=${OLD_SPACE_MB}`,
@@ -54,7 +50,7 @@ export class ManagedProcess {
     ];
     const child = spawn(process.execPath, [...flags, script, ...args], {
       stdio: ["ignore", log, log],
-      env: { ...inherited, ...environment },
+      env: { ...processEnvironment(), ...environment },
       // A group of its own: Ctrl-C in a terminal reaches whoever started it, who stops everybody in order.
       detached: true,
     });
