@@ -141,7 +141,7 @@ const ENVIRONMENT_READERS: readonly RegExp[] = [
   /^e2e\//,
   /\.test\.ts$|\/test\/|\.bench\.ts$/,
   // Handed on to children, or asked for a program's place.
-  /^deploy\/src\/local\/(?:broker|processes)\.ts$/,
+  /^deploy\/src\/local\/(?:broker|compile-cache|processes)\.ts$/,
   // What OpenTelemetry, grpc-js and Node themselves read.
   /^services\/organism\/src\/(?:observe\/(?:metric-catalogue|tracing)|rpc\/server)\.ts$/,
 ];
