@@ -2,8 +2,9 @@
 
 import { EXIT } from "@lattice/organism/node/exit.ts";
 import { Command, InvalidArgumentError } from "commander";
-import { runDemo } from "../local/demo.ts";
-import { runUp } from "../local/up.ts";
+import { addCeremonyCommands } from "../ceremony/cli.ts";
+import type { runDemo } from "../local/demo.ts";
+import type { runUp } from "../local/up.ts";
 
 function integer(minimum: number, maximum: number): (text: string) => number {
   return (text) => {
@@ -20,6 +21,11 @@ function servers(text: string): number {
   return Number(text);
 }
 
+function keyOrigin(text: string): "dealer" | "ceremony" {
+  if (text !== "dealer" && text !== "ceremony") throw new InvalidArgumentError("dealer or ceremony expected");
+  return text;
+}
+
 const program = new Command("builder").description("operates a lattice").showHelpAfterError();
 program.exitOverride((error) => process.exit(error.exitCode === 0 ? EXIT.ok : EXIT.usage));
 
@@ -33,8 +39,14 @@ local
   .option("--gateway-port <port>", "port of the gateway", integer(1, 65_535))
   .option("--nats <n>", "nats-servers: 1, or a cluster of 3", servers, 1)
   .option("--embedded", "all members in one process on the embedded log, no NATS", false)
+  .option(
+    "--keys <origin>",
+    "a new lattice's keys: dealer, or ceremony among the members",
+    keyOrigin,
+    "dealer" as const,
+  )
   .action(async (options: Parameters<typeof runUp>[0]) => {
-    process.exitCode = await runUp(options);
+    process.exitCode = await (await import("../local/up.ts")).runUp(options);
   });
 
 local
@@ -45,9 +57,17 @@ local
   .option("--json", "one JSON object on stdout", false)
   .option("--nats <n>", "nats-servers: 1, or a cluster of 3", servers, 1)
   .option("--embedded", "all members in one process on the embedded log, no NATS", false)
+  .option(
+    "--keys <origin>",
+    "a new lattice's keys: dealer, or ceremony among the members",
+    keyOrigin,
+    "dealer" as const,
+  )
   .option("--keep", "keep the lattice's folder", false)
   .action(async (options: Parameters<typeof runDemo>[0]) => {
-    process.exitCode = await runDemo(options);
+    process.exitCode = await (await import("../local/demo.ts")).runDemo(options);
   });
+
+addCeremonyCommands(program);
 
 await program.parseAsync();

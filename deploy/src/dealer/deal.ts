@@ -6,7 +6,7 @@
  * way says `keys: dealer` in its identity, and members refuse it unless it also says `throw_away`.
  */
 import { randomBytes } from "node:crypto";
-import { mkdirSync, writeFileSync } from "node:fs";
+import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { encode, toHex } from "@lattice/organism/codec/codec.ts";
 import { type CertifiedOutcome, type Outcome, outcomeDigest } from "@lattice/organism/committee/outcome.ts";
@@ -17,16 +17,11 @@ import { generateSigningKey } from "@lattice/organism/crypto/ed25519.ts";
 import { addressOfSecret } from "@lattice/organism/crypto/secp256k1.ts";
 import { type Dealing, generateSecret, publicOf, splitSecret } from "@lattice/organism/crypto/shamir.ts";
 import { agreementKey } from "@lattice/organism/crypto/x25519.ts";
-import {
-  committeeId,
-  configProblems,
-  configToHex,
-  type LatticeConfig,
-  latticeId,
-} from "@lattice/organism/identity/lattice-config.ts";
+import { committeeId, configProblems, type LatticeConfig } from "@lattice/organism/identity/lattice-config.ts";
 import { ORGANISMS, type Organism } from "@lattice/organism/identity/organisms.ts";
-import { type KeyFile, rostersToJson } from "@lattice/organism/node/kit.ts";
+import type { KeyFile } from "@lattice/organism/node/kit.ts";
 import { localConfig, type ProfileOptions } from "../local/profile.ts";
+import { memberFolder, secp256k1Secret, writeKit, writeSecret } from "./kit-folder.ts";
 
 /** Organisms whose second group key seals (unseal, offer) or signs bids (atelier). */
 const SECOND_KEY: readonly Organism[] = ["unseal", "offer", "atelier"];
@@ -56,15 +51,6 @@ export interface Dealt {
   readonly config: LatticeConfig;
   /** Addresses of tally's attesters, ascending. */
   readonly signers: readonly Uint8Array[];
-}
-
-/** Where one member's things are, below the lattice's folder. */
-export function memberFolder(directory: string, organism: Organism, index: number): string {
-  return join(directory, "members", `${organism}-${index}`);
-}
-
-function writeSecret(path: string, content: string): void {
-  writeFileSync(path, content, { mode: 0o400, flag: "wx" });
 }
 
 /** Deals everything into `directory`; refuses to overwrite an earlier deal. */
@@ -126,9 +112,8 @@ export function deal(directory: string, options: ProfileOptions): Dealt {
     return certifyRoster(roster, certificate[organism].secret);
   });
 
-  mkdirSync(directory, { recursive: true, mode: 0o700 });
-  writeFileSync(join(directory, "lattice.hex"), `${configToHex(config)}\n`, { flag: "wx" });
-  writeFileSync(join(directory, "rosters.json"), rostersToJson(rosters), { flag: "wx" });
+  const signers = keys.tally.map(({ signerKey }) => addressOfSecret(signerKey)).sort((a, b) => Buffer.compare(a, b));
+  writeKit(directory, { config, rosters, signers, issuerSeed, sequencerKey });
   for (const organism of ORGANISMS) {
     for (const [index, each] of keys[organism].entries()) {
       const folder = memberFolder(directory, organism, index);
@@ -147,43 +132,7 @@ export function deal(directory: string, options: ProfileOptions): Dealt {
       writeSecret(join(folder, "key.json"), `${JSON.stringify(file)}\n`);
     }
   }
-  for (const folder of ["admission", "sequencer"]) mkdirSync(join(directory, folder), { recursive: true, mode: 0o700 });
-  writeSecret(join(directory, "admission", "issuer.json"), `${JSON.stringify({ seed: toHex(issuerSeed) })}\n`);
-  writeSecret(join(directory, "sequencer", "key.json"), `${JSON.stringify({ secret: toHex(sequencerKey) })}\n`);
-  const signers = keys.tally.map(({ signerKey }) => addressOfSecret(signerKey)).sort((a, b) => Buffer.compare(a, b));
-  writeFileSync(
-    join(directory, "identity.json"),
-    `${JSON.stringify(
-      {
-        name: config.name,
-        chain_id: Number(config.chainId),
-        lattice_id: toHex(latticeId(config)),
-        keys: config.keys,
-        throw_away: config.throwAway,
-        committees: Object.fromEntries(ORGANISMS.map((organism) => [organism, toHex(committeeId(config, organism))])),
-        tally_signers: signers.map(toHex),
-        tally_threshold: config.tally.content.threshold,
-        sequencer: toHex(addressOfSecret(sequencerKey)),
-      },
-      null,
-      2,
-    )}\n`,
-    { flag: "wx" },
-  );
   return { config, signers };
-}
-
-/** A secp256k1 key: any 32 bytes in range; out of range is a one in 2^128 event, tried again. */
-function secp256k1Secret(): Uint8Array {
-  for (;;) {
-    const secret = random(32);
-    try {
-      addressOfSecret(secret);
-      return secret;
-    } catch {
-      // Out of range: draw again.
-    }
-  }
 }
 
 /** Epoch 0, certified under the certificate key that the config pins. */

@@ -6,7 +6,7 @@ import { spawn } from "node:child_process";
 import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { toHex } from "@lattice/organism/codec/codec.ts";
-import { latticeId } from "@lattice/organism/identity/lattice-config.ts";
+import { type LatticeConfig, latticeId } from "@lattice/organism/identity/lattice-config.ts";
 import { ORGANISMS, type Organism } from "@lattice/organism/identity/organisms.ts";
 import { EXIT } from "@lattice/organism/node/exit.ts";
 import { slotTraceIds } from "@lattice/organism/observe/tracing.ts";
@@ -28,6 +28,7 @@ export interface DemoOptions {
   readonly embedded: boolean;
   readonly nats: number;
   readonly keep: boolean;
+  readonly keys: LatticeConfig["keys"];
 }
 
 /** One decision as the JSON shows it. */
@@ -88,6 +89,8 @@ export interface RunOptions {
   readonly table?: NodeJS.WriteStream;
   /** 1 or 3; 1 by default. */
   readonly natsServers?: number;
+  /** Where a new lattice's group keys come from; dealt by default. */
+  readonly keys?: LatticeConfig["keys"];
   readonly logLevel?: string;
   readonly traceFile?: string;
   /** Fault scenarios: slots may be skipped, the sequencer may fall back. */
@@ -128,6 +131,7 @@ export async function runSlots(options: RunOptions): Promise<RunResult> {
     progress: say,
     ...(signal === undefined ? {} : { signal }),
     ...(options.natsServers === undefined ? {} : { natsServers: options.natsServers }),
+    ...(options.keys === undefined ? {} : { keys: options.keys }),
     ...(options.logLevel === undefined ? {} : { logLevel: options.logLevel }),
     ...(options.traceFile === undefined ? {} : { traceFile: options.traceFile }),
   });
@@ -420,6 +424,7 @@ export async function runDemo(options: DemoOptions): Promise<number> {
       mode,
       directory,
       natsServers: options.nats,
+      keys: options.keys,
       say,
       signal: abort.signal,
       table: process.stderr,

@@ -13,10 +13,11 @@ import { ORGANISMS, type Organism } from "@lattice/organism/identity/organisms.t
 import { latticeRoot } from "@lattice/organism/identity/unique-id.ts";
 import { type Rosters, readConfig, readRosters } from "@lattice/organism/node/kit.ts";
 import { settlementGenesisAccount } from "@lattice/tally/contract/genesis-account.ts";
+import { foundLocally } from "../ceremony/local-ceremony.ts";
 import { type ExecutionClient, startExecutionClient } from "../chain/execution-client.ts";
 import { type GethGenesis, type Hex, localGenesis } from "../chain/genesis.ts";
 import { createAccounts, GENESIS_BALANCE_WEI, loadAccounts, type SampleAccounts, saveAccounts } from "./accounts.ts";
-import { type Broker, startBroker } from "./broker.ts";
+import { type Broker, provideNatsServer, startBroker } from "./broker.ts";
 import { warmCompileCache } from "./compile-cache.ts";
 import { choosePorts, http, Layout, type Ports } from "./layout.ts";
 import {
@@ -42,6 +43,8 @@ export interface LatticeOptions {
   readonly mode: Mode;
   readonly slotMs: number;
   readonly members?: number;
+  /** Where the group keys of a new lattice come from: one process deals them, or the members make them. */
+  readonly keys?: LatticeConfig["keys"];
   readonly name?: string;
   readonly gatewayPort?: number;
   /** nats-servers of a new lattice: 1 or 3; 1 by default. */
@@ -72,6 +75,8 @@ export const SETTLEMENT_HEX = SETTLEMENT_ADDRESS.padStart(40, "0");
 export const LOCAL_CHAIN_ID = 31_337n;
 const GAS_LIMIT = 30_000_000n;
 const READY_DEADLINE_MS = 120_000;
+/** What ceremonies of eighteen processes take on a small machine, on top of a start with dealt keys. */
+const CEREMONY_MS = 40_000;
 export const WALLETS = 6;
 export const SEARCHERS = 3;
 
@@ -159,18 +164,33 @@ export class LocalLattice {
     layout.savePorts(ports);
     const accounts = createAccounts({ wallets: WALLETS, searchers: SEARCHERS, posters: members });
     saveAccounts(layout.path("accounts.json"), accounts);
-    const leadMs = options.leadMs ?? (options.mode === "nats" ? 32_000 : 14_000);
-    options.progress?.("dealing keys (throw-away lattice: dealt, not generated among members)");
-    const name = options.name ?? "local";
-    const signers = await runDealer({
-      directory: options.directory,
-      name,
-      chainId: LOCAL_CHAIN_ID.toString(),
+    const ceremony = options.keys === "ceremony";
+    if (ceremony && options.mode !== "nats")
+      throw new StartFailure(
+        "keys from a ceremony need a process a member, and so nats-server; the embedded log has one",
+      );
+    const leadMs = (options.leadMs ?? (options.mode === "nats" ? 32_000 : 14_000)) + (ceremony ? CEREMONY_MS : 0);
+    const profile = {
+      name: options.name ?? "local",
+      chainId: LOCAL_CHAIN_ID,
       genesisMs: startedAtMs + leadMs,
       slotMs: options.slotMs,
       members,
-      settlement: SETTLEMENT_HEX,
-    });
+    };
+    if (!ceremony) options.progress?.("dealing keys (throw-away lattice: dealt, not generated among members)");
+    const signers = ceremony
+      ? await foundLocally({
+          directory: options.directory,
+          profile: { ...profile, settlement: fromHex(SETTLEMENT_HEX) },
+          binary: (await provideNatsServer()).path,
+          ...(options.progress === undefined ? {} : { progress: options.progress }),
+        })
+      : await runDealer({
+          ...profile,
+          directory: options.directory,
+          chainId: profile.chainId.toString(),
+          settlement: SETTLEMENT_HEX,
+        });
     const config = readConfig(layout.config);
     const genesis = await makeGenesis(config, accounts, signers);
     mkdirSync(layout.path("chain"), { recursive: true, mode: 0o700 });

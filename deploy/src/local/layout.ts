@@ -2,7 +2,7 @@
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { ORGANISMS, type Organism } from "@lattice/organism/identity/organisms.ts";
-import { memberFolder } from "../dealer/deal.ts";
+import { memberFolder } from "../dealer/kit-folder.ts";
 import type { NatsPorts } from "../nats/nats-cluster.ts";
 import { freePorts } from "./free-ports.ts";
 

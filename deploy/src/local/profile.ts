@@ -18,6 +18,8 @@ export interface ProfileOptions {
   readonly genesisMs: number;
   readonly slotMs: number;
   readonly members: number;
+  /** Where the group keys come from; dealt unless said otherwise. */
+  readonly keys?: LatticeConfig["keys"];
   /** Address of the settlement contract, which stands in the chain's genesis. */
   readonly settlement: Uint8Array;
 }
@@ -46,7 +48,7 @@ export function localConfig(options: ProfileOptions, keys: DealtKeys): LatticeCo
     slotMs,
     pipelineDepth: 4,
     throwAway: true,
-    keys: "dealer",
+    keys: options.keys ?? "dealer",
     zipnet: {
       policy: policy("zipnet"),
       acl: tickets,

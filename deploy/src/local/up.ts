@@ -1,7 +1,7 @@
 /** `npm start`: a whole lattice on this machine until Ctrl-C, with sample users and a live table of slots. */
 import { resolve } from "node:path";
 import { toHex } from "@lattice/organism/codec/codec.ts";
-import { latticeId } from "@lattice/organism/identity/lattice-config.ts";
+import { type LatticeConfig, latticeId } from "@lattice/organism/identity/lattice-config.ts";
 import { EXIT } from "@lattice/organism/node/exit.ts";
 import { ProgramFailure } from "../chain/child-process.ts";
 import { type LocalLattice, StartFailure } from "./lattice.ts";
@@ -22,6 +22,7 @@ export interface UpOptions {
   readonly slotMs: number;
   readonly gatewayPort?: number;
   readonly embedded: boolean;
+  readonly keys: LatticeConfig["keys"];
   /** nats-servers of a new lattice. */
   readonly nats: number;
 }
@@ -71,6 +72,7 @@ export async function runUp(options: UpOptions): Promise<number> {
       slotMs: options.slotMs,
       ...(options.gatewayPort === undefined ? {} : { gatewayPort: options.gatewayPort }),
       natsServers: options.nats,
+      keys: options.keys,
       keepSlots: KEEP_SLOTS,
       progress: say,
       signal: abort.signal,

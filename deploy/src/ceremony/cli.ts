@@ -1,0 +1,78 @@
+/** `builder ceremony …`: the commands by which operators make a lattice's keys among themselves. */
+import { isOrganism, ORGANISMS, type Organism } from "@lattice/organism/identity/organisms.ts";
+import { type Command, InvalidArgumentError } from "commander";
+
+function organism(text: string): Organism {
+  if (!isOrganism(text)) throw new InvalidArgumentError(`one of ${ORGANISMS.join(", ")} expected`);
+  return text;
+}
+
+function positive(text: string): number {
+  const value = Number(text);
+  if (!Number.isInteger(value) || value < 1) throw new InvalidArgumentError("1 or more expected");
+  return value;
+}
+
+const servers = (text: string): string[] => text.split(",");
+const collect = (text: string, earlier: readonly string[]): string[] => [...earlier, text];
+
+/** The options of everything that a member says in a ceremony. */
+function member(command: Command): Command {
+  return command
+    .requiredOption("--directory <path>", "the member's folder")
+    .requiredOption("--founding <file>", "the founding file, the same for everybody")
+    .requiredOption("--nats <urls>", "the ceremony's nats-servers, comma-separated", servers)
+    .option("--credentials <file>", "default: nats-ceremony.json in the member's folder");
+}
+
+export function addCeremonyCommands(program: Command): void {
+  const ceremony = program.command("ceremony").description("makes a lattice's keys among its members");
+  const commands = () => import("./commands.ts");
+
+  ceremony
+    .command("member")
+    .description("makes one member's own keys; prints the public half for the founding file")
+    .requiredOption("--organism <name>", ORGANISMS.join(", "), organism)
+    .requiredOption("--directory <path>", "the member's folder")
+    .action(async (options: { organism: Organism; directory: string }) => {
+      process.exitCode = await (await commands()).createMember(options);
+    });
+
+  ceremony
+    .command("show")
+    .description("prints ids, members and thresholds of a founding file: operators compare them first")
+    .requiredOption("--founding <file>", "the founding file")
+    .action(async (options: { founding: string }) => {
+      process.exitCode = await (await commands()).showFounding(options);
+    });
+
+  for (const [name, retry, description] of [
+    ["run", false, "takes this member's part; start it again after a crash"],
+    ["retry", true, "asks for another attempt after a failed one, and takes part in it"],
+  ] as const) {
+    member(ceremony.command(name).description(description))
+      .option("--patience-s <s>", "how long others may be absent before they are left out", positive, 600)
+      .action(async (options: { directory: string; founding: string; nats: string[]; patienceS: number }) => {
+        process.exitCode = await (await commands()).takePart({ ...options, retry });
+      });
+  }
+
+  member(ceremony.command("abort").description("takes this member out of an attempt, which fails with that"))
+    .option("--attempt <n>", "which attempt", positive, 1)
+    .option("--reason <text>", "for the others' logs", "the operator aborted it")
+    .action(
+      async (options: { directory: string; founding: string; nats: string[]; attempt: number; reason: string }) => {
+        process.exitCode = await (await commands()).abortAttempt(options);
+      },
+    );
+
+  ceremony
+    .command("assemble")
+    .description("writes config and rosters from the results of all six ceremonies")
+    .requiredOption("--founding <file>", "the founding file")
+    .requiredOption("--result <file>", "a member's ceremony.json; at least one of each organism", collect, [])
+    .requiredOption("--directory <path>", "where lattice.hex and rosters.json go")
+    .action(async (options: { founding: string; result: string[]; directory: string }) => {
+      process.exitCode = await (await commands()).assembleLattice({ ...options, results: options.result });
+    });
+}

@@ -1,0 +1,143 @@
+/** Ceremonies as operators run them: a process a member, on a broker of their own; killed, aborted, retried. */
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { after, before, describe, test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { initCrypto } from "@lattice/organism/crypto/engine.ts";
+import { publicOf, recoverSecret } from "@lattice/organism/crypto/shamir.ts";
+import { ORGANISMS } from "@lattice/organism/identity/organisms.ts";
+import { EXIT } from "@lattice/organism/node/exit.ts";
+import { readConfig, readKeyFile, readRosters, verifyKeys } from "@lattice/organism/node/kit.ts";
+import { readResult } from "../src/ceremony/founding-file.ts";
+import { foundLocally, type PreparedCeremony, prepareCeremony, runBuilder } from "../src/ceremony/local-ceremony.ts";
+import { memberFolder } from "../src/dealer/kit-folder.ts";
+import { provideNatsServer } from "../src/local/broker.ts";
+
+const BUILDER = join(dirname(dirname(fileURLToPath(import.meta.url))), "src", "cli", "main.ts");
+const MEMBERS = 3;
+const scratch = mkdtempSync(join(tmpdir(), "lattice-founding-"));
+const profile = {
+  name: "founded",
+  chainId: 31_337n,
+  genesisMs: 1_790_000_000_000,
+  slotMs: 4000,
+  members: MEMBERS,
+  settlement: new Uint8Array(20).fill(17),
+};
+
+const binary = await provideNatsServer().then(
+  (found) => found.path,
+  () => undefined,
+);
+
+describe("ceremonies of processes", { skip: binary === undefined ? "no nats-server here" : false }, () => {
+  before(initCrypto);
+  after(() => rmSync(scratch, { recursive: true, force: true }));
+  const nats = binary ?? "";
+
+  test("eighteen members found a lattice: config, rosters, one share each; nobody's secret is left behind", async () => {
+    const directory = join(scratch, "whole");
+    const signers = await foundLocally({ directory, profile, binary: nats });
+    assert.equal(signers.length, MEMBERS);
+    const config = readConfig(join(directory, "lattice.hex"));
+    assert.equal(config.keys, "ceremony");
+    const rosters = readRosters(join(directory, "rosters.json"), config);
+    for (const organism of ORGANISMS) {
+      const shares: Uint8Array[] = [];
+      for (let index = 0; index < MEMBERS; index++) {
+        const folder = memberFolder(directory, organism, index);
+        const { secrets } = readKeyFile(join(folder, "key.json"));
+        verifyKeys(rosters[organism], organism, index, secrets);
+        shares.push(secrets.certificateShare);
+        assert.equal(statSync(join(folder, "key.json")).mode & 0o777, 0o400);
+        // The ceremony's own secrets are gone, and so is the file that the key file replaces.
+        assert.deepEqual(readdirSync(folder).sort(), ["ceremony.json", "key.json", "nats-ceremony.json"]);
+      }
+      const { certificateKey } = config[organism].policy;
+      for (const [a, b] of [
+        [0, 1],
+        [0, 2],
+        [1, 2],
+      ] as const) {
+        const two = [a, b].map((index) => ({ index, share: shares[index] ?? new Uint8Array(32) }));
+        assert.deepEqual(publicOf(recoverSecret(two)), certificateKey);
+      }
+    }
+  });
+
+  describe("one organism's", () => {
+    let ceremony: PreparedCeremony;
+    const directory = join(scratch, "tally");
+    before(async () => {
+      ceremony = await prepareCeremony({ directory, profile, binary: nats });
+    });
+    after(() => ceremony.server.stop());
+
+    const takePart = (index: number, patienceS?: number, command?: "run" | "retry"): Promise<number> =>
+      runBuilder(ceremony.takePart("tally", index, patienceS, command), ceremony.logFile("tally", index));
+    const logOf = (index: number): string => readFileSync(ceremony.logFile("tally", index), "utf8");
+
+    test("with an absent member ends for those present, and names it", async () => {
+      const codes = await Promise.all([takePart(0, 1), takePart(1, 1)]);
+      assert.deepEqual(codes, [EXIT.failed, EXIT.failed]);
+      for (const index of [0, 1]) assert.match(logOf(index), /member 2, attempt 1: SILENT: silent in phase enrol/);
+    });
+
+    test("is aborted by an operator, and named", async () => {
+      const waiting = [takePart(0, 300, "retry"), takePart(1, 300, "retry")];
+      for (;;) {
+        await new Promise((resolve) => setTimeout(resolve, 50));
+        if (/attempt 2: enrol/.test(logOf(0))) break;
+      }
+      const [, , ...shared] = ceremony.takePart("tally", 2);
+      const args = ["ceremony", "abort", ...shared.slice(0, 6), "--attempt", "2", "--reason", "the wrong room"];
+      assert.equal(await runBuilder(args, ceremony.logFile("tally", 2)), EXIT.ok, logOf(2));
+      assert.deepEqual(await Promise.all(waiting), [EXIT.failed, EXIT.failed]);
+      assert.match(logOf(1), /member 2, attempt 2: WITHDREW: the wrong room/);
+    });
+
+    test("survives kill -9 of a member in the middle; a second run finds its keys and does nothing", async () => {
+      const others = [takePart(1, 300, "retry"), takePart(2, 300, "retry")];
+      const child = spawn(
+        process.execPath,
+        ["--disable-warning=ExperimentalWarning", BUILDER, ...ceremony.takePart("tally", 0, 300, "retry")],
+        { stdio: ["ignore", "ignore", "pipe"] },
+      );
+      await new Promise<void>((resolve) => {
+        let said = "";
+        child.stderr.on("data", (chunk: Buffer) => {
+          said += chunk.toString();
+          // It has enrolled and the others too: it dies with its deal on the way.
+          if (said.includes("attempt 3: deal")) child.kill("SIGKILL");
+        });
+        child.once("exit", () => resolve());
+      });
+      assert.equal(child.signalCode, "SIGKILL");
+      assert.equal(existsSync(join(memberFolder(directory, "tally", 0), "key.json")), false);
+      const again = takePart(0, 300);
+      assert.deepEqual(await Promise.all([again, ...others]), [EXIT.ok, EXIT.ok, EXIT.ok], logOf(0));
+      const results = [0, 1, 2].map((index) =>
+        readResult(join(memberFolder(directory, "tally", index), "ceremony.json")),
+      );
+      assert.deepEqual(results[1]?.roster.length, results[0]?.roster.length);
+      assert.deepEqual(new Set(results.map(({ certificateKey }) => certificateKey)).size, 1);
+      assert.equal(await takePart(0), EXIT.ok);
+      assert.match(logOf(0), /nothing to do/);
+    });
+
+    test("is refused to whoever is not in the founding file, in one line", async () => {
+      const folder = join(scratch, "stranger");
+      const log = join(scratch, "stranger.log");
+      assert.equal(
+        await runBuilder(["ceremony", "member", "--organism", "tally", "--directory", folder], log),
+        EXIT.ok,
+      );
+      const args = ["ceremony", "run", "--directory", folder, "--founding", ceremony.foundingFile];
+      assert.equal(await runBuilder([...args, "--nats", ceremony.server.url], log), EXIT.precondition);
+      assert.match(readFileSync(log, "utf8"), /tally has no member with the keys of/);
+    });
+  });
+});
