@@ -129,6 +129,54 @@ export const PROCESS_PROBLEMS: readonly ProblemGroup[] = [
     ],
   },
   {
+    title: "A participant whom a ceremony leaves out",
+    files: ["services/organism/src/ceremony/ceremony.ts"],
+    about:
+      "Named by `builder ceremony run` with the attempt. The first three end with the attempt; the others are proved by signed messages, and their author stays out of every later attempt.",
+    problems: [
+      {
+        reason: "SILENT",
+        meaning: "It said nothing until the others closed the phase.",
+        remedy: "Start its process, then open another attempt with `builder ceremony retry`.",
+      },
+      {
+        reason: "WITHDREW",
+        meaning: "It took itself out: its operator aborted, or it has lost its journal.",
+        remedy: "Open another attempt.",
+      },
+      {
+        reason: "OTHER_TRANSCRIPT",
+        meaning: "It confirmed another ceremony than this log shows: the broker forks, or it lies.",
+        remedy: "Compare `ceremony.json` and the founding file with its operator; use another broker.",
+      },
+      {
+        reason: "TWO_VOICES",
+        meaning: "Two different messages of one kind in one attempt.",
+        remedy: "Two processes ran with its key, or it is corrupt: found the lattice with another member key.",
+      },
+      {
+        reason: "BAD_DEAL",
+        meaning: "It dealt what everybody can see to be wrong.",
+        remedy: "Found the lattice without it.",
+      },
+      {
+        reason: "BAD_SHARE",
+        meaning: "It dealt a share that is not on its polynomial, as its receiver has shown.",
+        remedy: "Found the lattice without it.",
+      },
+      {
+        reason: "FALSE_COMPLAINT",
+        meaning: "It complained about a good share.",
+        remedy: "Found the lattice without it.",
+      },
+      {
+        reason: "BAD_CONFIRMATION",
+        meaning: "It confirmed shares that it does not hold.",
+        remedy: "Look at its disk; found the lattice without it.",
+      },
+    ],
+  },
+  {
     title: "No nats-server for the local lattice",
     files: ["deploy/src/nats/nats-server.ts"],
     about: "`npm start` and the demo then run on the embedded log and say so.",

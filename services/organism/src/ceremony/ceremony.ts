@@ -34,36 +34,29 @@ import { isBoxPoint } from "./share-box.ts";
 
 export const ATTEMPTS_MAX = 64;
 
-/** Why a participant is out. Provable ones come with the messages that prove it, to anybody who holds the plan. */
-export type BlameReason =
-  /** Said nothing until the phase was closed. */
-  | "SILENT"
-  /** Took itself out. */
-  | "WITHDREW"
-  /** Confirmed something else: the log forks, or it lies. */
-  | "OTHER_TRANSCRIPT"
-  /** Two different messages of a kind in one attempt. */
-  | "TWO_VOICES"
-  /** A deal that is wrong for everybody to see. */
-  | "BAD_DEAL"
-  /** A share that is not on the committed polynomial, shown by its receiver. */
-  | "BAD_SHARE"
-  /** A complaint about a good share, or one whose proof is wrong. */
-  | "FALSE_COMPLAINT"
-  /** A confirmation whose proof is wrong. */
-  | "BAD_CONFIRMATION";
-
 const UNPROVED: ReadonlySet<BlameReason> = new Set(["SILENT", "WITHDREW", "OTHER_TRANSCRIPT"]);
 
+/** Why a participant is out. Provable reasons come with the messages that prove them, to anybody who holds the plan. */
 export interface Blame {
   readonly participant: number;
   readonly attempt: number;
-  readonly reason: BlameReason;
+  /** What each word means: docs/errors.md. */
+  readonly reason:
+    | "SILENT"
+    | "WITHDREW"
+    | "OTHER_TRANSCRIPT"
+    | "TWO_VOICES"
+    | "BAD_DEAL"
+    | "BAD_SHARE"
+    | "FALSE_COMPLAINT"
+    | "BAD_CONFIRMATION";
   /** A sentence without secrets. */
   readonly detail: string;
   /** Signed messages that prove it; empty where nothing can be proved. */
   readonly evidence: readonly Uint8Array[];
 }
+
+export type BlameReason = Blame["reason"];
 
 export type Refusal =
   | "MALFORMED"

@@ -59,6 +59,7 @@ export const METRICS: { readonly [name: string]: MetricEntry } = {
   lattice_committee_blocked_members: gauge("Members of the roster whose key was proven to say two things."),
   lattice_frauds_proven_total: counter("Fraud proofs that blocked a key, by kind (entries, votes).", "kind"),
   lattice_outcomes_total: counter("Decisions, by stage and kind (result, empty, skipped).", "stage", "kind"),
+  lattice_dkg_has_share: gauge("1 while this member holds the shares that its committee's roster says it has."),
   // Calls.
   lattice_rpc_server_call_duration_seconds: seconds("Calls served, by method and status.", LATENCY_S, "method", "code"),
   lattice_rpc_server_open_streams: gauge("Server streams open now."),
