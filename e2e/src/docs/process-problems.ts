@@ -81,7 +81,17 @@ export const PROCESS_PROBLEMS: readonly ProblemGroup[] = [
       {
         reason: "HISTORY_GONE",
         meaning: "The log starts after what this member needs.",
-        remedy: "Restore the member's folder from a newer copy; certified checkpoints are not built yet.",
+        remedy: "Start it again: it goes on from the snapshot of a peer or of the archive.",
+      },
+      {
+        reason: "LOG_REPLACED",
+        meaning: "The log holds something else than when this member last read it, up to a position that it had noted.",
+        remedy: "Stop the committee, compare chain heads, restore the broker's store.",
+      },
+      {
+        reason: "STATE_DIVERGED",
+        meaning: "A quorum certified another state than this member's at a checkpoint.",
+        remedy: "Compare its version with the others'; started again, it goes on from the newest certified snapshot.",
       },
       {
         reason: "LOG_LOST",

@@ -199,6 +199,18 @@ export const COMMON_FAULTS = {
     remedy: "Wait for the slot to land; a body of a slot that did not land is never published.",
     retry: false,
   },
+  SNAPSHOT_NOT_ADMITTED: {
+    code: "PERMISSION_DENIED",
+    meaning: "Snapshots are served to members of the same committee only.",
+    remedy: "Sign the request with the member key, by a clock that is right.",
+    retry: false,
+  },
+  SNAPSHOTS_BUSY: {
+    code: "RESOURCE_EXHAUSTED",
+    meaning: "This member is sending as many snapshots as it sends at once.",
+    remedy: "Ask another member.",
+    retry: true,
+  },
   SLOW_CONSUMER: {
     code: "RESOURCE_EXHAUSTED",
     meaning: "The stream's buffer overflowed because the reader was too slow.",

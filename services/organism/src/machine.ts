@@ -102,6 +102,8 @@ export interface Duty {
   /** True for what must never be said twice differently: journaled before it is published. */
   readonly promise: boolean;
   readonly lane?: Lane;
+  /** True for what begins a new slot: left undone while the log is nearly full. */
+  readonly opens?: boolean;
 }
 
 /** What carrying out a duty, or a client's request, puts into the log. */

@@ -55,6 +55,14 @@ export class LogRefusal extends Error {
   }
 }
 
+/** How full a log is. */
+export interface LogUsage {
+  readonly bytes: number;
+  /** Undefined: no limit. */
+  readonly bytesMax: number | undefined;
+  readonly firstPosition: bigint;
+}
+
 /**
  * A totally ordered, durable log of opaque messages, shared by one committee. It orders and stores; it is trusted
  * with nothing else (log.md §9). De-duplication is not part of the contract: the same message may land many times.
@@ -69,6 +77,8 @@ export interface Log {
   restored?(listener: () => void): void;
   /** The position of the oldest message still held; lastPosition + 1 when nothing is held. */
   firstPosition(): Promise<bigint>;
+  /** Absent where nobody can know. */
+  usage?(): Promise<LogUsage>;
   /** Publishes one message under this member's subject. @throws LogRefusal */
   append(lane: Lane, raw: Uint8Array, id: string): Promise<AppendFate>;
   /**

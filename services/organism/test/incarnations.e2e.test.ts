@@ -11,7 +11,8 @@ import { initCrypto } from "../src/crypto/engine.ts";
 import { Fault } from "../src/fault.ts";
 import { slotStartMs } from "../src/identity/lattice-config.ts";
 import { EmbeddedLog } from "../src/log/embedded-log.ts";
-import { dealCommittee, startToyMember } from "./test-lattice.ts";
+import { FileSnapshotStore } from "../src/node/snapshot-store.ts";
+import { certifyState, dealCommittee, startToyMember } from "./test-lattice.ts";
 
 type ToyMember = Awaited<ReturnType<typeof startToyMember>>;
 
@@ -242,9 +243,10 @@ describe("one voice per key", () => {
     assert.ok(a !== undefined && c !== undefined);
     await certified(c, 1n);
     await stop(c);
-    const { Snapshots } = await import("../src/node/snapshots.ts");
-    const snapshots = await Snapshots.open(join(directory, "first", "member-2"), c.committee.id);
-    await snapshots.save(0n, log.lastPosition, new Uint8Array([0, 0, 0, 1, 2, 3]));
+    const folder = join(directory, "first", "member-2", "snapshots");
+    const snapshots = await FileSnapshotStore.open(folder, committee.config, "relay");
+    const state = new Uint8Array([0, 0, 0, 1, 2, 3]);
+    await snapshots.save(certifyState(committee, log.lastPosition, state), state);
     const again = await start(2);
     await until(() => again.committee.position >= a.committee.position);
     assert.equal(await certified(again, 2n), "empty");

@@ -3,17 +3,21 @@ import { randomBytes } from "node:crypto";
 import { join } from "node:path";
 import { CommitteeService } from "@lattice/proto/lattice/committee/v1/committee_service_pb.ts";
 import { encode } from "../src/codec/codec.ts";
+import { type CertifiedCheckpoint, type Checkpoint, checkpointDigest, stateHash } from "../src/committee/checkpoint.ts";
 import { type CertifiedOutcome, type Outcome, outcomeDigest } from "../src/committee/outcome.ts";
 import { faultsTolerated, quorumOf } from "../src/committee/quorum.ts";
 import { ROSTER, ROSTER_STAGE, type Roster } from "../src/committee/roster.ts";
 import { blsSign } from "../src/crypto/bls.ts";
 import { generateSigningKey } from "../src/crypto/ed25519.ts";
 import { generateSecret, publicOf, splitSecret } from "../src/crypto/shamir.ts";
+import { combineSignatures } from "../src/crypto/threshold.ts";
 import { agreementKey } from "../src/crypto/x25519.ts";
 import { committeeId, type LatticeConfig } from "../src/identity/lattice-config.ts";
 import { ORGANISMS, type Organism } from "../src/identity/organisms.ts";
+import type { ArchiveDirectory } from "../src/node/archive-directory.ts";
 import { FileJournal } from "../src/node/file-journal.ts";
 import { Member } from "../src/node/member.ts";
+import type { ConnectCommittee } from "../src/node/outcome-follower.ts";
 import type { Logger } from "../src/observe/logger.ts";
 import type { Meters } from "../src/observe/meters.ts";
 import type { Clock, Log } from "../src/ports.ts";
@@ -170,6 +174,33 @@ export function dealCommittee(
   return { config, rosters, certifiedRoster, secrets };
 }
 
+/** A certificate of a quorum of `relay` over any bytes. */
+export function certifyState(
+  { config, secrets }: TestCommittee,
+  position: bigint,
+  state: Uint8Array,
+  changes: Partial<Checkpoint> = {},
+): CertifiedCheckpoint {
+  const checkpoint: Checkpoint = {
+    version: 1,
+    committee: committeeId(config, "relay"),
+    generation: 0n,
+    epoch: 0n,
+    position,
+    head: new Uint8Array(32).fill(7),
+    stateHash: stateHash(state),
+    stateBytes: state.length,
+    ...changes,
+  };
+  const digest = checkpointDigest(checkpoint);
+  const threshold = Math.floor(secrets.length / 2) + 1;
+  const signers = Array.from({ length: threshold }, (_, index) => index);
+  const shares = secrets
+    .slice(0, threshold)
+    .map(({ certificateShare }, index) => ({ index, signature: blsSign(certificateShare, digest) }));
+  return { checkpoint, signature: combineSignatures(shares, threshold), signers };
+}
+
 const SILENT = { debug: () => undefined, info: () => undefined, warn: () => undefined, error: () => undefined };
 const NO_METERS = { count: () => undefined, gauge: () => undefined, record: () => undefined };
 
@@ -186,6 +217,11 @@ export interface StartOptions {
   readonly meters?: Meters;
   readonly onProof?: (hash: string, proof: Uint8Array) => void;
   readonly onFatal?: (reason: string, detail: string) => void;
+  /** Where members of `relay` answer. */
+  readonly endpoints?: readonly string[];
+  readonly connect?: ConnectCommittee;
+  readonly archive?: ArchiveDirectory;
+  readonly checkpointEvery?: { readonly entries: bigint; readonly slots: bigint };
 }
 
 export async function startToyMember(options: StartOptions) {
@@ -211,9 +247,12 @@ export async function startToyMember(options: StartOptions) {
     rosters: committee.rosters,
     certifiedRoster: committee.certifiedRoster,
     secrets,
-    endpoints: () => endpoints,
+    endpoints: () => (options.endpoints === undefined ? endpoints : { ...endpoints, relay: options.endpoints }),
     ...(calls === undefined ? {} : { connect: calls.connect(CommitteeService) }),
+    ...(options.connect === undefined ? {} : { connect: options.connect }),
     ...(options.onProof === undefined ? {} : { onProof: options.onProof }),
+    ...(options.archive === undefined ? {} : { archive: options.archive }),
+    ...(options.checkpointEvery === undefined ? {} : { checkpointEvery: options.checkpointEvery }),
     log,
     journal: await FileJournal.open(directory),
     journalIsOld: options.journalIsOld ?? false,

@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
-import { appendFile, mkdtemp, rm } from "node:fs/promises";
+import { appendFile, mkdtemp, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
+import { LogRefusal } from "../ports.ts";
 import { conformance } from "./conformance.ts";
 import { EmbeddedLog, MESSAGE_BYTES_MAX } from "./embedded-log.ts";
 
@@ -16,6 +17,7 @@ conformance("the embedded log", async () => {
     fill: async () => {
       for (let index = 0; index < 4; index++) await log.append(0, new Uint8Array(MESSAGE_BYTES_MAX));
     },
+    trim: (below) => log.trim(below),
     close: async () => {
       await log.close();
       await rm(directory, { recursive: true, force: true });
@@ -38,5 +40,43 @@ test("what was acknowledged is there after a reopen, and a torn tail is cut off"
   const third = await EmbeddedLog.open(path);
   assert.equal(third.lastPosition, 3n);
   await third.close();
+  await rm(directory, { recursive: true, force: true });
+});
+
+test("trimming frees quota and removes whole files; what is left is there after a reopen", async () => {
+  const directory = await mkdtemp(join(tmpdir(), "lattice-log-"));
+  const path = join(directory, "log");
+  const options = { quotaBytes: 60, bytesMax: 1000, segmentMessages: 4 };
+  const log = await EmbeddedLog.open(path, options);
+  const message = (value: number): Uint8Array => new Uint8Array(6).fill(value);
+  await Promise.all(Array.from({ length: 10 }, (_, index) => log.append(0, message(index + 1))));
+  assert.deepEqual(log.usage, { bytes: 60, bytesMax: 1000, firstPosition: 1n });
+  await assert.rejects(log.append(0, message(11)), LogRefusal);
+  assert.deepEqual((await readdir(directory)).sort(), ["log", "log.5", "log.9"]);
+  await log.trim(7n);
+  assert.deepEqual(log.usage, { bytes: 24, bytesMax: 1000, firstPosition: 7n });
+  assert.deepEqual((await readdir(directory)).sort(), ["log.5", "log.9"]);
+  await log.append(0, message(11));
+  await log.close();
+  const again = await EmbeddedLog.open(path, options);
+  assert.equal(again.firstPosition, 5n, "whole files only");
+  assert.equal(again.lastPosition, 11n);
+  const read: number[] = [];
+  const stop = new AbortController();
+  await again.consume(
+    5n,
+    ({ position, raw }) => {
+      assert.equal(raw[0], Number(position));
+      read.push(Number(position));
+      if (position === 11n) stop.abort();
+    },
+    stop.signal,
+  );
+  assert.deepEqual(read, [5, 6, 7, 8, 9, 10, 11]);
+  await again.trim(100n);
+  assert.equal(again.firstPosition, 12n);
+  await again.append(0, message(12));
+  assert.equal(again.lastPosition, 12n);
+  await again.close();
   await rm(directory, { recursive: true, force: true });
 });

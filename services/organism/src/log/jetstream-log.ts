@@ -19,7 +19,15 @@ import {
 } from "@nats-io/jetstream";
 import { connect, type NatsConnection } from "@nats-io/transport-node";
 import type { Lane } from "../committee/entry.ts";
-import { type AppendFate, HistoryGone, type Log, LogLost, type LogMessage, LogRefusal } from "../ports.ts";
+import {
+  type AppendFate,
+  HistoryGone,
+  type Log,
+  LogLost,
+  type LogMessage,
+  LogRefusal,
+  type LogUsage,
+} from "../ports.ts";
 
 /** The oldest server that keeps a stream through process crashes (nats-server#6888). */
 export const SERVER_VERSION_MIN = "2.10.23";
@@ -203,6 +211,15 @@ export class JetStreamLog implements Log {
   async firstPosition(): Promise<bigint> {
     const { first_seq: first, last_seq: last, messages } = await this.#state();
     return BigInt(messages === 0 ? last + 1 : first);
+  }
+
+  async usage(): Promise<LogUsage> {
+    const { state, config } = await this.#manager.streams.info(this.#options.stream);
+    return {
+      bytes: state.bytes,
+      bytesMax: config.max_bytes > 0 ? config.max_bytes : undefined,
+      firstPosition: BigInt(state.messages === 0 ? state.last_seq + 1 : state.first_seq),
+    };
   }
 
   /** Waits out restarts of the servers. @throws whatever does not pass */

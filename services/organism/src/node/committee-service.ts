@@ -1,7 +1,7 @@
 /** `lattice.committee.v1.CommitteeService`: what every member answers, whatever its organism. */
 import { CommitteeService } from "@lattice/proto/lattice/committee/v1/committee_service_pb.ts";
-import type { Committee } from "../committee/committee.ts";
-import type { Outcome } from "../committee/outcome.ts";
+import { type Committee, checkUpstream } from "../committee/committee.ts";
+import type { CertifiedOutcome, Outcome } from "../committee/outcome.ts";
 import type { Roster } from "../committee/roster.ts";
 import { sealTo } from "../crypto/box.ts";
 import { type SigningKey, verifyTagged } from "../crypto/ed25519.ts";
@@ -9,15 +9,18 @@ import { COMMON_FAULTS, faultsOf } from "../fault.ts";
 import { encodeConfig, type LatticeConfig, latticeId } from "../identity/lattice-config.ts";
 import { isOrganism, type Organism } from "../identity/organisms.ts";
 import type { Duty } from "../machine.ts";
-import type { Clock, Random, Timers } from "../ports.ts";
+import type { Clock, LogUsage, Random, Timers } from "../ports.ts";
 import { defineService, type GrpcService } from "../rpc/define.ts";
 import { withHeartbeat } from "../rpc/heartbeat.ts";
 import type { BodyPolicy } from "../service.ts";
+import type { ArchiveDirectory } from "./archive-directory.ts";
 import { BODY_BOX_INFO, BODY_REQUEST_TAG, bodyAad, bodyRequestDigest } from "./body-fetcher.ts";
 import { toWireOutcome } from "./committee-wire.ts";
 import type { FraudProofs } from "./fraud-proofs.ts";
 import { integrityMethods } from "./integrity-service.ts";
 import type { OutcomeArchive } from "./outcome-archive.ts";
+import { snapshotMethods } from "./snapshot-service.ts";
+import type { SnapshotStore } from "./snapshot-store.ts";
 import type { KeptBodies } from "./storage.ts";
 
 /** A signed body request is good for this long either way. */
@@ -41,6 +44,10 @@ export interface CommitteeServiceOptions<State, Command, D extends Duty> {
   readonly proofs: FraudProofs;
   /** Members last seen on another chain. */
   readonly differing: () => readonly number[];
+  readonly snapshots: SnapshotStore;
+  readonly usage: () => LogUsage | undefined;
+  /** Where outcomes are that this member has let go of. */
+  readonly archiveDirectory?: ArchiveDirectory;
 }
 
 export function committeeService<State, Command, D extends Duty>(
@@ -75,8 +82,23 @@ export function committeeService<State, Command, D extends Duty>(
     return { outcome, body };
   }
 
+  /** Only what this lattice's committee certified, whoever wrote it there. */
+  async function archived(stage: string, slot: bigint): Promise<CertifiedOutcome | undefined> {
+    const found = await options.archiveDirectory?.outcome(stage, slot);
+    return found !== undefined && checkUpstream(config, organism, found) === undefined ? found : undefined;
+  }
+
   return defineService(CommitteeService, {
     ...integrityMethods({ committee, self, memberKey: options.memberKey, proofs: options.proofs }),
+    ...snapshotMethods({
+      organism,
+      committee: committee.id,
+      self,
+      roster: committee.roster,
+      memberKey: options.memberKey,
+      store: options.snapshots,
+      clock,
+    }),
 
     async getStatus() {
       return {
@@ -116,11 +138,14 @@ export function committeeService<State, Command, D extends Duty>(
         })),
         decidedSlot: decidedSlot(),
         snapshotPosition: options.snapshotPosition(),
+        logFirstPosition: options.usage()?.firstPosition ?? 0n,
+        logBytes: BigInt(options.usage()?.bytes ?? 0),
+        logBytesMax: BigInt(options.usage()?.bytesMax ?? 0),
       };
     },
 
     async getOutcome({ stage, slot }) {
-      const certified = await archive.get(stage, slot);
+      const certified = (await archive.get(stage, slot)) ?? (await archived(stage, slot));
       if (certified === undefined) throw fault("OUTCOME_UNKNOWN", `no certified ${stage} of slot ${slot}`);
       return { outcome: toWireOutcome(certified) };
     },

@@ -1,11 +1,16 @@
-/** Protobuf outcomes ↔ canonical ones. */
+/** Protobuf outcomes and checkpoints ↔ canonical ones. */
 import type { MessageInitShape } from "@bufbuild/protobuf";
+import type {
+  CertifiedCheckpointSchema,
+  CertifiedCheckpoint as WireCheckpoint,
+} from "@lattice/proto/lattice/committee/v1/committee_service_pb.ts";
 import {
   type CertifiedOutcomeSchema,
   OutcomeKind as WireKind,
   type CertifiedOutcome as WireOutcome,
 } from "@lattice/proto/lattice/committee/v1/outcome_pb.ts";
 import { CodecError, decode, encode } from "../codec/codec.ts";
+import { CERTIFIED_CHECKPOINT, type CertifiedCheckpoint } from "../committee/checkpoint.ts";
 import { CERTIFIED, type CertifiedOutcome, type OutcomeKind } from "../committee/outcome.ts";
 
 const TO_WIRE: Readonly<Record<OutcomeKind, WireKind>> = {
@@ -55,6 +60,48 @@ export function fromWireOutcome(wire: WireOutcome): CertifiedOutcome | undefined
   try {
     // The canonical codec knows every length and range; the round trip also copies out of the transport's buffers.
     return decode(CERTIFIED, encode(CERTIFIED, candidate));
+  } catch (error) {
+    if (error instanceof CodecError) return undefined;
+    throw error;
+  }
+}
+
+export function toWireCheckpoint({
+  checkpoint,
+  signature,
+  signers,
+}: CertifiedCheckpoint): MessageInitShape<typeof CertifiedCheckpointSchema> {
+  return {
+    committeeId: checkpoint.committee,
+    generation: checkpoint.generation,
+    epoch: checkpoint.epoch,
+    position: checkpoint.position,
+    chainHead: checkpoint.head,
+    stateHash: checkpoint.stateHash,
+    stateBytes: BigInt(checkpoint.stateBytes),
+    signature,
+    signers: [...signers],
+  };
+}
+
+/** Undefined when a length or a value is out of range; the certificate itself is not checked here. */
+export function fromWireCheckpoint(wire: WireCheckpoint): CertifiedCheckpoint | undefined {
+  const candidate: CertifiedCheckpoint = {
+    checkpoint: {
+      version: 1,
+      committee: wire.committeeId,
+      generation: wire.generation,
+      epoch: wire.epoch,
+      position: wire.position,
+      head: wire.chainHead,
+      stateHash: wire.stateHash,
+      stateBytes: Number(wire.stateBytes),
+    },
+    signature: wire.signature,
+    signers: [...wire.signers],
+  };
+  try {
+    return decode(CERTIFIED_CHECKPOINT, encode(CERTIFIED_CHECKPOINT, candidate));
   } catch (error) {
     if (error instanceof CodecError) return undefined;
     throw error;

@@ -2,14 +2,15 @@
  * One member of one committee, running: log → committee → duties → log. Production, the embedded lattice and tests
  * all start members here; they differ in the ports they pass in.
  */
-import { CodecError, decode, encode, tryDecode, u64 } from "../codec/codec.ts";
+import { decode, encode, equalBytes, fixed, type Infer, struct, toHex, tryDecode, u64 } from "../codec/codec.ts";
+import { checkpointDigest } from "../committee/checkpoint.ts";
 import { type CommitteeCommand, encodeCommand } from "../committee/commands.ts";
-import { type Applied, Committee } from "../committee/committee.ts";
+import { type Applied, Committee, type Dissent } from "../committee/committee.ts";
 import { LANES, type Lane } from "../committee/entry.ts";
 import { type CertifiedOutcome, type Outcome, outcomeDigest } from "../committee/outcome.ts";
 import { ROSTER_STAGE, type Roster } from "../committee/roster.ts";
 import { blsSign } from "../crypto/bls.ts";
-import { generateSigningKey } from "../crypto/ed25519.ts";
+import { generateSigningKey, type SigningKey } from "../crypto/ed25519.ts";
 import { combineSignatures } from "../crypto/threshold.ts";
 import { agreementKey } from "../crypto/x25519.ts";
 import { COMMON_FAULTS, faultsOf } from "../fault.ts";
@@ -24,6 +25,7 @@ import {
   type Clock,
   HistoryGone,
   type Log,
+  type LogUsage,
   type MemberJournal,
   PromiseConflict,
   pause,
@@ -34,7 +36,9 @@ import type { GrpcService } from "../rpc/define.ts";
 import type { MemberHost, MemberSecrets, OrganismDefinition, OrganismNode } from "../service.ts";
 import { abstainingJournal } from "./abstaining-journal.ts";
 import { Appender } from "./appender.ts";
+import type { ArchiveDirectory } from "./archive-directory.ts";
 import { BodyFetcher } from "./body-fetcher.ts";
+import { CheckpointKeeper } from "./checkpoint-keeper.ts";
 import { committeeService } from "./committee-service.ts";
 import { FraudProofs } from "./fraud-proofs.ts";
 import { IntegrityWatch } from "./integrity-watch.ts";
@@ -47,7 +51,10 @@ import {
   type Endpoints,
   OutcomeFollower,
 } from "./outcome-follower.ts";
-import { fileStorage, type KeptBodies, type MemberStorage, type SnapshotStore } from "./storage.ts";
+import { archiveSource, peerSource, type SnapshotSource } from "./snapshot-fetcher.ts";
+import type { SnapshotStore } from "./snapshot-store.ts";
+import { restoreOwn, syncState } from "./state-sync.ts";
+import { fileStorage, type KeptBodies, type MemberStorage } from "./storage.ts";
 
 export interface MemberOptions<State, Command, D extends Duty, Settings> {
   readonly definition: OrganismDefinition<State, Command, D, Settings>;
@@ -66,8 +73,12 @@ export interface MemberOptions<State, Command, D extends Duty, Settings> {
   readonly directory: string;
   /** Files in `directory` when left out. */
   readonly storage?: MemberStorage;
+  /** Outcomes and snapshots go there too; snapshots may come from there. */
+  readonly archive?: ArchiveDirectory;
   /** How members of other committees are reached; gRPC when left out. */
   readonly connect?: ConnectCommittee;
+  /** When checkpoints are due, if not as usual: in tests, alike for all members. */
+  readonly checkpointEvery?: { readonly entries: bigint; readonly slots: bigint };
   readonly clock: Clock;
   /** Node's own when left out. */
   readonly timers?: Timers;
@@ -89,9 +100,14 @@ const DUTY_PAUSE_MAX_MS = 5000;
 const SUBMIT_DEADLINE_MS = 10_000;
 /** How long each further member waits before it, too, observes an upstream outcome. */
 const OBSERVE_PATIENCE_MS = 300;
-const SNAPSHOT_EVERY_SLOTS = 16n;
+/** How often the log's size is looked at, and how full it may be when a slot begins. */
+const USAGE_MS = 2000;
+const USAGE_MAX = 0.8;
 /** Name in the journal of the slot below which no promise is made. */
 const ABSTAIN_BELOW = "abstain-below";
+/** Name in the journal of how far the log had been read, and its head there: a log that has lost that was rolled back. */
+const APPLIED = "applied";
+const APPLIED_MARK = struct({ generation: u64, position: u64, head: fixed(32) });
 
 export class Member<State, Command, D extends Duty, Settings> {
   readonly organism: Organism;
@@ -102,7 +118,8 @@ export class Member<State, Command, D extends Duty, Settings> {
   readonly #node: OrganismNode<Command, D>;
   readonly #archive: OutcomeArchive;
   readonly #bodies: KeptBodies;
-  readonly #snapshots: SnapshotStore;
+  readonly #checkpoints: CheckpointKeeper;
+  readonly #memberKey: SigningKey;
   readonly #timers: Timers;
   readonly #follower: OutcomeFollower;
   readonly #bodyFetcher: BodyFetcher;
@@ -117,15 +134,15 @@ export class Member<State, Command, D extends Duty, Settings> {
   #appender: Appender | undefined;
   #consuming: Promise<void> = Promise.resolve();
   #stopTicking: () => void = () => undefined;
+  #stopMeasuring: () => void = () => undefined;
+  #usage: LogUsage | undefined;
+  #mark: Infer<typeof APPLIED_MARK> | undefined;
   #woken = false;
   #caughtUp = false;
   #draining = false;
   /** Something fatal has happened: not another word. */
   #silent = false;
   #abstainBelow = 0n;
-  #snapshotPosition = 0n;
-  #snapshotSlot = 0n;
-  #snapshotting: Promise<void> = Promise.resolve();
 
   private constructor(
     options: MemberOptions<State, Command, D, Settings>,
@@ -141,7 +158,18 @@ export class Member<State, Command, D extends Duty, Settings> {
     this.committee = parts.committee;
     this.#archive = parts.archive;
     this.#bodies = parts.bodies;
-    this.#snapshots = parts.snapshots;
+    this.#memberKey = generateSigningKey(options.secrets.memberKey);
+    this.#checkpoints = new CheckpointKeeper(
+      {
+        quorum: this.committee.quorum.quorum,
+        votes: (position) => this.committee.checkpointVotes(position),
+        stores: [parts.snapshots, ...(options.archive === undefined ? [] : [options.archive.snapshots])],
+        logger: options.logger,
+        meters: options.meters,
+        onSaved: () => this.#forget(),
+      },
+      parts.snapshots.held()[0]?.checkpoint.position ?? 0n,
+    );
     const { config, rosters, endpoints, clock, logger, secrets, self, random } = options;
     this.#timers = options.timers ?? nodeTimers;
     this.#follower = new OutcomeFollower({
@@ -161,7 +189,7 @@ export class Member<State, Command, D extends Duty, Settings> {
       config,
       self: this.organism,
       index: self,
-      memberKey: generateSigningKey(secrets.memberKey),
+      memberKey: this.#memberKey,
       boxKey: agreementKey(secrets.boxKey),
       endpoints,
       clock,
@@ -200,8 +228,11 @@ export class Member<State, Command, D extends Duty, Settings> {
         timers: this.#timers,
         random: options.random,
         caughtUp: () => this.#caughtUp,
-        snapshotPosition: () => this.#snapshotPosition,
-        memberKey: generateSigningKey(secrets.memberKey),
+        snapshotPosition: () => this.#checkpoints.savedPosition,
+        snapshots: parts.snapshots,
+        memberKey: this.#memberKey,
+        usage: () => this.#usage,
+        ...(options.archive === undefined ? {} : { archiveDirectory: options.archive }),
         proofs,
         differing: () => this.#integrity.differing.map(({ member }) => member),
       }),
@@ -215,24 +246,27 @@ export class Member<State, Command, D extends Duty, Settings> {
     const { definition, config, rosters, directory } = options;
     const { organism } = definition;
     const machine = definition.createMachine(config, rosters[organism]);
-    const committee = new Committee<State, Command, D>({ config, roster: rosters[organism], machine });
+    const committee = new Committee<State, Command, D>({
+      config,
+      roster: rosters[organism],
+      machine,
+      ...(options.checkpointEvery === undefined ? {} : { checkpointEvery: options.checkpointEvery }),
+    });
     const storage = options.storage ?? fileStorage(directory);
-    const snapshots = await storage.snapshots(committee.id);
-    for await (const snapshot of snapshots.candidates()) {
-      if (snapshot.generation !== committee.generation) continue;
-      try {
-        committee.restore(snapshot.state);
-        break;
-      } catch (error) {
-        if (!(error instanceof CodecError)) throw error;
-        options.logger.warn("a snapshot is not a state of this version; passed over", { position: snapshot.position });
-      }
-    }
+    const snapshots = await storage.snapshots(config, organism);
+    await restoreOwn(committee, snapshots, options.logger);
+    await syncState({
+      committee,
+      log: options.log,
+      store: snapshots,
+      sources: snapshotSources(options),
+      logger: options.logger,
+      timers: options.timers ?? nodeTimers,
+    });
     const archive = await storage.outcomes(organism);
     if (options.certifiedRoster !== undefined) await archive.put(options.certifiedRoster);
     const bodies = await storage.bodies();
     const member = new Member(options, { archive, bodies, snapshots, committee });
-    member.#snapshotPosition = committee.position;
     await member.#begin();
     return member;
   }
@@ -240,9 +274,13 @@ export class Member<State, Command, D extends Duty, Settings> {
   async #begin(): Promise<void> {
     const { log, logger, config } = this.#options;
     await this.#node.start?.();
-    const target = await log.lastPosition(this.committee.position);
-    if (target < this.committee.position) {
-      this.#fail("LOG_ROLLED_BACK", `the log ends at ${target}, this member has applied ${this.committee.position}`);
+    const mark = this.#options.journal.get(APPLIED);
+    if (mark !== undefined) this.#mark = decode(APPLIED_MARK, mark);
+    const marked = this.#mark?.generation === this.committee.generation ? this.#mark.position : 0n;
+    const applied = marked > this.committee.position ? marked : this.committee.position;
+    const target = await log.lastPosition(applied);
+    if (target < applied) {
+      this.#fail("LOG_ROLLED_BACK", `the log ends at ${target}, this member has applied ${applied}`);
       return;
     }
     logger.info("member starts", {
@@ -275,6 +313,8 @@ export class Member<State, Command, D extends Duty, Settings> {
     this.#follower.follow(this.committee.machine.upstream);
     this.#stopTicking = this.#timers.every(TICK_MS, () => this.#schedule());
     this.#integrity.watch();
+    this.#stopMeasuring = this.#timers.every(USAGE_MS, () => this.#measure());
+    this.#measure();
     this.#schedule();
     logger.info("member is ready", { position: this.committee.position });
   }
@@ -368,12 +408,27 @@ export class Member<State, Command, D extends Duty, Settings> {
     if (applied.fraud !== undefined && this.committee.isBlocked(self)) {
       this.#fail("KEY_BLOCKED", "this member's own key was proven to say two things");
     }
+    this.#checkMark(position);
     this.#checkSucceeded(applied, self);
     this.#appender?.consumed(applied);
+    this.#checkpoints.applied(applied);
+    if (applied.dissent !== undefined) this.#noteDissent(applied.dissent);
     for (const outcome of applied.decided) this.#decided(outcome);
     for (const outcome of applied.certified) this.#certify(outcome);
     this.#onPosition(position);
     this.#schedule();
+  }
+
+  /** What was read before the last restart must be what is read now. */
+  #checkMark(position: bigint): void {
+    if (this.#mark?.position !== position || this.#mark.generation !== this.committee.generation) return;
+    if (equalBytes(this.#mark.head, this.committee.head)) return;
+    this.#fail("LOG_REPLACED", `the log holds something else up to position ${position} than when it was last read`);
+  }
+
+  async #noteApplied(): Promise<void> {
+    const { generation, position, head } = this.committee;
+    await this.#options.journal.put(APPLIED, encode(APPLIED_MARK, { generation, position, head }));
   }
 
   /** A higher incarnation of this member means a newer process: this one must fall silent. */
@@ -422,31 +477,59 @@ export class Member<State, Command, D extends Duty, Settings> {
       signature,
       signers: votes.map(([index]) => index).sort((a, b) => a - b),
     };
-    const { logger } = this.#options;
+    const { logger, archive } = this.#options;
     this.#archive
       .put(certified)
       .catch((error: unknown) => logger.error("the outcome archive failed", errorFields(error)));
-    const last = this.committee.machine.stages.at(-1) ?? "";
-    if (outcome.stage === last && this.#caughtUp) this.#maybeSnapshot(outcome.slot);
+    archive
+      ?.putOutcome(certified)
+      .catch((error: unknown) => logger.error("the archive directory failed", errorFields(error)));
   }
 
-  #maybeSnapshot(slot: bigint): void {
-    const { journal, logger } = this.#options;
-    if (slot < this.#snapshotSlot + SNAPSHOT_EVERY_SLOTS) return;
-    this.#snapshotSlot = slot;
-    const keepFrom = this.committee.collapsedBelow;
-    this.#snapshotting = this.#snapshotting
-      .then(() => this.#saveSnapshot())
-      .then(() => journal.trim(keepFrom))
-      .then(() => this.#bodies.prune(slot))
-      .catch((error: unknown) => logger.error("the snapshot failed", errorFields(error)));
+  /** A newer snapshot is on disk: what it makes superfluous goes. */
+  async #forget(): Promise<void> {
+    const { journal, clock, config } = this.#options;
+    if (!this.#silent) await this.#noteApplied();
+    await journal.trim(this.committee.collapsedBelow);
+    const decided = this.committee.floor(this.committee.machine.stages.at(-1) ?? "") - 1n;
+    const now = slotAt(config, clock.nowMs());
+    await this.#bodies.prune(decided < now ? decided : now);
+    await this.#archive.prune(this.committee.newestObserved("tally", "attribution"));
   }
 
-  async #saveSnapshot(): Promise<void> {
-    const { position, generation } = this.committee;
-    if (position === this.#snapshotPosition) return;
-    await this.#snapshots.save(generation, position, this.committee.snapshot());
-    this.#snapshotPosition = position;
+  /** Members that certified another state are many enough: this one has diverged and must not speak. */
+  #noteDissent({ position, authors, stateHash }: Dissent): void {
+    const { logger, meters } = this.#options;
+    const hash = toHex(stateHash);
+    logger.error("members have another state than this one", { position, authors: authors.join(), state_hash: hash });
+    meters.count("lattice_checkpoint_dissent_total", 1, { author: String(authors.at(-1)) });
+    if (authors.length < this.committee.quorum.quorum) return;
+    this.#fail("STATE_DIVERGED", `at position ${position} members ${authors.join(", ")} certified state ${hash}`);
+  }
+
+  /** How full the log is; looked at now and then, never waited for. */
+  #measure(): void {
+    const { log, meters, logger } = this.#options;
+    if (log.usage === undefined) return;
+    log.usage().then(
+      (usage) => {
+        const before = this.#logFull;
+        this.#usage = usage;
+        meters.gauge("lattice_log_bytes", usage.bytes);
+        meters.gauge("lattice_log_bytes_max", usage.bytesMax ?? 0);
+        meters.gauge("lattice_log_nearly_full", this.#logFull ? 1 : 0);
+        if (this.#logFull === before) return;
+        const found = { bytes: usage.bytes, bytes_max: usage.bytesMax ?? 0 };
+        if (this.#logFull) logger.error("the log is nearly full: no new slot begins until it is trimmed", found);
+        else logger.info("the log has room again", found);
+      },
+      (error: unknown) => logger.debug("the log does not say how full it is", errorFields(error)),
+    );
+  }
+
+  get #logFull(): boolean {
+    const max = this.#usage?.bytesMax;
+    return max !== undefined && (this.#usage?.bytes ?? 0) > max * USAGE_MAX;
   }
 
   #noteUpstream(organism: Organism, certified: CertifiedOutcome): void {
@@ -481,6 +564,7 @@ export class Member<State, Command, D extends Duty, Settings> {
     const { self, clock, journal } = this.#options;
     const now = clock.nowMs();
     this.#vote();
+    this.#voteCheckpoints(now);
     this.#skip(now);
     this.#observe(now);
     for (const { key, command } of this.#integrity.accusations()) {
@@ -490,6 +574,7 @@ export class Member<State, Command, D extends Duty, Settings> {
     const view = this.committee.view(self, now, (key) => journal.promised(key) !== undefined);
     for (const duty of this.committee.machine.duties(this.committee.state, view)) {
       if (duty.promise && duty.slot < this.#abstainBelow) continue;
+      if (duty.opens === true && this.#logFull) continue;
       this.#attempt(duty.key, () => this.#carryOut(duty));
     }
   }
@@ -573,6 +658,22 @@ export class Member<State, Command, D extends Duty, Settings> {
         for (const key of keys.slice(1)) this.#busy.delete(key);
       }
     });
+  }
+
+  #voteCheckpoints(now: number): void {
+    const { self, secrets, journal, config } = this.#options;
+    const slot = slotAt(config, now);
+    if (slot < this.#abstainBelow) return;
+    for (const checkpoint of this.committee.unvotedCheckpoints(self)) {
+      const { generation, position, stateHash, stateBytes } = checkpoint;
+      const key = `checkpoint/${generation}/${position}`;
+      this.#attempt(key, async () => {
+        const digest = checkpointDigest(checkpoint);
+        await journal.promise(key, slot, digest);
+        const share = blsSign(secrets.certificateShare, digest);
+        return this.#append("ctl", encodeCommand({ type: "checkpoint", position, stateHash, stateBytes, share }));
+      });
+    }
   }
 
   #skip(now: number): void {
@@ -695,6 +796,7 @@ export class Member<State, Command, D extends Duty, Settings> {
     if (this.#draining) return;
     this.#draining = true;
     this.#stopTicking();
+    this.#stopMeasuring();
     const until = this.#timers.elapsedMs() + graceMs;
     while ((this.#appender?.inFlight ?? 0) > 0 && this.#timers.elapsedMs() < until) await pause(this.#timers, 20);
     await this.#integrity.close();
@@ -703,15 +805,41 @@ export class Member<State, Command, D extends Duty, Settings> {
     this.#stop.abort();
     await this.#consuming;
     await this.#node.stop?.();
-    await this.#snapshotting;
+    await this.#checkpoints.settled();
     // One that was told to fall silent leaves its folder to whoever speaks now.
-    if (!this.#silent) {
-      await this.#saveSnapshot().catch((error: unknown) => {
-        this.#options.logger.error("the snapshot failed", errorFields(error));
+    if (!this.#silent && this.#caughtUp) {
+      await this.#noteApplied().catch((error: unknown) => {
+        this.#options.logger.error("the journal failed", errorFields(error));
       });
     }
     await this.#archive.close();
     await this.#options.journal.close();
     await this.#options.log.close();
   }
+}
+
+/** The other members in turn, beginning with the next one, then the archive. */
+function snapshotSources<State, Command, D extends Duty, Settings>(
+  options: MemberOptions<State, Command, D, Settings>,
+): SnapshotSource[] {
+  const { definition, config, self, secrets, clock, endpoints, connect, archive, rosters } = options;
+  const { organism } = definition;
+  const memberKey = generateSigningKey(secrets.memberKey);
+  const addresses = endpoints()[organism];
+  const count = rosters[organism].members.length;
+  const others = Array.from({ length: count - 1 }, (_, turn) => addresses[(self + 1 + turn) % count]);
+  const peers = others.flatMap((address) =>
+    address === undefined
+      ? []
+      : peerSource({
+          config,
+          organism,
+          self,
+          memberKey,
+          clock,
+          address,
+          ...(connect === undefined ? {} : { connect }),
+        }),
+  );
+  return archive === undefined ? peers : [...peers, archiveSource(archive.snapshots)];
 }

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
@@ -159,5 +159,30 @@ describe("the outcome archive", () => {
     assert.deepEqual(seen, ["1/first"]);
     for await (const _ of archive.watch(["first"], 1n, AbortSignal.abort())) assert.fail("aborted before it began");
     await archive.close();
+  });
+
+  test("files of old outcomes go, and no slot that tally has not attributed", async () => {
+    const directory = fresh();
+    const limits = { keptSlots: 8n, segmentRecords: 4 };
+    const archive = await OutcomeArchive.open(directory, "relay", limits);
+    await Promise.all(Array.from({ length: 20 }, (_, index) => archive.put(certified(BigInt(index + 1)))));
+    const files = async (): Promise<string[]> => (await readdir(directory)).sort();
+    assert.deepEqual(await files(), ["outcomes", "outcomes.1", "outcomes.2", "outcomes.3", "outcomes.4"]);
+    await archive.prune(3n);
+    assert.equal(archive.oldest("first"), 1n, "slot 4 shares its file with slots that are needed");
+    await archive.prune(9n);
+    assert.deepEqual([archive.oldest("first"), archive.newest("first")], [9n, 20n]);
+    assert.deepEqual(await files(), ["outcomes.2", "outcomes.3", "outcomes.4"]);
+    await archive.prune(0n);
+    assert.equal(archive.oldest("first"), 9n, "8 slots are kept: 12 is within");
+    await archive.close();
+    const again = await OutcomeArchive.open(directory, "relay", limits);
+    assert.deepEqual([again.oldest("first"), again.newest("first")], [9n, 20n]);
+    assert.deepEqual(await watched(again, ["first"], 1n, 3), ["9/first", "10/first", "11/first"]);
+    assert.equal(await again.get("first", 8n), undefined);
+    await again.put(certified(21n));
+    await again.prune(0n);
+    assert.equal(again.oldest("first"), 13n);
+    await again.close();
   });
 });

@@ -1,4 +1,8 @@
-/** Certified outcomes outside state and log: an append-only file, an index in memory, and live watchers. */
+/**
+ * Certified outcomes outside state and log: append-only files, an index in memory, and live watchers. Bounded: a file of
+ * old outcomes goes once all of them lie OUTCOMES_KEPT_SLOTS back and tally has attributed their slots.
+ */
+import { readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { decode, encode } from "../codec/codec.ts";
 import { CERTIFIED, type CertifiedOutcome } from "../committee/outcome.ts";
@@ -10,39 +14,84 @@ import { AppendFile } from "./append-file.ts";
 export const WATCH_BUFFER_MAX = 1024;
 const RECENT = 256;
 
-type OutcomeIndex = Map<string, Map<bigint, { readonly offset: number; readonly length: number }>>;
+/** Slots below the newest that a member answers for by itself: 18 hours of four seconds. */
+export const OUTCOMES_KEPT_SLOTS = 16_384n;
+/** Outcomes in one file. */
+const SEGMENT_RECORDS = 4096;
+
+interface Segment {
+  readonly file: RecordFile;
+  records: number;
+  newestSlot: bigint;
+  /** Absent where it cannot be. */
+  readonly remove?: () => Promise<void>;
+}
+
+interface Place {
+  readonly segment: Segment;
+  readonly offset: number;
+  readonly length: number;
+}
+
+type OutcomeIndex = Map<string, Map<bigint, Place>>;
+type OpenFile = (onRecord: (payload: Uint8Array, offset: number) => void) => Promise<RecordFile>;
+
+export interface ArchiveLimits {
+  readonly keptSlots?: bigint;
+  readonly segmentRecords?: number;
+}
 type Listener = (certified: CertifiedOutcome) => void;
 
 export class OutcomeArchive {
   readonly #organism: string;
-  readonly #file: RecordFile;
+  readonly #segments: Segment[];
   readonly #index: OutcomeIndex;
+  readonly #next: (() => Promise<Segment>) | undefined;
+  readonly #limits: Required<ArchiveLimits>;
   readonly #recent = new Map<string, CertifiedOutcome>();
   readonly #listeners = new Set<Listener>();
+  /** Appends one after the other, so that a new file begins once. */
+  #appending: Promise<unknown> = Promise.resolve();
 
-  private constructor(organism: string, file: RecordFile, index: OutcomeIndex) {
-    this.#organism = organism;
-    this.#file = file;
-    this.#index = index;
-  }
-
-  static open(directory: string, organism: string): Promise<OutcomeArchive> {
-    return OutcomeArchive.over((onRecord) => AppendFile.open(join(directory, "outcomes"), onRecord), organism);
-  }
-
-  /** @param openFile opens the records, handing over each that is there */
-  static async over(
-    openFile: (onRecord: (payload: Uint8Array, offset: number) => void) => Promise<RecordFile>,
+  private constructor(
     organism: string,
-  ): Promise<OutcomeArchive> {
+    parts: { segments: Segment[]; index: OutcomeIndex; next?: () => Promise<Segment>; limits?: ArchiveLimits },
+  ) {
+    this.#organism = organism;
+    this.#segments = parts.segments;
+    this.#index = parts.index;
+    this.#next = parts.next;
+    this.#limits = { keptSlots: OUTCOMES_KEPT_SLOTS, segmentRecords: SEGMENT_RECORDS, ...parts.limits };
+  }
+
+  /** Files `outcomes`, `outcomes.1`, `outcomes.2` … in the folder. */
+  static async open(directory: string, organism: string, limits?: ArchiveLimits): Promise<OutcomeArchive> {
     const index: OutcomeIndex = new Map();
-    const file = await openFile((payload, offset) => {
-      const { outcome } = decode(CERTIFIED, payload);
-      const slots = index.get(outcome.stage) ?? new Map();
-      slots.set(outcome.slot, { offset, length: payload.length });
-      index.set(outcome.stage, slots);
+    const names = await readdir(directory).catch(() => []);
+    const numbers = names.flatMap((name) => {
+      const number = /^outcomes(?:\.(\d+))?$/.exec(name);
+      return number === null ? [] : [Number(number[1] ?? 0)];
     });
-    return new OutcomeArchive(organism, file, index);
+    const segments: Segment[] = [];
+    const openNumber = (number: number): Promise<Segment> => {
+      const path = join(directory, number === 0 ? "outcomes" : `outcomes.${number}`);
+      return openSegment(
+        (onRecord) => AppendFile.open(path, onRecord),
+        index,
+        () => rm(path, { force: true }),
+      );
+    };
+    numbers.sort((a, b) => a - b);
+    let newest = numbers.at(-1) ?? 0;
+    for (const number of numbers.length === 0 ? [0] : numbers) segments.push(await openNumber(number));
+    const next = (): Promise<Segment> => openNumber(++newest);
+    return new OutcomeArchive(organism, { segments, index, next, ...(limits === undefined ? {} : { limits }) });
+  }
+
+  /** One file, which only grows. @param openFile opens the records, handing over each that is there */
+  static async over(openFile: OpenFile, organism: string): Promise<OutcomeArchive> {
+    const index: OutcomeIndex = new Map();
+    return new OutcomeArchive(organism, { segments: [await openSegment(openFile, index)], index });
   }
 
   has(stage: string, slot: bigint): boolean {
@@ -58,13 +107,53 @@ export class OutcomeArchive {
     this.#recent.set(key, certified);
     for (const listener of this.#listeners) listener(certified);
     const payload = encode(CERTIFIED, certified);
-    const offset = await this.#file.append(payload);
-    const slots = this.#index.get(stage) ?? new Map();
-    slots.set(slot, { offset, length: payload.length });
-    this.#index.set(stage, slots);
+    const appended = this.#appending
+      .then(() => this.#segment())
+      .then((segment) => {
+        segment.records += 1;
+        if (slot > segment.newestSlot) segment.newestSlot = slot;
+        return { segment, stored: segment.file.append(payload) };
+      });
+    this.#appending = appended.catch(() => undefined);
+    const { segment, stored } = await appended;
+    const offset = await stored;
+    place(this.#index, stage, slot, { segment, offset, length: payload.length });
     if (this.#recent.size > RECENT) {
       const [oldest] = this.#recent.keys();
       if (oldest !== undefined) this.#recent.delete(oldest);
+    }
+  }
+
+  async #segment(): Promise<Segment> {
+    const last = this.#segments.at(-1);
+    if (last !== undefined && (last.records < this.#limits.segmentRecords || this.#next === undefined)) return last;
+    if (this.#next === undefined) throw new Error("an archive has a file");
+    const next = await this.#next();
+    this.#segments.push(next);
+    return next;
+  }
+
+  /**
+   * Lets go of whole files of old outcomes.
+   * @param attributed the newest slot that tally is known to have attributed; 0 when this organism does not follow it
+   */
+  async prune(attributed: bigint): Promise<void> {
+    let newest = 0n;
+    for (const { newestSlot } of this.#segments) if (newestSlot > newest) newest = newestSlot;
+    let below = newest - this.#limits.keptSlots;
+    if (attributed > 0n && attributed < below) below = attributed;
+    for (
+      let oldest = this.#segments[0];
+      oldest !== undefined && this.#segments.length > 1;
+      oldest = this.#segments[0]
+    ) {
+      if (oldest.newestSlot >= below || oldest.remove === undefined) return;
+      this.#segments.shift();
+      for (const slots of this.#index.values()) {
+        for (const [slot, { segment }] of slots) if (segment === oldest) slots.delete(slot);
+      }
+      await oldest.file.close();
+      await oldest.remove();
     }
   }
 
@@ -76,7 +165,7 @@ export class OutcomeArchive {
     const recent = this.recent(stage, slot);
     if (recent !== undefined) return recent;
     const at = this.#index.get(stage)?.get(slot);
-    return at === undefined ? undefined : decode(CERTIFIED, await this.#file.read(at.offset, at.length));
+    return at === undefined ? undefined : decode(CERTIFIED, await at.segment.file.read(at.offset, at.length));
   }
 
   /** Also what is still on its way to the disk: its listeners have been told already. */
@@ -150,6 +239,28 @@ export class OutcomeArchive {
   }
 
   async close(): Promise<void> {
-    await this.#file.close();
+    await this.#appending;
+    for (const { file } of this.#segments) await file.close();
   }
+}
+
+async function openSegment(open: OpenFile, index: OutcomeIndex, remove?: () => Promise<void>): Promise<Segment> {
+  const found: { readonly stage: string; readonly slot: bigint; readonly offset: number; readonly length: number }[] =
+    [];
+  const file = await open((payload, offset) => {
+    const { stage, slot } = decode(CERTIFIED, payload).outcome;
+    found.push({ stage, slot, offset, length: payload.length });
+  });
+  const segment: Segment = { file, records: found.length, newestSlot: 0n, ...(remove === undefined ? {} : { remove }) };
+  for (const { stage, slot, offset, length } of found) {
+    if (slot > segment.newestSlot) segment.newestSlot = slot;
+    place(index, stage, slot, { segment, offset, length });
+  }
+  return segment;
+}
+
+function place(index: OutcomeIndex, stage: string, slot: bigint, at: Place): void {
+  const slots = index.get(stage) ?? new Map<bigint, Place>();
+  slots.set(slot, at);
+  index.set(stage, slots);
 }

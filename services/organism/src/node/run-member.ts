@@ -19,6 +19,7 @@ import { reflectionServices } from "../rpc/reflection.ts";
 import { startServer } from "../rpc/server.ts";
 import type { OrganismDefinition } from "../service.ts";
 import { CorruptFile } from "./append-file.ts";
+import { ArchiveDirectory } from "./archive-directory.ts";
 import { EXIT } from "./exit.ts";
 import { FileJournal } from "./file-journal.ts";
 import {
@@ -33,6 +34,7 @@ import {
 } from "./kit.ts";
 import { Member } from "./member.ts";
 import { parseSettings, SettingsProblems, type SharedSettings } from "./settings.ts";
+import { NoSnapshot } from "./state-sync.ts";
 
 const NATS_CREDENTIALS = z.strictObject({
   user: z.string(),
@@ -89,6 +91,7 @@ export async function runMember<State, Command, D extends Duty, Settings extends
       error instanceof KitProblem ||
       error instanceof UnfitServer ||
       error instanceof CorruptFile ||
+      error instanceof NoSnapshot ||
       error instanceof Fault;
     const lines =
       error instanceof SettingsProblems ? error.problems : [error instanceof Error ? error.message : String(error)];
@@ -158,6 +161,9 @@ async function run<State, Command, D extends Duty, Settings extends Record<strin
     journal,
     journalIsOld,
     directory: shared.LATTICE_DATA_DIR,
+    ...(shared.LATTICE_ARCHIVE_DIR === undefined
+      ? {}
+      : { archive: await ArchiveDirectory.open(shared.LATTICE_ARCHIVE_DIR, config, definition.organism) }),
     clock: { nowMs: () => Date.now() },
     random: (count) => new Uint8Array(randomBytes(count)),
     logger,

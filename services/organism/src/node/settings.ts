@@ -18,6 +18,10 @@ export const SHARED_SETTINGS = z.object({
   LATTICE_ENDPOINTS_FILE: z.string().describe("where members answer, by organism"),
   LATTICE_KEY_FILE: z.string().describe("this member's own keys and shares, mode 0400"),
   LATTICE_DATA_DIR: z.string().describe("journal, snapshots, outcomes and bodies of this member"),
+  LATTICE_ARCHIVE_DIR: z
+    .string()
+    .optional()
+    .describe("a folder outside the member where certified outcomes and snapshots are kept too; members may share it"),
   LATTICE_LISTEN: LISTEN.describe("gRPC address"),
   LATTICE_METRICS_LISTEN: LISTEN.optional().describe("Prometheus metrics, /livez and /readyz"),
   LATTICE_NATS_SERVERS: z.string().describe("nats://host:port of every server, comma separated"),

@@ -1,9 +1,11 @@
 /** What a member keeps besides its journal, and where: files in its folder, or whatever else is passed in. */
+import { join } from "node:path";
+import type { LatticeConfig } from "../identity/lattice-config.ts";
 import type { Organism } from "../identity/organisms.ts";
 import type { BodyStore } from "../service.ts";
 import { FileBodyStore } from "./file-body-store.ts";
 import { OutcomeArchive } from "./outcome-archive.ts";
-import { type Snapshot, Snapshots } from "./snapshots.ts";
+import { FileSnapshotStore, type SnapshotStore } from "./snapshot-store.ts";
 
 /** Bodies, and which of their slots are on chain. */
 export interface KeptBodies extends BodyStore {
@@ -14,18 +16,10 @@ export interface KeptBodies extends BodyStore {
   prune(newest: bigint): Promise<void>;
 }
 
-/** Snapshots of the replicated state. */
-export interface SnapshotStore {
-  /** Resolves once it is durable. */
-  save(generation: bigint, position: bigint, state: Uint8Array): Promise<void>;
-  /** Newest first; only whole ones of this committee. */
-  candidates(): AsyncIterable<Snapshot>;
-}
-
 export interface MemberStorage {
   outcomes(organism: Organism): Promise<OutcomeArchive>;
   bodies(): Promise<KeptBodies>;
-  snapshots(committee: Uint8Array): Promise<SnapshotStore>;
+  snapshots(config: LatticeConfig, organism: Organism): Promise<SnapshotStore>;
 }
 
 /** Production's: everything under one folder. */
@@ -33,6 +27,6 @@ export function fileStorage(directory: string): MemberStorage {
   return {
     outcomes: (organism) => OutcomeArchive.open(directory, organism),
     bodies: () => FileBodyStore.open(directory),
-    snapshots: (committee) => Snapshots.open(directory, committee),
+    snapshots: (config, organism) => FileSnapshotStore.open(join(directory, "snapshots"), config, organism),
   };
 }

@@ -394,7 +394,7 @@ export function createMachine(config: LatticeConfig, roster: Roster): Machine<St
       if (view.nowMs >= closeMs || view.outcome(HEADER, slot) !== undefined) continue;
       const rank = (view.self + servers - Number(slot % BigInt(servers))) % servers;
       if (view.nowMs < openMs + rank * content.patienceMs) return undefined;
-      return { type: "openRound", key: `openRound/${slot}`, slot, promise: false };
+      return { type: "openRound", key: `openRound/${slot}`, slot, promise: false, opens: true };
     }
     return undefined;
   }

@@ -16,7 +16,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file lattice/committee/v1/committee_service.proto.
  */
 export const file_lattice_committee_v1_committee_service: GenFile = /*@__PURE__*/
-  fileDesc("CixsYXR0aWNlL2NvbW1pdHRlZS92MS9jb21taXR0ZWVfc2VydmljZS5wcm90bxIUbGF0dGljZS5jb21taXR0ZWUudjEiEgoQR2V0U3RhdHVzUmVxdWVzdCJ6CgxNZW1iZXJTdGF0dXMSDQoFaW5kZXgYASABKA0SEgoKbWVtYmVyX2tleRgCIAEoDBITCgtpbmNhcm5hdGlvbhgDIAEoBBIQCghjbG9ja19tcxgEIAEoBBIPCgdibG9ja2VkGAUgASgIEg8KB2RpZmZlcnMYBiABKAgiPwoOVXBzdHJlYW1TdGF0dXMSEAoIb3JnYW5pc20YASABKAkSDQoFc3RhZ2UYAiABKAkSDAoEc2xvdBgDIAEoBCLDAwoRR2V0U3RhdHVzUmVzcG9uc2USNgoIaWRlbnRpdHkYASABKAsyJC5sYXR0aWNlLmlkZW50aXR5LnYxLkxhdHRpY2VJZGVudGl0eRIQCghvcmdhbmlzbRgCIAEoCRIUCgxjb21taXR0ZWVfaWQYAyABKAwSFAoMbWVtYmVyX2luZGV4GAQgASgNEhQKDG1lbWJlcl9jb3VudBgFIAEoDRITCgtmYXVsdF9jb3VudBgGIAEoDRIOCgZxdW9ydW0YByABKA0SEgoKZ2VuZXJhdGlvbhgIIAEoBBIQCghwb3NpdGlvbhgJIAEoBBISCgpjaGFpbl9oZWFkGAogASgMEhIKCnN0YXRlX2hhc2gYCyABKAwSEQoJY2F1Z2h0X3VwGAwgASgIEjMKB21lbWJlcnMYDSADKAsyIi5sYXR0aWNlLmNvbW1pdHRlZS52MS5NZW1iZXJTdGF0dXMSNgoIdXBzdHJlYW0YDiADKAsyJC5sYXR0aWNlLmNvbW1pdHRlZS52MS5VcHN0cmVhbVN0YXR1cxIUCgxkZWNpZGVkX3Nsb3QYDyABKAQSGQoRc25hcHNob3RfcG9zaXRpb24YECABKAQiMAoRR2V0T3V0Y29tZVJlcXVlc3QSDQoFc3RhZ2UYASABKAkSDAoEc2xvdBgCIAEoBCJNChJHZXRPdXRjb21lUmVzcG9uc2USNwoHb3V0Y29tZRgBIAEoCzImLmxhdHRpY2UuY29tbWl0dGVlLnYxLkNlcnRpZmllZE91dGNvbWUiOAoUV2F0Y2hPdXRjb21lc1JlcXVlc3QSDQoFc3RhZ2UYASABKAkSEQoJZnJvbV9zbG90GAIgASgEInUKFVdhdGNoT3V0Y29tZXNSZXNwb25zZRI5CgdvdXRjb21lGAEgASgLMiYubGF0dGljZS5jb21taXR0ZWUudjEuQ2VydGlmaWVkT3V0Y29tZUgAEhgKDmhlYXJ0YmVhdF9zbG90GAIgASgESABCBwoFZXZlbnQiiwEKDkdldEJvZHlSZXF1ZXN0Eg0KBXN0YWdlGAEgASgJEgwKBHNsb3QYAiABKAQSGgoScmVxdWVzdGVyX29yZ2FuaXNtGAMgASgJEhcKD3JlcXVlc3Rlcl9pbmRleBgEIAEoDRIUCgxzaWduZWRfYXRfbXMYBSABKAQSEQoJc2lnbmF0dXJlGAYgASgMIjQKD0dldEJvZHlSZXNwb25zZRIMCgRib2R5GAEgASgMEhMKC3NlYWxlZF9ib2R5GAIgASgMIiIKDkdldEhlYWRSZXF1ZXN0EhAKCHBvc2l0aW9uGAEgASgEIp0BCg9HZXRIZWFkUmVzcG9uc2USFAoMY29tbWl0dGVlX2lkGAEgASgMEhIKCmdlbmVyYXRpb24YAiABKAQSFAoMbWVtYmVyX2luZGV4GAMgASgNEhAKCHBvc2l0aW9uGAQgASgEEgwKBGhlYWQYBSABKAwSFwoPbmV3ZXN0X3Bvc2l0aW9uGAYgASgEEhEKCXNpZ25hdHVyZRgHIAEoDCIlChBMaXN0Vm90ZXNSZXF1ZXN0EhEKCWZyb21fc2xvdBgBIAEoBCIwCglWb3RlU2hhcmUSFAoMbWVtYmVyX2luZGV4GAEgASgNEg0KBXNoYXJlGAIgASgMIngKDURlY2lzaW9uVm90ZXMSNwoHb3V0Y29tZRgBIAEoCzImLmxhdHRpY2UuY29tbWl0dGVlLnYxLkNlcnRpZmllZE91dGNvbWUSLgoFdm90ZXMYAiADKAsyHy5sYXR0aWNlLmNvbW1pdHRlZS52MS5Wb3RlU2hhcmUiSwoRTGlzdFZvdGVzUmVzcG9uc2USNgoJZGVjaXNpb25zGAEgAygLMiMubGF0dGljZS5jb21taXR0ZWUudjEuRGVjaXNpb25Wb3RlcyITChFMaXN0RnJhdWRzUmVxdWVzdCJ6CgtGcmF1ZFJlY29yZBIUCgxtZW1iZXJfaW5kZXgYASABKA0SEgoKbWVtYmVyX2tleRgCIAEoDBINCgVlcG9jaBgDIAEoBBIMCgRraW5kGAQgASgJEhAKCHBvc2l0aW9uGAUgASgEEhIKCnByb29mX2hhc2gYBiABKAwiRwoSTGlzdEZyYXVkc1Jlc3BvbnNlEjEKBmZyYXVkcxgBIAMoCzIhLmxhdHRpY2UuY29tbWl0dGVlLnYxLkZyYXVkUmVjb3JkIiUKD0dldEZyYXVkUmVxdWVzdBISCgpwcm9vZl9oYXNoGAEgASgMIiEKEEdldEZyYXVkUmVzcG9uc2USDQoFcHJvb2YYASABKAwyhwYKEENvbW1pdHRlZVNlcnZpY2USXAoJR2V0U3RhdHVzEiYubGF0dGljZS5jb21taXR0ZWUudjEuR2V0U3RhdHVzUmVxdWVzdBonLmxhdHRpY2UuY29tbWl0dGVlLnYxLkdldFN0YXR1c1Jlc3BvbnNlEl8KCkdldE91dGNvbWUSJy5sYXR0aWNlLmNvbW1pdHRlZS52MS5HZXRPdXRjb21lUmVxdWVzdBooLmxhdHRpY2UuY29tbWl0dGVlLnYxLkdldE91dGNvbWVSZXNwb25zZRJqCg1XYXRjaE91dGNvbWVzEioubGF0dGljZS5jb21taXR0ZWUudjEuV2F0Y2hPdXRjb21lc1JlcXVlc3QaKy5sYXR0aWNlLmNvbW1pdHRlZS52MS5XYXRjaE91dGNvbWVzUmVzcG9uc2UwARJWCgdHZXRIZWFkEiQubGF0dGljZS5jb21taXR0ZWUudjEuR2V0SGVhZFJlcXVlc3QaJS5sYXR0aWNlLmNvbW1pdHRlZS52MS5HZXRIZWFkUmVzcG9uc2USXAoJTGlzdFZvdGVzEiYubGF0dGljZS5jb21taXR0ZWUudjEuTGlzdFZvdGVzUmVxdWVzdBonLmxhdHRpY2UuY29tbWl0dGVlLnYxLkxpc3RWb3Rlc1Jlc3BvbnNlEl8KCkxpc3RGcmF1ZHMSJy5sYXR0aWNlLmNvbW1pdHRlZS52MS5MaXN0RnJhdWRzUmVxdWVzdBooLmxhdHRpY2UuY29tbWl0dGVlLnYxLkxpc3RGcmF1ZHNSZXNwb25zZRJZCghHZXRGcmF1ZBIlLmxhdHRpY2UuY29tbWl0dGVlLnYxLkdldEZyYXVkUmVxdWVzdBomLmxhdHRpY2UuY29tbWl0dGVlLnYxLkdldEZyYXVkUmVzcG9uc2USVgoHR2V0Qm9keRIkLmxhdHRpY2UuY29tbWl0dGVlLnYxLkdldEJvZHlSZXF1ZXN0GiUubGF0dGljZS5jb21taXR0ZWUudjEuR2V0Qm9keVJlc3BvbnNlYgZwcm90bzM", [file_lattice_committee_v1_outcome, file_lattice_identity_v1_identity]);
+  fileDesc("CixsYXR0aWNlL2NvbW1pdHRlZS92MS9jb21taXR0ZWVfc2VydmljZS5wcm90bxIUbGF0dGljZS5jb21taXR0ZWUudjEiEgoQR2V0U3RhdHVzUmVxdWVzdCJ6CgxNZW1iZXJTdGF0dXMSDQoFaW5kZXgYASABKA0SEgoKbWVtYmVyX2tleRgCIAEoDBITCgtpbmNhcm5hdGlvbhgDIAEoBBIQCghjbG9ja19tcxgEIAEoBBIPCgdibG9ja2VkGAUgASgIEg8KB2RpZmZlcnMYBiABKAgiPwoOVXBzdHJlYW1TdGF0dXMSEAoIb3JnYW5pc20YASABKAkSDQoFc3RhZ2UYAiABKAkSDAoEc2xvdBgDIAEoBCKJBAoRR2V0U3RhdHVzUmVzcG9uc2USNgoIaWRlbnRpdHkYASABKAsyJC5sYXR0aWNlLmlkZW50aXR5LnYxLkxhdHRpY2VJZGVudGl0eRIQCghvcmdhbmlzbRgCIAEoCRIUCgxjb21taXR0ZWVfaWQYAyABKAwSFAoMbWVtYmVyX2luZGV4GAQgASgNEhQKDG1lbWJlcl9jb3VudBgFIAEoDRITCgtmYXVsdF9jb3VudBgGIAEoDRIOCgZxdW9ydW0YByABKA0SEgoKZ2VuZXJhdGlvbhgIIAEoBBIQCghwb3NpdGlvbhgJIAEoBBISCgpjaGFpbl9oZWFkGAogASgMEhIKCnN0YXRlX2hhc2gYCyABKAwSEQoJY2F1Z2h0X3VwGAwgASgIEjMKB21lbWJlcnMYDSADKAsyIi5sYXR0aWNlLmNvbW1pdHRlZS52MS5NZW1iZXJTdGF0dXMSNgoIdXBzdHJlYW0YDiADKAsyJC5sYXR0aWNlLmNvbW1pdHRlZS52MS5VcHN0cmVhbVN0YXR1cxIUCgxkZWNpZGVkX3Nsb3QYDyABKAQSGQoRc25hcHNob3RfcG9zaXRpb24YECABKAQSGgoSbG9nX2ZpcnN0X3Bvc2l0aW9uGBEgASgEEhEKCWxvZ19ieXRlcxgSIAEoBBIVCg1sb2dfYnl0ZXNfbWF4GBMgASgEIjAKEUdldE91dGNvbWVSZXF1ZXN0Eg0KBXN0YWdlGAEgASgJEgwKBHNsb3QYAiABKAQiTQoSR2V0T3V0Y29tZVJlc3BvbnNlEjcKB291dGNvbWUYASABKAsyJi5sYXR0aWNlLmNvbW1pdHRlZS52MS5DZXJ0aWZpZWRPdXRjb21lIjgKFFdhdGNoT3V0Y29tZXNSZXF1ZXN0Eg0KBXN0YWdlGAEgASgJEhEKCWZyb21fc2xvdBgCIAEoBCJ1ChVXYXRjaE91dGNvbWVzUmVzcG9uc2USOQoHb3V0Y29tZRgBIAEoCzImLmxhdHRpY2UuY29tbWl0dGVlLnYxLkNlcnRpZmllZE91dGNvbWVIABIYCg5oZWFydGJlYXRfc2xvdBgCIAEoBEgAQgcKBWV2ZW50IosBCg5HZXRCb2R5UmVxdWVzdBINCgVzdGFnZRgBIAEoCRIMCgRzbG90GAIgASgEEhoKEnJlcXVlc3Rlcl9vcmdhbmlzbRgDIAEoCRIXCg9yZXF1ZXN0ZXJfaW5kZXgYBCABKA0SFAoMc2lnbmVkX2F0X21zGAUgASgEEhEKCXNpZ25hdHVyZRgGIAEoDCI0Cg9HZXRCb2R5UmVzcG9uc2USDAoEYm9keRgBIAEoDBITCgtzZWFsZWRfYm9keRgCIAEoDCIiCg5HZXRIZWFkUmVxdWVzdBIQCghwb3NpdGlvbhgBIAEoBCKdAQoPR2V0SGVhZFJlc3BvbnNlEhQKDGNvbW1pdHRlZV9pZBgBIAEoDBISCgpnZW5lcmF0aW9uGAIgASgEEhQKDG1lbWJlcl9pbmRleBgDIAEoDRIQCghwb3NpdGlvbhgEIAEoBBIMCgRoZWFkGAUgASgMEhcKD25ld2VzdF9wb3NpdGlvbhgGIAEoBBIRCglzaWduYXR1cmUYByABKAwiJQoQTGlzdFZvdGVzUmVxdWVzdBIRCglmcm9tX3Nsb3QYASABKAQiMAoJVm90ZVNoYXJlEhQKDG1lbWJlcl9pbmRleBgBIAEoDRINCgVzaGFyZRgCIAEoDCJ4Cg1EZWNpc2lvblZvdGVzEjcKB291dGNvbWUYASABKAsyJi5sYXR0aWNlLmNvbW1pdHRlZS52MS5DZXJ0aWZpZWRPdXRjb21lEi4KBXZvdGVzGAIgAygLMh8ubGF0dGljZS5jb21taXR0ZWUudjEuVm90ZVNoYXJlIksKEUxpc3RWb3Rlc1Jlc3BvbnNlEjYKCWRlY2lzaW9ucxgBIAMoCzIjLmxhdHRpY2UuY29tbWl0dGVlLnYxLkRlY2lzaW9uVm90ZXMiEwoRTGlzdEZyYXVkc1JlcXVlc3QiegoLRnJhdWRSZWNvcmQSFAoMbWVtYmVyX2luZGV4GAEgASgNEhIKCm1lbWJlcl9rZXkYAiABKAwSDQoFZXBvY2gYAyABKAQSDAoEa2luZBgEIAEoCRIQCghwb3NpdGlvbhgFIAEoBBISCgpwcm9vZl9oYXNoGAYgASgMIkcKEkxpc3RGcmF1ZHNSZXNwb25zZRIxCgZmcmF1ZHMYASADKAsyIS5sYXR0aWNlLmNvbW1pdHRlZS52MS5GcmF1ZFJlY29yZCIlCg9HZXRGcmF1ZFJlcXVlc3QSEgoKcHJvb2ZfaGFzaBgBIAEoDCIhChBHZXRGcmF1ZFJlc3BvbnNlEg0KBXByb29mGAEgASgMIsEBChNDZXJ0aWZpZWRDaGVja3BvaW50EhQKDGNvbW1pdHRlZV9pZBgBIAEoDBISCgpnZW5lcmF0aW9uGAIgASgEEg0KBWVwb2NoGAMgASgEEhAKCHBvc2l0aW9uGAQgASgEEhIKCmNoYWluX2hlYWQYBSABKAwSEgoKc3RhdGVfaGFzaBgGIAEoDBITCgtzdGF0ZV9ieXRlcxgHIAEoBBIRCglzaWduYXR1cmUYCCABKAwSDwoHc2lnbmVycxgJIAMoDSIWChRHZXRDaGVja3BvaW50UmVxdWVzdCKPAQoVR2V0Q2hlY2twb2ludFJlc3BvbnNlEjcKBGhlbGQYASADKAsyKS5sYXR0aWNlLmNvbW1pdHRlZS52MS5DZXJ0aWZpZWRDaGVja3BvaW50EhQKDG1lbWJlcl9pbmRleBgCIAEoDRIUCgxzaWduZWRfYXRfbXMYAyABKAQSEQoJc2lnbmF0dXJlGAQgASgMIo4BChRGZXRjaFNuYXBzaG90UmVxdWVzdBISCgpnZW5lcmF0aW9uGAEgASgEEhAKCHBvc2l0aW9uGAIgASgEEg4KBm9mZnNldBgDIAEoBBIXCg9yZXF1ZXN0ZXJfaW5kZXgYBCABKA0SFAoMc2lnbmVkX2F0X21zGAUgASgEEhEKCXNpZ25hdHVyZRgGIAEoDCI1ChVGZXRjaFNuYXBzaG90UmVzcG9uc2USDgoGb2Zmc2V0GAEgASgEEgwKBGRhdGEYAiABKAwy3QcKEENvbW1pdHRlZVNlcnZpY2USXAoJR2V0U3RhdHVzEiYubGF0dGljZS5jb21taXR0ZWUudjEuR2V0U3RhdHVzUmVxdWVzdBonLmxhdHRpY2UuY29tbWl0dGVlLnYxLkdldFN0YXR1c1Jlc3BvbnNlEl8KCkdldE91dGNvbWUSJy5sYXR0aWNlLmNvbW1pdHRlZS52MS5HZXRPdXRjb21lUmVxdWVzdBooLmxhdHRpY2UuY29tbWl0dGVlLnYxLkdldE91dGNvbWVSZXNwb25zZRJqCg1XYXRjaE91dGNvbWVzEioubGF0dGljZS5jb21taXR0ZWUudjEuV2F0Y2hPdXRjb21lc1JlcXVlc3QaKy5sYXR0aWNlLmNvbW1pdHRlZS52MS5XYXRjaE91dGNvbWVzUmVzcG9uc2UwARJWCgdHZXRIZWFkEiQubGF0dGljZS5jb21taXR0ZWUudjEuR2V0SGVhZFJlcXVlc3QaJS5sYXR0aWNlLmNvbW1pdHRlZS52MS5HZXRIZWFkUmVzcG9uc2USXAoJTGlzdFZvdGVzEiYubGF0dGljZS5jb21taXR0ZWUudjEuTGlzdFZvdGVzUmVxdWVzdBonLmxhdHRpY2UuY29tbWl0dGVlLnYxLkxpc3RWb3Rlc1Jlc3BvbnNlEl8KCkxpc3RGcmF1ZHMSJy5sYXR0aWNlLmNvbW1pdHRlZS52MS5MaXN0RnJhdWRzUmVxdWVzdBooLmxhdHRpY2UuY29tbWl0dGVlLnYxLkxpc3RGcmF1ZHNSZXNwb25zZRJZCghHZXRGcmF1ZBIlLmxhdHRpY2UuY29tbWl0dGVlLnYxLkdldEZyYXVkUmVxdWVzdBomLmxhdHRpY2UuY29tbWl0dGVlLnYxLkdldEZyYXVkUmVzcG9uc2USVgoHR2V0Qm9keRIkLmxhdHRpY2UuY29tbWl0dGVlLnYxLkdldEJvZHlSZXF1ZXN0GiUubGF0dGljZS5jb21taXR0ZWUudjEuR2V0Qm9keVJlc3BvbnNlEmgKDUdldENoZWNrcG9pbnQSKi5sYXR0aWNlLmNvbW1pdHRlZS52MS5HZXRDaGVja3BvaW50UmVxdWVzdBorLmxhdHRpY2UuY29tbWl0dGVlLnYxLkdldENoZWNrcG9pbnRSZXNwb25zZRJqCg1GZXRjaFNuYXBzaG90EioubGF0dGljZS5jb21taXR0ZWUudjEuRmV0Y2hTbmFwc2hvdFJlcXVlc3QaKy5sYXR0aWNlLmNvbW1pdHRlZS52MS5GZXRjaFNuYXBzaG90UmVzcG9uc2UwAWIGcHJvdG8z", [file_lattice_committee_v1_outcome, file_lattice_identity_v1_identity]);
 
 /**
  * Nothing to say.
@@ -236,11 +236,32 @@ export type GetStatusResponse = Message<"lattice.committee.v1.GetStatusResponse"
   decidedSlot: bigint;
 
   /**
-   * Position of the last snapshot on disk; 0 when there is none.
+   * Position of the newest certified snapshot on disk; 0 when there is none.
    *
    * @generated from field: uint64 snapshot_position = 16;
    */
   snapshotPosition: bigint;
+
+  /**
+   * The oldest position that the log still holds.
+   *
+   * @generated from field: uint64 log_first_position = 17;
+   */
+  logFirstPosition: bigint;
+
+  /**
+   * What the log holds and may hold, bytes; 0 while it is not known.
+   *
+   * @generated from field: uint64 log_bytes = 18;
+   */
+  logBytes: bigint;
+
+  /**
+   * Its limit; 0 when it has none.
+   *
+   * @generated from field: uint64 log_bytes_max = 19;
+   */
+  logBytesMax: bigint;
 };
 
 /**
@@ -766,6 +787,226 @@ export const GetFraudResponseSchema: GenMessage<GetFraudResponse> = /*@__PURE__*
   messageDesc(file_lattice_committee_v1_committee_service, 20);
 
 /**
+ * What q members said the state was at a position of the log. The signature is over H/"lattice/checkpoint/v1"(version 1,
+ * committee, generation, epoch, position, chain head, state hash, state bytes).
+ *
+ * @generated from message lattice.committee.v1.CertifiedCheckpoint
+ */
+export type CertifiedCheckpoint = Message<"lattice.committee.v1.CertifiedCheckpoint"> & {
+  /**
+   * COMMITTEE id, 32 bytes.
+   *
+   * @generated from field: bytes committee_id = 1;
+   */
+  committeeId: Uint8Array;
+
+  /**
+   * Log generation.
+   *
+   * @generated from field: uint64 generation = 2;
+   */
+  generation: bigint;
+
+  /**
+   * Roster epoch.
+   *
+   * @generated from field: uint64 epoch = 3;
+   */
+  epoch: bigint;
+
+  /**
+   * The state is the one after the entry at this position.
+   *
+   * @generated from field: uint64 position = 4;
+   */
+  position: bigint;
+
+  /**
+   * Chain head at that position, 32 bytes.
+   *
+   * @generated from field: bytes chain_head = 5;
+   */
+  chainHead: Uint8Array;
+
+  /**
+   * Hash of the canonical state, 32 bytes.
+   *
+   * @generated from field: bytes state_hash = 6;
+   */
+  stateHash: Uint8Array;
+
+  /**
+   * Length of the canonical state.
+   *
+   * @generated from field: uint64 state_bytes = 7;
+   */
+  stateBytes: bigint;
+
+  /**
+   * Threshold BLS signature, 96 bytes, compressed G2, Ethereum's ciphersuite.
+   *
+   * @generated from field: bytes signature = 8;
+   */
+  signature: Uint8Array;
+
+  /**
+   * Indexes of members whose votes are in the log. Informative.
+   *
+   * @generated from field: repeated uint32 signers = 9;
+   */
+  signers: number[];
+};
+
+/**
+ * Describes the message lattice.committee.v1.CertifiedCheckpoint.
+ * Use `create(CertifiedCheckpointSchema)` to create a new message.
+ */
+export const CertifiedCheckpointSchema: GenMessage<CertifiedCheckpoint> = /*@__PURE__*/
+  messageDesc(file_lattice_committee_v1_committee_service, 21);
+
+/**
+ * Nothing to say.
+ *
+ * @generated from message lattice.committee.v1.GetCheckpointRequest
+ */
+export type GetCheckpointRequest = Message<"lattice.committee.v1.GetCheckpointRequest"> & {
+};
+
+/**
+ * Describes the message lattice.committee.v1.GetCheckpointRequest.
+ * Use `create(GetCheckpointRequestSchema)` to create a new message.
+ */
+export const GetCheckpointRequestSchema: GenMessage<GetCheckpointRequest> = /*@__PURE__*/
+  messageDesc(file_lattice_committee_v1_committee_service, 22);
+
+/**
+ * What a member holds on its disk.
+ *
+ * @generated from message lattice.committee.v1.GetCheckpointResponse
+ */
+export type GetCheckpointResponse = Message<"lattice.committee.v1.GetCheckpointResponse"> & {
+  /**
+   * The newest first.
+   *
+   * @generated from field: repeated lattice.committee.v1.CertifiedCheckpoint held = 1;
+   */
+  held: CertifiedCheckpoint[];
+
+  /**
+   * The answering member's index.
+   *
+   * @generated from field: uint32 member_index = 2;
+   */
+  memberIndex: number;
+
+  /**
+   * Unix ms at which the answer was signed.
+   *
+   * @generated from field: uint64 signed_at_ms = 3;
+   */
+  signedAtMs: bigint;
+
+  /**
+   * Ed25519 by the member key over H/"lattice/checkpoint/held/v1"(committee, index, signed_at, [(generation, position,
+   * state hash)]).
+   *
+   * @generated from field: bytes signature = 4;
+   */
+  signature: Uint8Array;
+};
+
+/**
+ * Describes the message lattice.committee.v1.GetCheckpointResponse.
+ * Use `create(GetCheckpointResponseSchema)` to create a new message.
+ */
+export const GetCheckpointResponseSchema: GenMessage<GetCheckpointResponse> = /*@__PURE__*/
+  messageDesc(file_lattice_committee_v1_committee_service, 23);
+
+/**
+ * Which snapshot, from where on, and on whose behalf.
+ *
+ * @generated from message lattice.committee.v1.FetchSnapshotRequest
+ */
+export type FetchSnapshotRequest = Message<"lattice.committee.v1.FetchSnapshotRequest"> & {
+  /**
+   * Log generation.
+   *
+   * @generated from field: uint64 generation = 1;
+   */
+  generation: bigint;
+
+  /**
+   * Position.
+   *
+   * @generated from field: uint64 position = 2;
+   */
+  position: bigint;
+
+  /**
+   * The first byte wanted: what has come already is not sent again.
+   *
+   * @generated from field: uint64 offset = 3;
+   */
+  offset: bigint;
+
+  /**
+   * The asking member's index in this committee.
+   *
+   * @generated from field: uint32 requester_index = 4;
+   */
+  requesterIndex: number;
+
+  /**
+   * Unix ms at which the request was signed; older than 30 s is refused.
+   *
+   * @generated from field: uint64 signed_at_ms = 5;
+   */
+  signedAtMs: bigint;
+
+  /**
+   * Ed25519 by the member key over H/"lattice/snapshot/request/v1"(committee, generation, position, index, signed_at).
+   *
+   * @generated from field: bytes signature = 6;
+   */
+  signature: Uint8Array;
+};
+
+/**
+ * Describes the message lattice.committee.v1.FetchSnapshotRequest.
+ * Use `create(FetchSnapshotRequestSchema)` to create a new message.
+ */
+export const FetchSnapshotRequestSchema: GenMessage<FetchSnapshotRequest> = /*@__PURE__*/
+  messageDesc(file_lattice_committee_v1_committee_service, 24);
+
+/**
+ * A piece of a state.
+ *
+ * @generated from message lattice.committee.v1.FetchSnapshotResponse
+ */
+export type FetchSnapshotResponse = Message<"lattice.committee.v1.FetchSnapshotResponse"> & {
+  /**
+   * Its place in the state.
+   *
+   * @generated from field: uint64 offset = 1;
+   */
+  offset: bigint;
+
+  /**
+   * At most 256 KiB.
+   *
+   * @generated from field: bytes data = 2;
+   */
+  data: Uint8Array;
+};
+
+/**
+ * Describes the message lattice.committee.v1.FetchSnapshotResponse.
+ * Use `create(FetchSnapshotResponseSchema)` to create a new message.
+ */
+export const FetchSnapshotResponseSchema: GenMessage<FetchSnapshotResponse> = /*@__PURE__*/
+  messageDesc(file_lattice_committee_v1_committee_service, 25);
+
+/**
  * State and outcomes of one committee member.
  *
  * @generated from service lattice.committee.v1.CommitteeService
@@ -850,6 +1091,26 @@ export const CommitteeService: GenService<{
     methodKind: "unary";
     input: typeof GetBodyRequestSchema;
     output: typeof GetBodyResponseSchema;
+  },
+  /**
+   * The certified checkpoints whose snapshots this member holds, signed by it.
+   *
+   * @generated from rpc lattice.committee.v1.CommitteeService.GetCheckpoint
+   */
+  getCheckpoint: {
+    methodKind: "unary";
+    input: typeof GetCheckpointRequestSchema;
+    output: typeof GetCheckpointResponseSchema;
+  },
+  /**
+   * The state of a certified checkpoint, in pieces from an offset on: to members of this committee only.
+   *
+   * @generated from rpc lattice.committee.v1.CommitteeService.FetchSnapshot
+   */
+  fetchSnapshot: {
+    methodKind: "server_streaming";
+    input: typeof FetchSnapshotRequestSchema;
+    output: typeof FetchSnapshotResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_lattice_committee_v1_committee_service, 0);

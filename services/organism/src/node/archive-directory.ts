@@ -1,0 +1,80 @@
+/**
+ * An archive outside member and log: a folder, possibly shared by members, possibly of another machine. It holds every
+ * certified outcome and the newest certified snapshots of one committee. Whoever reads from it judges what it reads.
+ *
+ * `<folder>/<lattice id>/<organism>/outcomes/<slot / 1000>/<slot>.<stage>` and `…/snapshots/<generation>.<position>`.
+ */
+import { randomBytes } from "node:crypto";
+import { access, mkdir, open, readFile, rename } from "node:fs/promises";
+import { join } from "node:path";
+import { encode, toHex, tryDecode } from "../codec/codec.ts";
+import { CERTIFIED, type CertifiedOutcome } from "../committee/outcome.ts";
+import { type LatticeConfig, latticeId } from "../identity/lattice-config.ts";
+import type { Organism } from "../identity/organisms.ts";
+import { syncDirectory } from "./append-file.ts";
+import { FileSnapshotStore } from "./snapshot-store.ts";
+
+const SLOTS_PER_FOLDER = 1000n;
+const SNAPSHOTS_KEPT = 8;
+
+export class ArchiveDirectory {
+  readonly snapshots: FileSnapshotStore;
+  readonly #outcomes: string;
+
+  private constructor(outcomes: string, snapshots: FileSnapshotStore) {
+    this.#outcomes = outcomes;
+    this.snapshots = snapshots;
+  }
+
+  static async open(folder: string, config: LatticeConfig, organism: Organism): Promise<ArchiveDirectory> {
+    const own = join(folder, toHex(latticeId(config)), organism);
+    const snapshots = await FileSnapshotStore.open(join(own, "snapshots"), config, organism, SNAPSHOTS_KEPT);
+    return new ArchiveDirectory(join(own, "outcomes"), snapshots);
+  }
+
+  #path(stage: string, slot: bigint): { readonly folder: string; readonly name: string } {
+    return { folder: join(this.#outcomes, `${slot / SLOTS_PER_FOLDER}`), name: `${slot}.${stage}` };
+  }
+
+  /** Resolves once it is on disk; the first one there stays. */
+  async putOutcome(certified: CertifiedOutcome): Promise<void> {
+    const { stage, slot } = certified.outcome;
+    const { folder, name } = this.#path(stage, slot);
+    const path = join(folder, name);
+    if (await exists(path)) return;
+    await mkdir(folder, { recursive: true, mode: 0o700 });
+    const unfinished = `${path}.${randomBytes(6).toString("hex")}.new`;
+    const file = await open(unfinished, "wx", 0o600);
+    try {
+      await file.writeFile(encode(CERTIFIED, certified));
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    await rename(unfinished, path);
+    await syncDirectory(folder);
+  }
+
+  /** What lies there for this slot and stage, not judged; undefined for anything that is not an outcome of it. */
+  async outcome(stage: string, slot: bigint): Promise<CertifiedOutcome | undefined> {
+    if (!/^[a-z-]{1,32}$/.test(stage)) return undefined;
+    const { folder, name } = this.#path(stage, slot);
+    let raw: Uint8Array;
+    try {
+      raw = new Uint8Array(await readFile(join(folder, name)));
+    } catch {
+      return undefined;
+    }
+    const found = tryDecode(CERTIFIED, raw);
+    return found?.outcome.stage === stage && found.outcome.slot === slot ? found : undefined;
+  }
+}
+
+async function exists(path: string): Promise<boolean> {
+  try {
+    await access(path);
+    return true;
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,91 @@
+/**
+ * What a member does about checkpoints besides voting: keeps the states that may yet be certified, makes the
+ * certificate when q shares are in the log, and puts both on disk. Uncertified states never leave memory.
+ */
+import type { CertifiedCheckpoint, Checkpoint } from "../committee/checkpoint.ts";
+import type { Applied } from "../committee/committee.ts";
+import { combineSignatures } from "../crypto/threshold.ts";
+import { errorFields, type Logger } from "../observe/logger.ts";
+import type { Meters } from "../observe/meters.ts";
+import type { SnapshotStore } from "./snapshot-store.ts";
+
+/** States kept until they are certified: the newest ones. Each is as large as the whole state. */
+const PENDING_MAX = 2;
+
+export interface CheckpointKeeperOptions {
+  readonly quorum: number;
+  /** The shares that are in the log for a position. */
+  readonly votes: (position: bigint) => ReadonlyMap<number, Uint8Array>;
+  /** Where certified snapshots go, the member's own first. */
+  readonly stores: readonly SnapshotStore[];
+  readonly logger: Logger;
+  readonly meters: Meters;
+  /** Called once a newer snapshot is on this member's disk. */
+  readonly onSaved: (checkpoint: Checkpoint) => Promise<void>;
+}
+
+export class CheckpointKeeper {
+  readonly #options: CheckpointKeeperOptions;
+  readonly #pending = new Map<bigint, Uint8Array>();
+  #saving: Promise<void> = Promise.resolve();
+  #savedPosition: bigint;
+
+  /** @param savedPosition of the newest snapshot on disk; 0 for none */
+  constructor(options: CheckpointKeeperOptions, savedPosition: bigint) {
+    this.#options = options;
+    this.#savedPosition = savedPosition;
+  }
+
+  /** Position of the newest certified snapshot on disk. */
+  get savedPosition(): bigint {
+    return this.#savedPosition;
+  }
+
+  /** To be shown everything that was applied, in order. */
+  applied({ checkpoint, certifiedCheckpoint }: Applied): void {
+    if (checkpoint !== undefined) {
+      this.#pending.set(checkpoint.checkpoint.position, checkpoint.state);
+      for (const old of [...this.#pending.keys()].slice(0, -PENDING_MAX)) this.#pending.delete(old);
+    }
+    if (certifiedCheckpoint !== undefined) this.#certify(certifiedCheckpoint);
+  }
+
+  #certify(checkpoint: Checkpoint): void {
+    const { quorum, votes, meters } = this.#options;
+    const state = this.#pending.get(checkpoint.position);
+    for (const position of [...this.#pending.keys()])
+      if (position <= checkpoint.position) this.#pending.delete(position);
+    meters.gauge("lattice_checkpoint_position", Number(checkpoint.position));
+    if (state === undefined || checkpoint.position <= this.#savedPosition) return;
+    const shares = [...votes(checkpoint.position)].sort(([a], [b]) => a - b);
+    const signature = combineSignatures(
+      shares.slice(0, quorum).map(([index, share]) => ({ index, signature: share })),
+      quorum,
+    );
+    const certified = { checkpoint, signature, signers: shares.map(([index]) => index) };
+    this.#saving = this.#saving.then(() => this.#save(certified, state));
+  }
+
+  async #save(certified: CertifiedCheckpoint, state: Uint8Array): Promise<void> {
+    const { stores, logger, meters, onSaved } = this.#options;
+    const { checkpoint } = certified;
+    for (const [index, store] of stores.entries()) {
+      try {
+        await store.save(certified, state);
+        if (index > 0) continue;
+        this.#savedPosition = checkpoint.position;
+        meters.gauge("lattice_snapshot_bytes", state.length);
+        meters.gauge("lattice_snapshot_position", Number(checkpoint.position));
+        logger.info("snapshot", { position: checkpoint.position, bytes: state.length });
+        await onSaved(checkpoint);
+      } catch (error) {
+        logger.error("the snapshot failed", { position: checkpoint.position, ...errorFields(error) });
+      }
+    }
+  }
+
+  /** Resolves when what was certified so far is on disk. */
+  async settled(): Promise<void> {
+    await this.#saving;
+  }
+}

@@ -1,0 +1,189 @@
+/**
+ * A snapshot from elsewhere: from peers, in turn, or from an archive. Nobody is believed: the certificate must verify
+ * under the config's key and the bytes must hash to it, or the next one is tried (log.md §6).
+ */
+import { equalBytes } from "../codec/codec.ts";
+import { type CertifiedCheckpoint, checkCheckpoint, stateHash } from "../committee/checkpoint.ts";
+import type { SigningKey } from "../crypto/ed25519.ts";
+import { committeeId, type LatticeConfig } from "../identity/lattice-config.ts";
+import type { Organism } from "../identity/organisms.ts";
+import { errorFields, type Logger } from "../observe/logger.ts";
+import type { Clock } from "../ports.ts";
+import { fromWireCheckpoint } from "./committee-wire.ts";
+import { type ConnectCommittee, connectOverGrpc } from "./outcome-follower.ts";
+import { SNAPSHOT_CHUNK_BYTES, signSnapshotRequest } from "./snapshot-service.ts";
+import type { SnapshotStore } from "./snapshot-store.ts";
+
+/** A certified state: what a member goes on from. */
+export interface FetchedSnapshot {
+  readonly certified: CertifiedCheckpoint;
+  readonly state: Uint8Array;
+  /** Who gave it, for people. */
+  readonly source: string;
+}
+
+/** Whoever may have snapshots. Nothing that it says is believed. */
+export interface SnapshotSource {
+  readonly name: string;
+  held(): Promise<readonly CertifiedCheckpoint[]>;
+  state(certified: CertifiedCheckpoint): Promise<Uint8Array | undefined>;
+}
+
+export interface FetchOptions {
+  readonly config: LatticeConfig;
+  readonly organism: Organism;
+  /** Asked in this order. */
+  readonly sources: readonly SnapshotSource[];
+  /** Which would do: not older than what the member has and the log still continues. */
+  readonly wanted: (certified: CertifiedCheckpoint) => boolean;
+  readonly log: Logger;
+}
+
+/**
+ * The newest snapshot that any source lists, is wanted, certified and whole, preferring newer over closer.
+ * Undefined when nobody has one.
+ */
+export async function fetchSnapshot(options: FetchOptions): Promise<FetchedSnapshot | undefined> {
+  const { config, organism, sources, wanted, log } = options;
+  const offers: { readonly source: SnapshotSource; readonly certified: CertifiedCheckpoint }[] = [];
+  const listed = await Promise.all(
+    sources.map(async (source) => {
+      try {
+        return await source.held();
+      } catch (error) {
+        log.info("a source of snapshots does not answer", { source: source.name, ...errorFields(error) });
+        return [];
+      }
+    }),
+  );
+  for (const [index, source] of sources.entries()) {
+    for (const certified of listed[index] ?? []) {
+      const refusal = checkCheckpoint(config, organism, certified);
+      if (refusal !== undefined) log.warn("a checkpoint that does not verify", { source: source.name, ...refusal });
+      else if (wanted(certified)) offers.push({ source, certified });
+    }
+  }
+  // A stable sort: sources of the same checkpoint stay in their order.
+  offers.sort((a, b) => compareCheckpoints(b.certified, a.certified));
+  for (const { source, certified } of offers) {
+    const { checkpoint } = certified;
+    try {
+      const state = await source.state(certified);
+      if (state?.length === checkpoint.stateBytes && equalBytes(stateHash(state), checkpoint.stateHash)) {
+        return { certified, state, source: source.name };
+      }
+      log.warn("a snapshot is not what its certificate says; another source is tried", {
+        source: source.name,
+        position: checkpoint.position,
+      });
+    } catch (error) {
+      log.warn("a snapshot could not be fetched; another source is tried", {
+        source: source.name,
+        position: checkpoint.position,
+        ...errorFields(error),
+      });
+    }
+  }
+  return undefined;
+}
+
+/** By (generation, position). */
+export function compareCheckpoints(a: CertifiedCheckpoint, b: CertifiedCheckpoint): number {
+  const [one, other] = [a.checkpoint, b.checkpoint];
+  if (one.generation !== other.generation) return one.generation < other.generation ? -1 : 1;
+  return one.position < other.position ? -1 : one.position > other.position ? 1 : 0;
+}
+
+/** A folder that members share. */
+export function archiveSource(
+  store: SnapshotStore & { refresh(): Promise<void> },
+  name = "the archive",
+): SnapshotSource {
+  return {
+    name,
+    async held() {
+      await store.refresh();
+      return store.held();
+    },
+    state: ({ checkpoint }) => store.load(checkpoint),
+  };
+}
+
+export interface PeerOptions {
+  readonly config: LatticeConfig;
+  readonly organism: Organism;
+  readonly self: number;
+  readonly memberKey: SigningKey;
+  readonly clock: Clock;
+  /** `host:port` */
+  readonly address: string;
+  /** gRPC when left out. */
+  readonly connect?: ConnectCommittee;
+}
+
+const HELD_DEADLINE_MS = 3000;
+const HELD_MAX = 64;
+/** The longest silence in a stream, and how often it is taken up again where it ended. */
+const STREAM_IDLE_MS = 5000;
+const RESUMES_MAX = 3;
+
+/** One member of the same committee. */
+export function peerSource(options: PeerOptions): SnapshotSource {
+  const { config, organism, self, memberKey, clock, address, connect = connectOverGrpc } = options;
+  const committee = committeeId(config, organism);
+  return {
+    name: address,
+    async held() {
+      const client = connect(address, committee);
+      try {
+        const { held } = await client.getCheckpoint({}, { deadlineMs: HELD_DEADLINE_MS });
+        return held.slice(0, HELD_MAX).flatMap((each) => fromWireCheckpoint(each) ?? []);
+      } finally {
+        client.close();
+      }
+    },
+    async state({ checkpoint: { generation, position, stateBytes } }) {
+      const client = connect(address, committee);
+      // The certificate bounds what can come.
+      const state = new Uint8Array(stateBytes);
+      let at = 0;
+      try {
+        for (let attempt = 0; at < stateBytes; attempt++) {
+          const signedAtMs = BigInt(clock.nowMs());
+          const signature = signSnapshotRequest(memberKey, {
+            committee,
+            generation,
+            position,
+            index: self,
+            signedAtMs,
+          });
+          const stream = client.fetchSnapshot(
+            { generation, position, offset: BigInt(at), requesterIndex: self, signedAtMs, signature },
+            { idleMs: STREAM_IDLE_MS },
+          );
+          const before = at;
+          try {
+            for await (const { offset, data } of stream) {
+              const fits =
+                offset === BigInt(at) &&
+                data.length > 0 &&
+                data.length <= SNAPSHOT_CHUNK_BYTES &&
+                at + data.length <= stateBytes;
+              if (!fits) return undefined;
+              state.set(data, at);
+              at += data.length;
+            }
+          } catch (error) {
+            // Taken up again where it ended, as long as that brings anything.
+            if (at === before || attempt >= RESUMES_MAX) throw error;
+            continue;
+          }
+          if (at < stateBytes && (at === before || attempt >= RESUMES_MAX)) return undefined;
+        }
+        return state;
+      } finally {
+        client.close();
+      }
+    },
+  };
+}

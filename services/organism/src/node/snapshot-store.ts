@@ -1,0 +1,218 @@
+/**
+ * Certified snapshots in a folder: a member's own, or the archive that members of a committee share. Everything that
+ * is read is judged again, by the lattice config alone: a folder is no more trusted than a peer.
+ *
+ * File: u8 version ‖ u32 length ‖ CertifiedCheckpoint ‖ state, named `<generation>.<position>`.
+ */
+import { randomBytes } from "node:crypto";
+import { type FileHandle, mkdir, open, readdir, rename, rm } from "node:fs/promises";
+import { join } from "node:path";
+import { encode, equalBytes, tryDecode } from "../codec/codec.ts";
+import {
+  CERTIFIED_CHECKPOINT,
+  type CertifiedCheckpoint,
+  type Checkpoint,
+  checkCheckpoint,
+  stateHash,
+} from "../committee/checkpoint.ts";
+import type { LatticeConfig } from "../identity/lattice-config.ts";
+import type { Organism } from "../identity/organisms.ts";
+import { syncDirectory } from "./append-file.ts";
+
+const VERSION = 2;
+const HEAD_BYTES = 5;
+const CERTIFICATE_BYTES_MAX = 4096;
+/** The newest, the one that logs are trimmed below, and one for whoever is still fetching it. */
+export const SNAPSHOTS_KEPT = 3;
+
+/** Which snapshot: positions begin again with every generation. */
+export type SnapshotKey = Pick<Checkpoint, "generation" | "position">;
+
+/** Where a member keeps certified snapshots. */
+export interface SnapshotStore {
+  /** What is held whole and certified, the newest first. */
+  held(): readonly CertifiedCheckpoint[];
+  /** Keeps a state under its certificate; resolves once it is on disk. What does not fit the certificate is refused. */
+  save(certified: CertifiedCheckpoint, state: Uint8Array): Promise<void>;
+  /** The whole state, judged again; undefined when it is not what the certificate says any more. */
+  load(key: SnapshotKey): Promise<Uint8Array | undefined>;
+  /** At most `length` bytes of the state from `offset`, not judged: for whoever judges the whole. */
+  read(key: SnapshotKey, offset: number, length: number): Promise<Uint8Array | undefined>;
+}
+
+/** A state that is not the one that its certificate is about. */
+export class SnapshotMismatch extends Error {
+  override readonly name = "SnapshotMismatch";
+}
+
+interface Held {
+  readonly name: string;
+  readonly certified: CertifiedCheckpoint;
+  readonly stateAt: number;
+}
+
+export class FileSnapshotStore implements SnapshotStore {
+  readonly #folder: string;
+  readonly #config: LatticeConfig;
+  readonly #organism: Organism;
+  readonly #kept: number;
+  #held: Held[] = [];
+
+  private constructor(folder: string, config: LatticeConfig, organism: Organism, kept: number) {
+    this.#folder = folder;
+    this.#config = config;
+    this.#organism = organism;
+    this.#kept = kept;
+  }
+
+  /** Judges every file; what is damaged, cut, forged or foreign is passed over and left where it is. */
+  static async open(
+    folder: string,
+    config: LatticeConfig,
+    organism: Organism,
+    kept = SNAPSHOTS_KEPT,
+  ): Promise<FileSnapshotStore> {
+    await mkdir(folder, { recursive: true, mode: 0o700 });
+    const store = new FileSnapshotStore(folder, config, organism, kept);
+    await store.refresh();
+    return store;
+  }
+
+  /** Looks again at what is there: others may write into an archive. */
+  async refresh(): Promise<void> {
+    const known = new Map(this.#held.map((each) => [each.name, each]));
+    const held: Held[] = [];
+    for (const name of (await readdir(this.#folder)).filter((each) => /^\d{20}\.\d{20}$/.test(each))) {
+      const found = known.get(name) ?? (await this.#examine(name));
+      if (found !== undefined) held.push(found);
+    }
+    this.#held = held.sort((a, b) => (a.name < b.name ? 1 : -1));
+  }
+
+  async #examine(name: string): Promise<Held | undefined> {
+    const file = await open(join(this.#folder, name), "r").catch(onlyMissing);
+    if (file === undefined) return undefined;
+    try {
+      const head = await readHead(file);
+      if (head === undefined || name !== fileName(head.certified.checkpoint)) return undefined;
+      if (checkCheckpoint(this.#config, this.#organism, head.certified) !== undefined) return undefined;
+      const { checkpoint } = head.certified;
+      if ((await file.stat()).size !== head.stateAt + checkpoint.stateBytes) return undefined;
+      const state = await readAt(file, head.stateAt, checkpoint.stateBytes);
+      return equalBytes(stateHash(state), checkpoint.stateHash) ? { name, ...head } : undefined;
+    } finally {
+      await file.close();
+    }
+  }
+
+  held(): readonly CertifiedCheckpoint[] {
+    return this.#held.map(({ certified }) => certified);
+  }
+
+  #find(key: SnapshotKey): Held | undefined {
+    const name = fileName(key);
+    return this.#held.find((each) => each.name === name);
+  }
+
+  /** @throws SnapshotMismatch */
+  async save(certified: CertifiedCheckpoint, state: Uint8Array): Promise<void> {
+    const { checkpoint } = certified;
+    const refusal = checkCheckpoint(this.#config, this.#organism, certified);
+    if (refusal !== undefined) throw new SnapshotMismatch(refusal.detail);
+    if (state.length !== checkpoint.stateBytes || !equalBytes(stateHash(state), checkpoint.stateHash)) {
+      throw new SnapshotMismatch(`the state is not the one certified for position ${checkpoint.position}`);
+    }
+    if (this.#find(checkpoint) !== undefined) return;
+    const certificate = encode(CERTIFIED_CHECKPOINT, certified);
+    const head = Buffer.alloc(HEAD_BYTES);
+    head.writeUInt8(VERSION, 0);
+    head.writeUInt32BE(certificate.length, 1);
+    const name = fileName(checkpoint);
+    // A name of its own: members that share an archive write the same file at the same time.
+    const unfinished = join(this.#folder, `${name}.${randomBytes(6).toString("hex")}.new`);
+    const file = await open(unfinished, "wx", 0o600);
+    try {
+      for (const part of [head, certificate, state]) await file.writeFile(part);
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    await rename(unfinished, join(this.#folder, name));
+    await syncDirectory(this.#folder);
+    await this.refresh();
+    for (const old of this.#held.slice(this.#kept)) await rm(join(this.#folder, old.name), { force: true });
+    this.#held = this.#held.slice(0, this.#kept);
+    await this.#sweep();
+  }
+
+  /** Removes what a crash left half-written, and what is older than all that is kept and cannot be read. */
+  async #sweep(): Promise<void> {
+    const oldest = this.#held.at(-1)?.name ?? "";
+    const names = new Set(this.#held.map(({ name }) => name));
+    for (const name of await readdir(this.#folder)) {
+      const whole = /^(\d{20}\.\d{20})(\..*\.new)?$/.exec(name);
+      if (whole?.[1] === undefined || names.has(name) || whole[1] >= oldest) continue;
+      await rm(join(this.#folder, name), { force: true });
+    }
+  }
+
+  async load(key: SnapshotKey): Promise<Uint8Array | undefined> {
+    const held = this.#find(key);
+    if (held === undefined) return undefined;
+    const { stateBytes, stateHash: expected } = held.certified.checkpoint;
+    const state = await this.read(key, 0, stateBytes);
+    if (state?.length === stateBytes && equalBytes(stateHash(state), expected)) return state;
+    this.#held = this.#held.filter((each) => each !== held);
+    return undefined;
+  }
+
+  async read(key: SnapshotKey, offset: number, length: number): Promise<Uint8Array | undefined> {
+    const held = this.#find(key);
+    if (held === undefined) return undefined;
+    const file = await open(join(this.#folder, held.name), "r").catch(onlyMissing);
+    if (file === undefined) {
+      this.#held = this.#held.filter((each) => each !== held);
+      return undefined;
+    }
+    try {
+      const left = Math.max(0, held.certified.checkpoint.stateBytes - offset);
+      return await readAt(file, held.stateAt + offset, Math.min(length, left));
+    } finally {
+      await file.close();
+    }
+  }
+}
+
+/** Whoever shares the folder may just have removed the file. */
+function onlyMissing(error: unknown): undefined {
+  if (!(error instanceof Error && "code" in error && error.code === "ENOENT")) throw error;
+  return undefined;
+}
+
+async function readHead(
+  file: FileHandle,
+): Promise<{ readonly certified: CertifiedCheckpoint; readonly stateAt: number } | undefined> {
+  const head = Buffer.from(await readAt(file, 0, HEAD_BYTES));
+  if (head.length < HEAD_BYTES || head.readUInt8(0) !== VERSION) return undefined;
+  const length = head.readUInt32BE(1);
+  if (length > CERTIFICATE_BYTES_MAX) return undefined;
+  const certified = tryDecode(CERTIFIED_CHECKPOINT, await readAt(file, HEAD_BYTES, length));
+  return certified === undefined ? undefined : { certified, stateAt: HEAD_BYTES + length };
+}
+
+/** Fewer bytes where the file ends. */
+async function readAt(file: FileHandle, offset: number, length: number): Promise<Uint8Array> {
+  const buffer = new Uint8Array(length);
+  let done = 0;
+  while (done < length) {
+    const { bytesRead } = await file.read(buffer, done, length - done, offset + done);
+    if (bytesRead === 0) break;
+    done += bytesRead;
+  }
+  return buffer.subarray(0, done);
+}
+
+/** Names sort as (generation, position) does. */
+function fileName({ generation, position }: SnapshotKey): string {
+  return [generation, position].map((each) => each.toString().padStart(20, "0")).join(".");
+}

@@ -1,0 +1,111 @@
+/** Where a starting member's state comes from: its own snapshots, else its peers' or the archive's, else the log alone. */
+import { CodecError } from "../codec/codec.ts";
+import type { Committee } from "../committee/committee.ts";
+import type { Duty } from "../machine.ts";
+import type { Logger } from "../observe/logger.ts";
+import { type Log, pause, type Timers } from "../ports.ts";
+import { type FetchedSnapshot, fetchSnapshot, type SnapshotSource } from "./snapshot-fetcher.ts";
+import type { SnapshotStore } from "./snapshot-store.ts";
+
+/** No state to go on from: the log has been trimmed, and nobody gave a snapshot that it continues. */
+export class NoSnapshot extends Error {
+  override readonly name = "NoSnapshot";
+}
+
+/** With so many entries to read, a snapshot from elsewhere is asked for even though the log still holds them all. */
+const WORTH_FETCHING = 4096n;
+const PATIENCE_MS = 120_000;
+const PAUSE_MS = 1000;
+
+/** Restores the newest own snapshot that is one of this version's states. */
+export async function restoreOwn<State, Command, D extends Duty>(
+  committee: Committee<State, Command, D>,
+  store: SnapshotStore,
+  logger: Logger,
+): Promise<void> {
+  for (const { checkpoint } of store.held()) {
+    if (checkpoint.generation !== committee.generation) continue;
+    const state = await store.load(checkpoint);
+    if (state !== undefined && restores(committee, state, checkpoint.position, logger)) return;
+  }
+}
+
+function restores<State, Command, D extends Duty>(
+  committee: Committee<State, Command, D>,
+  state: Uint8Array,
+  position: bigint,
+  logger: Logger,
+): boolean {
+  try {
+    committee.restore(state);
+    return true;
+  } catch (error) {
+    if (!(error instanceof CodecError)) throw error;
+    logger.warn("a snapshot is not a state of this version; passed over", { position, problem: error.message });
+    return false;
+  }
+}
+
+export interface StateSyncOptions<State, Command, D extends Duty> {
+  readonly committee: Committee<State, Command, D>;
+  readonly log: Log;
+  readonly store: SnapshotStore;
+  readonly sources: readonly SnapshotSource[];
+  readonly logger: Logger;
+  readonly timers: Timers;
+  readonly patienceMs?: number;
+}
+
+/**
+ * Makes sure that the log continues what this member has: fetches a certified snapshot when it does not, or when that
+ * is much less to read. @throws NoSnapshot
+ */
+export async function syncState<State, Command, D extends Duty>(
+  options: StateSyncOptions<State, Command, D>,
+): Promise<void> {
+  const { committee, log, store, logger, timers, patienceMs = PATIENCE_MS } = options;
+  const until = timers.elapsedMs() + patienceMs;
+  const refused = new Set<bigint>();
+  for (;;) {
+    const [first, last] = [await log.firstPosition(), await log.lastPosition()];
+    const continued = first <= committee.position + 1n;
+    if (continued && last < committee.position + WORTH_FETCHING) return;
+    const fetched = await fetchNewer(options, first, refused);
+    if (fetched !== undefined) {
+      const { checkpoint } = fetched.certified;
+      if (restores(committee, fetched.state, checkpoint.position, logger)) {
+        await store.save(fetched.certified, fetched.state);
+        logger.info("joined from a snapshot", {
+          source: fetched.source,
+          position: checkpoint.position,
+          bytes: fetched.state.length,
+        });
+        return;
+      }
+      refused.add(checkpoint.position);
+    }
+    if (continued) return;
+    const detail = `the log starts at position ${first}, this member has applied ${committee.position}`;
+    if (timers.elapsedMs() >= until) throw new NoSnapshot(`${detail}, and nobody gave a snapshot that fits`);
+    logger.warn("waiting for a snapshot from a peer or the archive", { problem: detail });
+    await pause(timers, PAUSE_MS);
+  }
+}
+
+function fetchNewer<State, Command, D extends Duty>(
+  { committee, sources, logger }: StateSyncOptions<State, Command, D>,
+  first: bigint,
+  refused: ReadonlySet<bigint>,
+): Promise<FetchedSnapshot | undefined> {
+  return fetchSnapshot({
+    config: committee.config,
+    organism: committee.organism,
+    sources,
+    log: logger,
+    wanted: ({ checkpoint: { generation, position } }) =>
+      generation === committee.generation &&
+      position > committee.position &&
+      position + 1n >= first &&
+      !refused.has(position),
+  });
+}
