@@ -25,7 +25,15 @@ import {
   tags,
 } from "../src/tidy/documentation.ts";
 import { contents, environment, fileNames, SKELETON, secrets, skeleton } from "../src/tidy/files.ts";
-import { declaredImports, direction, exactVersions, importsOf, layers, lockfile } from "../src/tidy/packages.ts";
+import {
+  declaredImports,
+  direction,
+  doubles,
+  exactVersions,
+  importsOf,
+  layers,
+  lockfile,
+} from "../src/tidy/packages.ts";
 import { IGNORED_FOLDERS, plantedRepository, readRepository, type TidyCheck } from "../src/tidy/repository.ts";
 
 const ROOT = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
@@ -120,6 +128,27 @@ test("secrets: long hex under a telling name, outside vectors", () => {
 test("environment: entry points only", () => {
   assert.equal(found(environment, { "gateway/src/bids.ts": "process.env.X" }).length, 1);
   assert.equal(found(environment, { "gateway/src/main.ts": "process.env.X" }).length, 0);
+});
+
+test("doubles: tests and the simulator only", () => {
+  const hooks = "@lattice/organism/testing/fast-crypto/hooks.ts";
+  for (const [file, specifier, problems] of [
+    ["services/relay/src/main.ts", hooks, 1],
+    ["deploy/src/cli/main.ts", hooks, 1],
+    ["services/organism/src/node/run-member.ts", "../testing/fast-crypto/hooks.ts", 1],
+    ["e2e/src/run-scenario.ts", "./sim/main.ts", 1],
+    ["gateway/src/main.ts", "@lattice/e2e/sim/world.ts", 1],
+    ["e2e/src/sim/seed-worker.ts", hooks, 0],
+    ["services/relay/test/fixture.ts", hooks, 0],
+    ["services/relay/src/core/machine.test.ts", hooks, 0],
+    ["services/relay/src/main.ts", "@lattice/organism/node/run-member.ts", 0],
+  ] as const) {
+    assert.equal(
+      found(doubles, { [file]: `import { x } from "${specifier}";` }).length,
+      problems,
+      `${file}: ${specifier}`,
+    );
+  }
 });
 
 test("imports: undeclared, unused, and development packages outside tests", () => {

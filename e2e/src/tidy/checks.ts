@@ -13,7 +13,7 @@ import {
   tags,
 } from "./documentation.ts";
 import { contents, environment, fileNames, secrets, skeleton } from "./files.ts";
-import { declaredImports, direction, exactVersions, layers, lockfile } from "./packages.ts";
+import { declaredImports, direction, doubles, exactVersions, layers, lockfile } from "./packages.ts";
 import type { TidyCheck } from "./repository.ts";
 
 export const TIDY_CHECKS: readonly TidyCheck[] = [
@@ -26,6 +26,7 @@ export const TIDY_CHECKS: readonly TidyCheck[] = [
   exactVersions,
   direction,
   layers,
+  doubles,
   lockfile,
   links,
   mentions,

@@ -240,6 +240,28 @@ export const layers: TidyCheck = {
   },
 };
 
+/** What stands in for the real thing, and who may have it: tests, and the simulator. */
+const DOUBLES = /(?:^|\/)testing\//;
+const SIMULATOR = /^e2e\/src\/sim\//;
+
+export const doubles: TidyCheck = {
+  name: "what is for tests is reached by tests and the simulator alone, and nothing else reaches the simulator",
+  problems(repository) {
+    const problems: string[] = [];
+    for (const file of repository.files) {
+      if (!isSource(file) || isTest(file) || SIMULATOR.test(file)) continue;
+      for (const each of importsOf(repository, file)) {
+        const target = each.specifier.startsWith(".")
+          ? new URL(each.specifier, `file:///${file}`).pathname.slice(1)
+          : each.specifier.replace(/^@lattice\/e2e\//, "e2e/src/");
+        if (DOUBLES.test(target)) problems.push(`${where(each)}: ${each.specifier} is for tests`);
+        if (SIMULATOR.test(target)) problems.push(`${where(each)}: ${each.specifier} is the simulator's`);
+      }
+    }
+    return problems;
+  },
+};
+
 export const lockfile: TidyCheck = {
   name: "the lockfile names no registry",
   problems(repository) {

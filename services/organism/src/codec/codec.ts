@@ -56,7 +56,19 @@ export class Writer {
   bytes(): Uint8Array {
     return this.#buffer.slice(0, this.#length);
   }
+  /** Forgets what was written, secrets too. */
+  clear(): void {
+    this.#buffer.fill(0, 0, this.#length);
+    this.#length = 0;
+  }
+  get capacity(): number {
+    return this.#buffer.length;
+  }
 }
+
+/** Making a buffer costs more than most encodings: one is kept, unless it has grown large. */
+let spare: Writer | undefined;
+const SPARE_BYTES_MAX = 64 * 1024;
 
 /** Reads from the front; every read checks what is left. */
 export class Reader {
@@ -108,9 +120,16 @@ export interface Codec<T> {
 export type Infer<C> = C extends Codec<infer T> ? T : never;
 
 export function encode<T>(codec: Codec<T>, value: T): Uint8Array {
-  const writer = new Writer();
+  const writer = spare ?? new Writer();
+  // A codec may encode something else while it writes.
+  spare = undefined;
   codec.write(writer, value);
-  return writer.bytes();
+  const bytes = writer.bytes();
+  if (writer.capacity <= SPARE_BYTES_MAX) {
+    writer.clear();
+    spare = writer;
+  }
+  return bytes;
 }
 
 /** @throws CodecError when `bytes` is not exactly one value. */
@@ -218,6 +237,21 @@ export function bytes(max: number): Codec<Uint8Array> {
 
 const UTF8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 const UTF8_ENCODER = new TextEncoder();
+/** Tags, stages and topics are few and come again all the time. */
+const ENCODED = new Map<string, Uint8Array>();
+const ENCODED_MAX = 1024;
+const ENCODED_TEXT_MAX = 64;
+
+function encodeText(value: string): Uint8Array {
+  const known = ENCODED.get(value);
+  if (known !== undefined) return known;
+  const encoded = UTF8_ENCODER.encode(value);
+  if (value.length <= ENCODED_TEXT_MAX) {
+    if (ENCODED.size >= ENCODED_MAX) ENCODED.clear();
+    ENCODED.set(value, encoded);
+  }
+  return encoded;
+}
 
 /** UTF-8 text of up to `max` bytes. */
 export function text(max: number): Codec<string> {
@@ -225,7 +259,7 @@ export function text(max: number): Codec<string> {
   return {
     write(writer, value) {
       if (!value.isWellFormed()) throw new CodecError("", "text has a lone surrogate");
-      inner.write(writer, UTF8_ENCODER.encode(value));
+      inner.write(writer, encodeText(value));
     },
     read(reader) {
       const raw = inner.read(reader);

@@ -222,7 +222,19 @@ const CONFIG_TAG = new TextEncoder().encode("lattice/config/v1");
 
 /** 32 bytes; the identity of the whole lattice. */
 export function latticeId(config: LatticeConfig): UniqueId {
-  return blake3(concat(CONFIG_TAG, encodeConfig(config)));
+  return idOf(config, "lattice", () => blake3(concat(CONFIG_TAG, encodeConfig(config))));
+}
+
+/** A config is never changed, and its ids are asked for with every message. */
+const IDS = new WeakMap<LatticeConfig, Map<string, UniqueId>>();
+
+function idOf(config: LatticeConfig, name: string, make: () => UniqueId): UniqueId {
+  const known = IDS.get(config) ?? new Map<string, UniqueId>();
+  IDS.set(config, known);
+  const id = known.get(name) ?? make();
+  known.set(name, id);
+  // A copy: nobody can spoil it for the others.
+  return id.slice();
 }
 
 /** The handshake: lower-case hex of the canonical bytes. */
@@ -281,8 +293,10 @@ export function aclFingerprint(config: LatticeConfig, organism: Organism): Uint8
 
 /** The id every entry, outcome, signature and RPC of this organism's committee binds. */
 export function committeeId(config: LatticeConfig, organism: Organism): UniqueId {
-  const root = organismRoot(latticeRoot(config.name, config.chainId), organism);
-  return committeeIdOf(root, contentFingerprint(config, organism), aclFingerprint(config, organism));
+  return idOf(config, organism, () => {
+    const root = organismRoot(latticeRoot(config.name, config.chainId), organism);
+    return committeeIdOf(root, contentFingerprint(config, organism), aclFingerprint(config, organism));
+  });
 }
 
 /** slotStart(s) = genesisMs + s × slotMs, in Unix ms. */

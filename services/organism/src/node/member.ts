@@ -90,6 +90,8 @@ export interface MemberOptions<State, Command, D extends Duty, Settings> {
   readonly onProof?: (hash: string, proof: Uint8Array) => void;
   /** Called when the member must not go on: another incarnation speaks for it, or its log is forked. */
   readonly onFatal: (reason: string, detail: string) => void;
+  /** Gives the committee to whoever watches it, before anything is applied. */
+  readonly onCommittee?: (committee: Committee<State, Command, D>) => void;
 }
 
 /** How often duties are looked at without anything happening. */
@@ -252,6 +254,7 @@ export class Member<State, Command, D extends Duty, Settings> {
       machine,
       ...(options.checkpointEvery === undefined ? {} : { checkpointEvery: options.checkpointEvery }),
     });
+    options.onCommittee?.(committee);
     const storage = options.storage ?? fileStorage(directory);
     const snapshots = await storage.snapshots(config, organism);
     await restoreOwn(committee, snapshots, options.logger);

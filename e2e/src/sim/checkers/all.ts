@@ -1,0 +1,55 @@
+/** Every invariant that concerns this level, as one list. */
+import type { Clients } from "../clients.ts";
+import type { Checker } from "../observer.ts";
+import type { World } from "../world.ts";
+import { auctionReplay } from "./auction.ts";
+import { certificates } from "./certificates.ts";
+import { frauds } from "./frauds.ts";
+import { laneOrder } from "./lanes.ts";
+import { ledgers } from "./ledgers.ts";
+import { missingLiveness } from "./liveness.ts";
+import { oneOutcome } from "./one-outcome.ts";
+import { oneWord } from "./one-word.ts";
+import { refunds } from "./refunds.ts";
+import { sameHistory } from "./same-history.ts";
+import { sameState } from "./same-state.ts";
+import { sealedUntilClose } from "./sealed-until-close.ts";
+
+export interface Checkers {
+  readonly all: readonly Checker[];
+  /** Who is judged; before the first event. */
+  knows(clients: Clients, world: World): void;
+  judgeLiveness(world: World, slots: number, mode: "liveness" | "calm"): void;
+}
+
+export function makeCheckers(): Checkers {
+  let known: { readonly clients: Clients; readonly world: World } | undefined;
+  const parties = (): { readonly clients: Clients; readonly world: World } => {
+    if (known === undefined) throw new Error("checkers judge before they know whom");
+    return known;
+  };
+  const clients = (): Clients => parties().clients;
+  const world = (): World => parties().world;
+  return {
+    all: [
+      sameHistory(),
+      laneOrder(world),
+      frauds(world),
+      ...sameState(),
+      oneOutcome(),
+      ...certificates(world),
+      ...sealedUntilClose(),
+      ...oneWord(world),
+      ...ledgers(clients),
+      auctionReplay(clients, world),
+      ...refunds(world),
+    ],
+    knows(given, of) {
+      known = { clients: given, world: of };
+    },
+    judgeLiveness(of, slots, mode) {
+      const missing = missingLiveness(of, slots, mode);
+      if (missing !== undefined) of.fail("it comes back", missing);
+    },
+  };
+}

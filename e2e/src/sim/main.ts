@@ -1,0 +1,105 @@
+/** `npm run sim`: many seeds, or one again. */
+import { availableParallelism } from "node:os";
+import { parseArgs } from "node:util";
+import { EXIT } from "@lattice/organism/node/exit.ts";
+import { planOf, runSeeds, SeedThread } from "./pool.ts";
+import type { SeedResult } from "./run-seed.ts";
+
+const USAGE = `usage: npm run sim -- [--seeds N] [--from S] [--slots K] [--jobs J] [--json]
+       npm run sim -- --seed S [--slots K] [--verbose] [--json]
+One line a seed; the last one sums up. A seed replays exactly: same slots, same digest.`;
+
+const MODES = ["safety", "liveness", "calm"] as const;
+
+function numberOf(name: string, text: string | undefined, fallback: number): number {
+  const value = text === undefined ? fallback : Number(text);
+  if (!Number.isSafeInteger(value) || value < 1) throw new RangeError(`--${name}: a number from 1 on expected`);
+  return value;
+}
+
+function describe({ seed, mode, slots, broken, digest, wallMs }: SeedResult): string {
+  const speed = `${(slots / (wallMs / 1000)).toFixed(0)} slots/s`;
+  if (broken === undefined) return `seed ${seed}  ${mode}  ${slots} slots  ${digest.slice(0, 16)}  ${speed}`;
+  return `seed ${seed}  ${mode}  BROKEN  ${broken.checker}: ${broken.message}\n  replay: npm run sim -- --seed ${seed} --slots ${slots}`;
+}
+
+function parse() {
+  return parseArgs({
+    options: {
+      seeds: { type: "string" },
+      seed: { type: "string" },
+      from: { type: "string" },
+      slots: { type: "string" },
+      jobs: { type: "string" },
+      mode: { type: "string" },
+      members: { type: "string" },
+      verbose: { type: "boolean", default: false },
+      json: { type: "boolean", default: false },
+    },
+  }).values;
+}
+
+async function main(): Promise<number> {
+  let values: ReturnType<typeof parse>;
+  let slots: number;
+  let one: number | undefined;
+  let count: number;
+  let from: number;
+  let jobs: number;
+  try {
+    values = parse();
+    slots = numberOf("slots", values.slots, 50);
+    one = values.seed === undefined ? undefined : numberOf("seed", values.seed, 1);
+    count = numberOf("seeds", values.seeds, 20);
+    from = numberOf("from", values.from, 1);
+    jobs = numberOf("jobs", values.jobs, availableParallelism());
+  } catch (error) {
+    process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n${USAGE}\n`);
+    return EXIT.usage;
+  }
+  const results: SeedResult[] = [];
+  const each = (result: SeedResult): void => {
+    results.push(result);
+    process.stdout.write(values.json ? `${JSON.stringify(result)}\n` : `${describe(result)}\n`);
+  };
+  const startedAt = performance.now();
+  if (one !== undefined) {
+    const plan = planOf(one, slots);
+    const thread = new SeedThread({ crypto: plan.crypto });
+    const mode = MODES.find((known) => known === values.mode);
+    const options = {
+      ...plan.options,
+      ...(mode === undefined ? {} : { mode }),
+      ...(values.members === undefined ? {} : { members: numberOf("members", values.members, 3) }),
+      tells: values.verbose,
+    };
+    each(await thread.run(options, (line) => process.stderr.write(`${line}\n`)));
+    await thread.close();
+    if (!values.json) {
+      for (const [title, counts] of [
+        ["did", results[0]?.acts],
+        ["certified", results[0]?.outcomes],
+      ] as const) {
+        process.stdout.write(
+          `  ${title}: ${Object.entries(counts ?? {})
+            .map(([name, n]) => `${name} ${n}`)
+            .join(", ")}\n`,
+        );
+      }
+    }
+  } else {
+    const seeds = Array.from({ length: count }, (_, at) => from + at);
+    await runSeeds(seeds, slots, jobs, each);
+  }
+  const broken = results.filter((result) => result.broken !== undefined);
+  if (!values.json) {
+    const seconds = (performance.now() - startedAt) / 1000;
+    const all = results.reduce((sum, result) => sum + result.slots, 0);
+    process.stdout.write(
+      `${results.length} seeds, ${all} slots in ${seconds.toFixed(1)} s (${(all / seconds).toFixed(0)} slots/s), ${broken.length} broken\n`,
+    );
+  }
+  return broken.length === 0 ? EXIT.ok : EXIT.failed;
+}
+
+process.exitCode = await main();

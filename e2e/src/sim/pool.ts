@@ -1,0 +1,79 @@
+/** Threads that run seeds, made as they are needed. */
+import { Worker } from "node:worker_threads";
+import { LIVENESS_SLOTS_MIN } from "./checkers/liveness.ts";
+import type { SeedOptions, SeedResult } from "./run-seed.ts";
+import type { WorkerSetup } from "./seed-worker.ts";
+
+type Message = { readonly result: SeedResult } | { readonly line: string };
+
+export class SeedThread {
+  readonly #worker: Worker;
+
+  constructor(setup: WorkerSetup) {
+    this.#worker = new Worker(new URL("./seed-worker.ts", import.meta.url), { workerData: setup });
+  }
+
+  run(options: SeedOptions, tell: (line: string) => void = () => undefined): Promise<SeedResult> {
+    return new Promise((resolve, reject) => {
+      const worker = this.#worker;
+      const done = (then: () => void): void => {
+        worker.off("message", onMessage);
+        worker.off("error", onError);
+        then();
+      };
+      const onMessage = (message: Message): void => {
+        if ("line" in message) tell(message.line);
+        else done(() => resolve(message.result));
+      };
+      const onError = (error: unknown): void => done(() => reject(error));
+      worker.on("message", onMessage);
+      worker.on("error", onError);
+      worker.postMessage(options);
+    });
+  }
+
+  async close(): Promise<void> {
+    await this.#worker.terminate();
+  }
+}
+
+/** Which seeds of a hundred run on real cryptography: one in twenty. */
+export const REAL_EVERY = 20;
+
+/** What a seed means when nothing else is said: the same wherever it is run. */
+export function planOf(
+  seed: number,
+  slots: number,
+): { readonly options: SeedOptions; readonly crypto: "fast" | "real" } {
+  const real = seed % REAL_EVERY === 0;
+  const mode = seed % 3 === 0 ? "liveness" : "safety";
+  // Real pairings take three hundred times as long: such a seed is short and its committees are small.
+  return real
+    ? { crypto: "real", options: { seed, slots: Math.min(slots, 4), mode: "safety", members: 3 } }
+    : {
+        crypto: "fast",
+        options: { seed, slots: mode === "liveness" ? Math.max(slots, LIVENESS_SLOTS_MIN) : slots, mode },
+      };
+}
+
+/** Runs these seeds on `jobs` threads; tells each result as it comes. */
+export async function runSeeds(
+  seeds: readonly number[],
+  slots: number,
+  jobs: number,
+  each: (result: SeedResult) => void,
+): Promise<void> {
+  const waiting = [...seeds];
+  await Promise.all(
+    Array.from({ length: Math.min(jobs, seeds.length) }, async () => {
+      const threads = new Map<string, SeedThread>();
+      for (let seed = waiting.shift(); seed !== undefined; seed = waiting.shift()) {
+        const { crypto, options } = planOf(seed, slots);
+        const thread = threads.get(crypto) ?? new SeedThread({ crypto });
+        threads.set(crypto, thread);
+        each(await thread.run(options));
+      }
+      for (const thread of threads.values()) await thread.close();
+    }),
+  );
+}

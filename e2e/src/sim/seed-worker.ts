@@ -1,0 +1,29 @@
+/** Runs seeds in a thread of its own: the cryptography, and what is broken on purpose, are chosen before anything is loaded. */
+import { enableCompileCache } from "node:module";
+import { parentPort, workerData } from "node:worker_threads";
+import { useFastCrypto } from "@lattice/organism/testing/fast-crypto/hooks.ts";
+import { MUTATIONS, useMutation } from "./mutations.ts";
+import type { SeedOptions } from "./run-seed.ts";
+
+export interface WorkerSetup {
+  readonly crypto: "fast" | "real";
+  readonly mutation?: string;
+}
+
+// A thread is made for every broken build: most of what it loads has been loaded before.
+enableCompileCache();
+const { crypto, mutation } = workerData as WorkerSetup;
+if (crypto === "fast") useFastCrypto();
+const wanted = MUTATIONS.find(({ name }) => name === mutation);
+if (wanted !== undefined) useMutation(wanted);
+const { runSeed } = await import("./run-seed.ts");
+
+parentPort?.on("message", (options: SeedOptions) => {
+  const tell = (line: string): void => parentPort?.postMessage({ line });
+  runSeed({ ...options, ...(options.tells === true ? { verbose: tell } : {}) }).then(
+    (result) => parentPort?.postMessage({ result }),
+    (error: unknown) => {
+      throw error;
+    },
+  );
+});

@@ -1,0 +1,56 @@
+/** Stands in for `crypto/ed25519.ts` in simulations: a keyed hash, whose key only this module can find. */
+import { concat } from "../../codec/codec.ts";
+import { digest } from "./group.ts";
+
+export const ED25519_PUBLIC_BYTES = 32;
+export const ED25519_SEED_BYTES = 32;
+export const ED25519_SIGNATURE_BYTES = 64;
+
+export interface SigningKey {
+  readonly publicKey: Uint8Array;
+  readonly privateKey: Uint8Array;
+}
+
+/** Public key → seed. */
+const SEEDS = new Map<string, Uint8Array>();
+
+function name(publicKey: Uint8Array): string {
+  return Buffer.from(publicKey.buffer, publicKey.byteOffset, publicKey.byteLength).toString("latin1");
+}
+
+export function generateSigningKey(seed: Uint8Array): SigningKey {
+  if (seed.length !== ED25519_SEED_BYTES) throw new RangeError(`Ed25519 seed: ${ED25519_SEED_BYTES} bytes expected`);
+  const kept = seed.slice();
+  const publicKey = new Uint8Array(digest("ed25519/public", kept));
+  SEEDS.set(name(publicKey), kept);
+  return { publicKey, privateKey: kept };
+}
+
+export function isSigningPublicKey(publicKey: Uint8Array): boolean {
+  return SEEDS.has(name(publicKey));
+}
+
+function signatureOf(seed: Uint8Array, tag: string, bytes: Uint8Array): Uint8Array {
+  const out = new Uint8Array(ED25519_SIGNATURE_BYTES);
+  const mac = digest(seed, tag, bytes);
+  out.set(mac);
+  out.set(mac, 32);
+  return out;
+}
+
+export function signTagged(key: SigningKey, tag: string, bytes: Uint8Array): Uint8Array {
+  return signatureOf(key.privateKey, tag, bytes);
+}
+
+export function verifyTagged(publicKey: Uint8Array, tag: string, bytes: Uint8Array, signature: Uint8Array): boolean {
+  const seed = SEEDS.get(name(publicKey));
+  if (seed === undefined || signature.length !== ED25519_SIGNATURE_BYTES) return false;
+  return Buffer.compare(signatureOf(seed, tag, bytes), signature) === 0;
+}
+
+export function tagged(tag: string, bytes: Uint8Array): Uint8Array {
+  const text = Buffer.from(tag, "utf8");
+  const length = Buffer.alloc(4);
+  length.writeUInt32BE(text.length);
+  return concat(length, text, bytes);
+}
