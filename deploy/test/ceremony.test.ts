@@ -1,17 +1,22 @@
 /** Ceremonies as operators run them: a process a member, on a broker of their own; killed, aborted, retried. */
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
+import { foundedConfig } from "@lattice/organism/ceremony/founding.ts";
+import { decode, fromHex } from "@lattice/organism/codec/codec.ts";
+import { CERTIFIED } from "@lattice/organism/committee/outcome.ts";
+import { checkRoster } from "@lattice/organism/committee/roster.ts";
 import { initCrypto } from "@lattice/organism/crypto/engine.ts";
 import { publicOf, recoverSecret } from "@lattice/organism/crypto/shamir.ts";
+import { configToHex } from "@lattice/organism/identity/lattice-config.ts";
 import { ORGANISMS } from "@lattice/organism/identity/organisms.ts";
 import { EXIT } from "@lattice/organism/node/exit.ts";
 import { readConfig, readKeyFile, readRosters, verifyKeys } from "@lattice/organism/node/kit.ts";
-import { readResult } from "../src/ceremony/founding-file.ts";
+import { memberToJson, readResult } from "../src/ceremony/founding-file.ts";
 import { foundLocally, type PreparedCeremony, prepareCeremony, runBuilder } from "../src/ceremony/local-ceremony.ts";
 import { memberFolder } from "../src/dealer/kit-folder.ts";
 import { provideNatsServer } from "../src/local/broker.ts";
@@ -126,6 +131,48 @@ describe("ceremonies of processes", { skip: binary === undefined ? "no nats-serv
       assert.deepEqual(new Set(results.map(({ certificateKey }) => certificateKey)).size, 1);
       assert.equal(await takePart(0), EXIT.ok);
       assert.match(logOf(0), /nothing to do/);
+    });
+
+    test("key is refreshed: new shares of the same key in shares/1.json, with the next roster", async () => {
+      const folder = (index: number): string => memberFolder(directory, "tally", index);
+      const founded = readResult(join(folder(0), "ceremony.json"));
+      const certificateKey = fromHex(founded.certificateKey);
+      const config = foundedConfig(ceremony.draft, { tally: { certificateKey, secondKey: undefined } });
+      const file = join(directory, "succession.json");
+      const succession = {
+        version: 1,
+        config: configToHex(config),
+        organism: "tally",
+        roster: founded.roster,
+        members: ceremony.members.tally.map(memberToJson),
+        activationSlot: "500",
+        sealingUntilSlot: "1000",
+      };
+      writeFileSync(file, JSON.stringify(succession));
+      const reshare = (index: number): Promise<number> =>
+        runBuilder(
+          ["ceremony", "reshare", "--directory", folder(index), "--succession", file, "--nats", ceremony.server.url],
+          ceremony.logFile("tally", index),
+        );
+      assert.deepEqual(await Promise.all([0, 1, 2].map(reshare)), [EXIT.ok, EXIT.ok, EXIT.ok], logOf(0));
+      const fresh = [0, 1, 2].map((index) => {
+        const path = join(folder(index), "shares", "1.json");
+        assert.equal(statSync(path).mode & 0o777, 0o400);
+        return JSON.parse(readFileSync(path, "utf8")) as { certificateShare: string; roster: string; index: number };
+      });
+      const checked = checkRoster(config, "tally", decode(CERTIFIED, fromHex(fresh[0]?.roster ?? "")));
+      assert.ok("roster" in checked);
+      assert.equal(checked.roster.epoch, 1n);
+      const shares = fresh.map(({ certificateShare }, index) => ({ index, share: fromHex(certificateShare) }));
+      assert.deepEqual(publicOf(recoverSecret(shares.slice(1))), certificateKey);
+      for (const { index, share } of shares) {
+        assert.deepEqual(publicOf(share), checked.roster.members[index]?.certificateShare);
+        const old = readKeyFile(join(folder(index), "key.json")).secrets.certificateShare;
+        assert.notDeepEqual(share, old);
+        assert.equal(existsSync(join(folder(index), "ceremony")), false);
+      }
+      assert.equal(await reshare(0), EXIT.ok);
+      assert.match(logOf(0), /is there already/);
     });
 
     test("is refused to whoever is not in the founding file, in one line", async () => {

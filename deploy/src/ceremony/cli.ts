@@ -67,6 +67,21 @@ export function addCeremonyCommands(program: Command): void {
     );
 
   ceremony
+    .command("reshare")
+    .description("takes this member's part between two epochs: the same public keys, other or fresh shares")
+    .requiredOption("--directory <path>", "the member's folder")
+    .requiredOption("--succession <file>", "the succession file, the same for everybody")
+    .requiredOption("--nats <urls>", "the ceremony's nats-servers, comma-separated", servers)
+    .option("--credentials <file>", "default: nats-ceremony.json in the member's folder")
+    .option("--patience-s <s>", "how long others may be absent before they are left out", positive, 600)
+    .option("--retry", "asks for another attempt when the newest one has failed", false)
+    .action(
+      async (options: { directory: string; succession: string; nats: string[]; patienceS: number; retry: boolean }) => {
+        process.exitCode = await (await import("./reshare.ts")).reshare(options);
+      },
+    );
+
+  ceremony
     .command("assemble")
     .description("writes config and rosters from the results of all six ceremonies")
     .requiredOption("--founding <file>", "the founding file")

@@ -37,12 +37,12 @@ import {
 } from "./founding-file.ts";
 import { CeremonyProblem, MemberFolder, type OwnKeys, publicOf } from "./member-folder.ts";
 
-const say = (line: string): void => {
+export const say = (line: string): void => {
   process.stderr.write(`${line}\n`);
 };
 
 /** One readable line for what is expected to go wrong. */
-async function readably(work: () => Promise<number>): Promise<number> {
+export async function readably(work: () => Promise<number>): Promise<number> {
   try {
     return await work();
   } catch (error) {
@@ -143,7 +143,10 @@ function placeOf(options: Pick<TakePartOptions, "directory" | "founding">): Plac
   return { folder, keys, founding, self };
 }
 
-function openLog(options: TakePartOptions, { folder, self }: Place): Promise<JetStreamLog> {
+export function openLog(
+  options: Pick<TakePartOptions, "credentials" | "nats">,
+  { folder, self }: Pick<Place, "folder" | "self">,
+): Promise<JetStreamLog> {
   const file = options.credentials ?? join(folder.directory, "nats-ceremony.json");
   if (existsSync(file) && (statSync(file).mode & 0o077) !== 0)
     throw new CeremonyProblem(`${file} is open to others; mode 400 expected`);
@@ -151,7 +154,7 @@ function openLog(options: TakePartOptions, { folder, self }: Place): Promise<Jet
   return JetStreamLog.open({ servers: options.nats, ...credentials, member: self, onEvent: say });
 }
 
-function blameLine({ participant, attempt, reason, detail }: Blame): string {
+export function blameLine({ participant, attempt, reason, detail }: Blame): string {
   return `  member ${participant}, attempt ${attempt}: ${reason}: ${detail}`;
 }
 
@@ -256,7 +259,7 @@ function keyFileOf(
 }
 
 /** One line whenever the phase changes or somebody is named. */
-function progressOf(organism: Organism, self: number): (ceremony: Ceremony) => void {
+export function progressOf(organism: Organism, self: number): (ceremony: Ceremony) => void {
   let phase: string | undefined;
   let blames = 0;
   return (ceremony) => {
@@ -278,7 +281,7 @@ export function abortAttempt(
     await initCrypto();
     const place = placeOf(options);
     const plan = foundingPlan(place.founding, place.keys.organism);
-    const log = await openLog({ ...options, patienceS: 0 }, place);
+    const log = await openLog(options, place);
     try {
       const raw = signMessage(generateSigningKey(fromHex(place.keys.memberKey)), {
         version: 1,

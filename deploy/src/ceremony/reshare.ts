@@ -1,0 +1,197 @@
+/**
+ * `builder ceremony reshare`: one member's part in the ceremony between two epochs. Old holders deal from their key file or
+ * the newest file below `shares/`; whoever holds shares of the next epoch finds them in `shares/<epoch>.json` with the certified
+ * roster, where its member process looks for them.
+ */
+import { randomBytes } from "node:crypto";
+import { existsSync } from "node:fs";
+import { mkdir, open, readdir, readFile, rename } from "node:fs/promises";
+import { join } from "node:path";
+import { namedShares } from "@lattice/organism/ceremony/founding.ts";
+import { planProblems } from "@lattice/organism/ceremony/plan.ts";
+import { runCeremony } from "@lattice/organism/ceremony/run-ceremony.ts";
+import {
+  heldShares,
+  type Succession,
+  successionPlan,
+  successionPublication,
+  successionRoster,
+} from "@lattice/organism/ceremony/succession.ts";
+import { CodecError, decode, equalBytes, fromHex, toHex } from "@lattice/organism/codec/codec.ts";
+import { CERTIFIED } from "@lattice/organism/committee/outcome.ts";
+import { checkRoster } from "@lattice/organism/committee/roster.ts";
+import { generateSigningKey } from "@lattice/organism/crypto/ed25519.ts";
+import { initCrypto } from "@lattice/organism/crypto/engine.ts";
+import { publicOf as publicShareOf } from "@lattice/organism/crypto/shamir.ts";
+import { ORGANISMS } from "@lattice/organism/identity/organisms.ts";
+import { syncDirectory } from "@lattice/organism/node/append-file.ts";
+import { EXIT } from "@lattice/organism/node/exit.ts";
+import { FileJournal } from "@lattice/organism/node/file-journal.ts";
+import { parseConfigHex } from "@lattice/organism/node/kit.ts";
+import { z } from "zod";
+import { blameLine, openLog, progressOf, readably, say, type TakePartOptions } from "./commands.ts";
+import { memberFromJson, PUBLIC_MEMBER, parseFile, rosterHex } from "./founding-file.ts";
+import { CeremonyProblem, MemberFolder } from "./member-folder.ts";
+
+const HEX = z.string().regex(/^(?:[0-9a-f]{2})*$/, "lower-case hex expected");
+const SLOT = z.string().regex(/^\d{1,19}$/, "a slot number as text expected");
+const SUCCESSION_FILE = z.strictObject({
+  version: z.literal(1),
+  config: HEX,
+  organism: z.enum(ORGANISMS),
+  /** The newest certified roster. */
+  roster: HEX,
+  members: z.array(PUBLIC_MEMBER).min(3).max(7),
+  activationSlot: SLOT,
+  sealingUntilSlot: SLOT,
+});
+
+/** @throws CeremonyProblem, KitProblem */
+export function readSuccession(path: string): Succession {
+  const file = parseFile(SUCCESSION_FILE, path, "succession file");
+  const config = parseConfigHex(file.config);
+  try {
+    const checked = checkRoster(config, file.organism, decode(CERTIFIED, fromHex(file.roster)));
+    if ("problem" in checked) throw new CeremonyProblem(`succession file: roster: ${checked.problem}`);
+    return {
+      config,
+      organism: file.organism,
+      from: checked.roster,
+      members: file.members.map(memberFromJson),
+      activationSlot: BigInt(file.activationSlot),
+      sealingUntilSlot: BigInt(file.sealingUntilSlot),
+    };
+  } catch (error) {
+    if (error instanceof CodecError) throw new CeremonyProblem(`succession file: roster: ${error.message}`);
+    throw error;
+  }
+}
+
+const SHARES = z.looseObject({ certificateShare: HEX.length(64), secondShare: HEX.length(64).optional() });
+const KEYS = z.looseObject({ memberKey: HEX.length(64), boxKey: HEX.length(64) });
+
+/** The member's shares that the old roster names, wherever they are in its folder. */
+async function sharesUnder(directory: string, publicShare: Uint8Array): Promise<z.infer<typeof SHARES> | undefined> {
+  const later = join(directory, "shares");
+  const files = existsSync(later) ? (await readdir(later)).filter((name) => name.endsWith(".json")) : [];
+  for (const path of [...files.map((name) => join(later, name)), join(directory, "key.json")]) {
+    if (!existsSync(path)) continue;
+    const parsed = SHARES.safeParse(JSON.parse(await readFile(path, "utf8")));
+    if (parsed.success && equalBytes(publicShareOf(fromHex(parsed.data.certificateShare)), publicShare))
+      return parsed.data;
+  }
+  return undefined;
+}
+
+async function writeSecretly(path: string, content: string): Promise<void> {
+  const temporary = `${path}.new`;
+  const file = await open(temporary, "w", 0o400);
+  try {
+    await file.writeFile(content);
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+  await rename(temporary, path);
+}
+
+export function reshare(options: Omit<TakePartOptions, "founding"> & { readonly succession: string }): Promise<number> {
+  return readably(async () => {
+    await initCrypto();
+    const succession = readSuccession(options.succession);
+    const { organism, from, members } = succession;
+    const epoch = from.epoch + 1n;
+    const folder = new MemberFolder(options.directory);
+    const sharesFile = join(folder.directory, "shares", `${epoch}.json`);
+    if (existsSync(sharesFile)) {
+      say(`${sharesFile} is there already; nothing to do`);
+      return EXIT.ok;
+    }
+    const keys = parseFile(KEYS, folder.hasKeys ? folder.keyFile : folder.ownKeysFile, "member's keys");
+    const memberKey = generateSigningKey(fromHex(keys.memberKey));
+    const plan = successionPlan(succession);
+    const problems = planProblems(plan);
+    if (problems.length > 0) throw new CeremonyProblem(`${options.succession}: ${problems.join("; ")}`);
+    const self = plan.participants.findIndex((key) => equalBytes(key, memberKey.publicKey));
+    if (self < 0) throw new CeremonyProblem(`${folder.directory}: neither an old nor a new member of ${organism}`);
+    const old = from.members[self];
+    const held = old === undefined ? undefined : await sharesUnder(folder.directory, old.certificateShare);
+    if (old !== undefined && held === undefined)
+      throw new CeremonyProblem(`${folder.directory}: holds no share of epoch ${from.epoch}`);
+    const oldShares =
+      held === undefined
+        ? new Map<number, Uint8Array>()
+        : heldShares(succession, {
+            certificateShare: fromHex(held.certificateShare),
+            secondShare: held.secondShare === undefined ? undefined : fromHex(held.secondShare),
+          });
+    const log = await openLog(options, { folder, self });
+    const journal = await FileJournal.open(folder.ceremony);
+    const stop = new AbortController();
+    const interrupt = (): void => stop.abort();
+    process.on("SIGTERM", interrupt).on("SIGINT", interrupt);
+    try {
+      const end = await runCeremony({
+        plan,
+        publication: successionPublication(succession),
+        self,
+        memberKey,
+        oldShares,
+        log,
+        journal,
+        random: (count) => new Uint8Array(randomBytes(count)),
+        clock: { nowMs: () => Date.now() },
+        patienceMs: () => options.patienceS * 1000,
+        keep: ({ transcript }, shares) => folder.keepShares(transcript, hexOf(shares)),
+        retry: options.retry ?? false,
+        signal: stop.signal,
+        onApplied: progressOf(organism, self),
+      });
+      if (end.type === "aborted") {
+        say(`${organism}: attempt ${end.attempt} has failed: ${end.failure}`);
+        for (const blame of end.blames) say(blameLine(blame));
+        return EXIT.failed;
+      }
+      if (end.publication === undefined) throw new Error("a resharing publishes its roster");
+      const roster = rosterHex(successionRoster(succession, { ...end, publication: end.publication }));
+      const index = members.findIndex(({ memberKey: key }) => equalBytes(key, memberKey.publicKey));
+      const shares = hexOf(end.shares ?? new Map());
+      await journal.close();
+      if (index >= 0) {
+        if (shares.certificateShare === undefined) {
+          say(`${organism}: epoch ${epoch} stands, but this member holds no share of it`);
+          return EXIT.failed;
+        }
+        await mkdir(join(folder.directory, "shares"), { recursive: true, mode: 0o700 });
+        await writeSecretly(sharesFile, `${JSON.stringify({ organism, index, ...shares, roster })}\n`);
+        await syncDirectory(join(folder.directory, "shares"));
+        if (!folder.hasKeys) {
+          const own = folder.ownKeys();
+          await writeSecretly(folder.keyFile, `${JSON.stringify({ ...own, index })}\n`);
+        }
+        say(`${organism}: member ${index} of epoch ${epoch} holds its shares`);
+      } else
+        say(
+          `${organism}: this member leaves with epoch ${epoch}: erase its keys after slot ${succession.activationSlot}`,
+        );
+      await folder.wipe();
+      process.stdout.write(`${JSON.stringify({ organism, epoch: epoch.toString(), roster })}\n`);
+      return EXIT.ok;
+    } finally {
+      process.off("SIGTERM", interrupt).off("SIGINT", interrupt);
+      await journal.close();
+      await log.close();
+    }
+  });
+}
+
+function hexOf(shares: ReadonlyMap<number, Uint8Array>): {
+  readonly certificateShare?: string;
+  readonly secondShare?: string;
+} {
+  const { certificateShare, secondShare } = namedShares(shares);
+  return {
+    ...(certificateShare === undefined ? {} : { certificateShare: toHex(certificateShare) }),
+    ...(secondShare === undefined ? {} : { secondShare: toHex(secondShare) }),
+  };
+}

@@ -1,0 +1,138 @@
+/** From founding to the next epoch, organism by organism: rosters that the runtime takes up, keys that stay or change. */
+import assert from "node:assert/strict";
+import { before, describe, test } from "node:test";
+import { random, testConfig } from "../../test/test-lattice.ts";
+import { successorProblem } from "../committee/epochs.ts";
+import { checkRoster, type Roster } from "../committee/roster.ts";
+import { initCrypto } from "../crypto/engine.ts";
+import { publicOf } from "../crypto/shamir.ts";
+import { agreementKey } from "../crypto/x25519.ts";
+import { ORGANISMS, type Organism } from "../identity/organisms.ts";
+import { CeremonyDriver, type DriverPerson, people } from "../testing/ceremony-driver.ts";
+import {
+  draftOf,
+  type FoundingMember,
+  foundedConfig,
+  foundedKeys,
+  foundingPlan,
+  foundingPublication,
+  foundingRoster,
+  namedShares,
+} from "./founding.ts";
+import { planProblems } from "./plan.ts";
+import { heldShares, type Succession, successionPlan, successionPublication, successionRoster } from "./succession.ts";
+
+const none = new Uint8Array(48);
+const noKeys = Object.fromEntries(ORGANISMS.map((organism) => [organism, none])) as Record<Organism, Uint8Array>;
+
+function member(person: DriverPerson, organism: Organism): FoundingMember {
+  return {
+    memberKey: person.key.publicKey,
+    boxKey: agreementKey(random(32)).publicKey,
+    ...(organism === "tally" ? { signer: random(20) } : {}),
+  };
+}
+
+function ended(driver: CeremonyDriver) {
+  const { attempt } = driver.run();
+  assert.equal(attempt.phase, "done", attempt.failure);
+  assert.ok(attempt.result !== undefined && attempt.publication !== undefined);
+  return { result: attempt.result, publication: attempt.publication, holders: [...attempt.holders].sort() };
+}
+
+function found(organism: Organism, persons: readonly DriverPerson[]) {
+  const own = persons.map((person) => member(person, organism));
+  const members = Object.fromEntries(ORGANISMS.map((each) => [each, own])) as Record<Organism, FoundingMember[]>;
+  const founding = { draft: draftOf(testConfig(noKeys)), members };
+  const plan = foundingPlan(founding, organism);
+  assert.deepEqual(planProblems(plan), []);
+  const driver = new CeremonyDriver(plan, persons, random, foundingPublication(founding, organism));
+  const end = ended(driver);
+  const config = foundedConfig(founding.draft, { [organism]: foundedKeys(end.result) });
+  const checked = checkRoster(config, organism, foundingRoster(founding, organism, end));
+  assert.ok("roster" in checked, "problem" in checked ? checked.problem : "");
+  return { driver, config, roster: checked.roster, members: own };
+}
+
+describe("founding and succession", () => {
+  before(initCrypto);
+
+  for (const organism of ORGANISMS) {
+    test(`${organism}: one of three is replaced; certificates verify under the key that the config pins`, () => {
+      const persons = people(3, random);
+      const { driver, config, roster, members } = found(organism, persons);
+      const [newcomer] = people(1, random);
+      assert.ok(newcomer !== undefined);
+      const { signer } = members[1] ?? {};
+      const next = members.map((each, index) =>
+        index === 1 ? { ...member(newcomer, organism), ...(signer === undefined ? {} : { signer }) } : each,
+      );
+      const succession: Succession = {
+        config,
+        organism,
+        from: roster,
+        members: next,
+        activationSlot: 100n,
+        sealingUntilSlot: 1000n,
+      };
+      const plan = successionPlan(succession);
+      assert.deepEqual(planProblems(plan), []);
+      const holders: DriverPerson[] = persons.map((person, index) => {
+        const { certificateShare, secondShare } = namedShares(driver.ownShares(index));
+        assert.ok(certificateShare !== undefined);
+        return { ...person, oldShares: heldShares({ organism }, { certificateShare, secondShare }) };
+      });
+      const again = new CeremonyDriver(plan, [...holders, newcomer], random, successionPublication(succession));
+      const certified = successionRoster(succession, ended(again));
+      const checked = checkRoster(config, organism, certified);
+      assert.ok("roster" in checked, "problem" in checked ? checked.problem : "");
+      const after: Roster = checked.roster;
+      assert.equal(successorProblem(roster, after, 50n), undefined);
+      assert.deepEqual(certified.signers, [0, 1, 2]);
+      const shares = namedShares(again.ownShares(3));
+      assert.deepEqual(publicOf(shares.certificateShare ?? random(32)), after.members[1]?.certificateShare);
+      for (const [index, each] of after.members.entries()) {
+        assert.notDeepEqual(each.certificateShare, roster.members[index]?.certificateShare);
+      }
+      // The one who leaves has dealt and holds nothing of the new epoch.
+      assert.equal(again.ownShares(1).size, 0);
+      const sealing = organism === "unseal" || organism === "offer";
+      assert.equal(after.sealingKey !== undefined, sealing);
+      if (sealing) assert.notDeepEqual(after.sealingKey, roster.sealingKey);
+      if (organism === "atelier") {
+        assert.deepEqual(again.replica(0).attempt.result?.keys[1]?.publicKey, config.atelier.content.builderKey);
+      }
+      const forged = { ...certified, outcome: { ...certified.outcome, slot: certified.outcome.slot + 1n } };
+      assert.ok("problem" in checkRoster(config, organism, forged));
+    });
+  }
+
+  test("with one old holder away the epoch still follows, and the absent one is named", () => {
+    const persons = people(3, random);
+    const { driver, config, roster, members } = found("relay", persons);
+    const succession: Succession = {
+      config,
+      organism: "relay",
+      from: roster,
+      members,
+      activationSlot: 100n,
+      sealingUntilSlot: 1000n,
+    };
+    const holders = persons.map((person, index) => ({
+      ...person,
+      oldShares: heldShares(succession, {
+        certificateShare: driver.ownShares(index).get(0) ?? random(32),
+      }),
+    }));
+    const plan = successionPlan(succession);
+    const again = new CeremonyDriver(plan, holders, random, successionPublication(succession));
+    again.behaviours.set(2, () => []);
+    const certified = successionRoster(succession, ended(again));
+    assert.ok("roster" in checkRoster(config, "relay", certified));
+    assert.deepEqual(certified.signers, [0, 1]);
+    assert.deepEqual(
+      again.replica(0).state.blames.map(({ participant, reason }) => [participant, reason]),
+      [[2, "SILENT"]],
+    );
+  });
+});
