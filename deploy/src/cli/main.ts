@@ -5,6 +5,7 @@ import { Command, InvalidArgumentError } from "commander";
 import { addCeremonyCommands } from "../ceremony/cli.ts";
 import type { runDemo } from "../local/demo.ts";
 import type { runUp } from "../local/up.ts";
+import type { FraudVerifyOptions } from "./fraud-verify.ts";
 
 function integer(minimum: number, maximum: number): (text: string) => number {
   return (text) => {
@@ -69,5 +70,17 @@ local
   });
 
 addCeremonyCommands(program);
+
+const fraud = program.command("fraud").description("proofs that a member said two things");
+
+fraud
+  .command("verify")
+  .description("judges a proof, offline, by the lattice config alone; exits 0 when it holds, 1 when it does not")
+  .argument("<file>", "the proof, as GetFraud gives it or a member leaves it in frauds/")
+  .requiredOption("--config <file>", "the lattice config (one line of hex)")
+  .option("--json", "one JSON object on stdout", false)
+  .action(async (file: string, options: FraudVerifyOptions) => {
+    process.exitCode = await (await import("./fraud-verify.ts")).runFraudVerify(file, options);
+  });
 
 await program.parseAsync();

@@ -309,7 +309,10 @@ export class Member<State, Command, D extends Duty, Settings> {
     this.#consuming = this.#consume();
     await reached;
     this.#onPosition = () => undefined;
-    await this.#integrity.begin();
+    if (this.committee.isBlocked(this.#options.self)) {
+      this.#fail("KEY_BLOCKED", "this member's own key was proven to say two things");
+    }
+    if (!this.#silent) await this.#integrity.begin();
     if (this.#silent) return;
     this.#caughtUp = true;
     await this.#join();

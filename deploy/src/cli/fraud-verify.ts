@@ -1,0 +1,75 @@
+/** `builder fraud verify`: judges a fraud proof from a file, offline, by the lattice config alone. */
+import { readFileSync } from "node:fs";
+import { toHex } from "@lattice/organism/codec/codec.ts";
+import { type FraudVerdict, fraudProofHash, verifyFraudProof } from "@lattice/organism/committee/fraud.ts";
+import { initCrypto } from "@lattice/organism/crypto/engine.ts";
+import type { LatticeConfig } from "@lattice/organism/identity/lattice-config.ts";
+import { ORGANISMS, type Organism } from "@lattice/organism/identity/organisms.ts";
+import { EXIT } from "@lattice/organism/node/exit.ts";
+import { KitProblem, readConfig } from "@lattice/organism/node/kit.ts";
+
+export interface FraudVerifyOptions {
+  readonly config: string;
+  readonly json: boolean;
+}
+
+/** Says what came of it: data, and problems. */
+export interface Output {
+  readonly data: (line: string) => void;
+  readonly problem: (line: string) => void;
+}
+
+const STANDARD: Output = {
+  data: (line) => process.stdout.write(`${line}\n`),
+  problem: (line) => process.stderr.write(`${line}\n`),
+};
+
+/** The verdict of the one committee that the proof is about; when it is about none of this lattice's, that. */
+function judge(
+  config: LatticeConfig,
+  proof: Uint8Array,
+): { readonly organism: Organism | undefined; readonly verdict: FraudVerdict } {
+  let last: FraudVerdict | undefined;
+  for (const organism of ORGANISMS) {
+    const verdict = verifyFraudProof(config, organism, proof);
+    if ("fraud" in verdict || verdict.refusal.reason !== "ORGANISM_MISMATCH") return { organism, verdict };
+    last = verdict;
+  }
+  const detail = "the proof is about a committee that is none of this lattice's";
+  return { organism: undefined, verdict: last ?? { refusal: { reason: "ORGANISM_MISMATCH", detail } } };
+}
+
+/** @returns the exit code: 0 proven, 1 not proven, 5 a file cannot be read */
+export async function runFraudVerify(
+  file: string,
+  options: FraudVerifyOptions,
+  output: Output = STANDARD,
+): Promise<number> {
+  let config: LatticeConfig;
+  let proof: Uint8Array;
+  try {
+    config = readConfig(options.config);
+    proof = new Uint8Array(readFileSync(file));
+  } catch (error) {
+    if (error instanceof KitProblem) output.problem(error.message);
+    else output.problem(`fraud proof: cannot read ${file}: ${(error as NodeJS.ErrnoException).code ?? "error"}`);
+    return EXIT.precondition;
+  }
+  await initCrypto();
+  const { organism, verdict } = judge(config, proof);
+  const hash = toHex(fraudProofHash(proof));
+  if ("refusal" in verdict) {
+    const { reason, detail } = verdict.refusal;
+    if (options.json) output.data(JSON.stringify({ schema_version: 1, proven: false, proof: hash, reason, detail }));
+    output.problem(`not proven: ${reason}: ${detail}`);
+    return EXIT.failed;
+  }
+  const { kind, member, memberKey, epoch, detail } = verdict.fraud;
+  if (options.json) {
+    const accused = { organism, member_index: member, member_key: toHex(memberKey), epoch: epoch.toString() };
+    output.data(JSON.stringify({ schema_version: 1, proven: true, proof: hash, kind, ...accused, detail }));
+  } else {
+    output.data(`proven: member ${member} of ${organism} (key ${toHex(memberKey)}, epoch ${epoch}): ${detail}`);
+  }
+  return EXIT.ok;
+}
