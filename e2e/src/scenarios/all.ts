@@ -1,6 +1,7 @@
 /** Every scenario, in the order in which they are listed. */
 import { scenario as badInput } from "./bad-input.ts";
 import { scenario as canary } from "./canary.ts";
+import { scenario as equivocate } from "./equivocate.ts";
 import { scenario as frontRun } from "./front-run.ts";
 import { scenario as killOne } from "./kill-one.ts";
 import { scenario as restartAll } from "./restart-all.ts";
@@ -8,4 +9,13 @@ import type { Scenario } from "./scenario.ts";
 import { scenario as slot } from "./slot.ts";
 import { scenario as slotNats } from "./slot-nats.ts";
 
-export const SCENARIOS: readonly Scenario[] = [slot, slotNats, killOne, restartAll, canary, frontRun, badInput];
+export const SCENARIOS: readonly Scenario[] = [
+  slot,
+  slotNats,
+  killOne,
+  restartAll,
+  canary,
+  frontRun,
+  badInput,
+  equivocate,
+];
