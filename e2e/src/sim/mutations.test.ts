@@ -34,6 +34,7 @@ describe("broken builds", { concurrency: 2 }, () => {
             seed,
             slots,
             mode,
+            only: mutation.caughtBy,
             ...(members === undefined ? {} : { members }),
             ...(behaviours === undefined ? {} : { behaviours }),
           });

@@ -174,7 +174,7 @@ export const MUTATIONS: readonly Mutation[] = [
   },
   {
     name: "a restored member forgets its organism's state",
-    caughtBy: "what was acknowledged is kept",
+    caughtBy: "same state",
     edits: [
       { file: COMMITTEE, find: "    this.#inner = inner;", replace: "    this.#inner = this.machine.genesis();" },
     ],

@@ -14,6 +14,8 @@ export interface SeedOptions {
   /** Safety: faults to the end. Liveness: faults, then everything is healed, and the lattice has to come back. */
   readonly mode: "safety" | "liveness" | "calm";
   readonly behaviours?: readonly Behaviour[];
+  /** The one checker that listens: to show that it would notice by itself. */
+  readonly only?: string;
   /** In every committee; drawn from the seed when left out. */
   readonly members?: number;
   /** Sends what members log to whoever runs the thread. */
@@ -50,7 +52,7 @@ export async function runSeed(options: SeedOptions): Promise<SeedResult> {
     ...(sizes === undefined ? {} : { members: ofSize(sizes) }),
     seed,
     corrupt: mode !== "calm",
-    checkers: checkers.all,
+    checkers: checkers.all.filter(({ name }) => options.only === undefined || name === options.only),
     ...(options.verbose === undefined ? {} : { tell: options.verbose }),
   });
   const clients = new Clients(world);
