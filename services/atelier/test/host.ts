@@ -18,6 +18,8 @@ export function testHost({ config, roster, secrets }: TestLattice, self: number)
     committee: roster.committee,
     self,
     roster,
+    rosterAt: () => roster,
+    sharesAt: () => own,
     rosters: { zipnet: roster, unseal: roster, offer: roster, atelier: roster, relay: roster, tally: roster },
     settings: { ATELIER_CHAIN_RPC: "", ATELIER_GENESIS_FILE: "", ATELIER_SEQUENCER_URL: "" },
     secrets: own,

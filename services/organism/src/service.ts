@@ -8,6 +8,7 @@ import type { Roster } from "./committee/roster.ts";
 import type { LatticeConfig } from "./identity/lattice-config.ts";
 import type { Organism } from "./identity/organisms.ts";
 import type { Duty, Machine, Refusal, Submission } from "./machine.ts";
+import type { EpochShares } from "./node/epoch-keys.ts";
 import type { Logger } from "./observe/logger.ts";
 import type { Meters } from "./observe/meters.ts";
 import type { Clock, Journal, Random, Timers } from "./ports.ts";
@@ -19,9 +20,9 @@ export interface MemberSecrets {
   readonly boxKey: Uint8Array;
   /** Ed25519 seed, 32 bytes: admits incarnations and signs direct answers. */
   readonly memberKey: Uint8Array;
-  /** Scalar share of the certificate key, 32 bytes big-endian. */
+  /** Scalar share of the certificate key in the first epoch, 32 bytes big-endian; empty for who came later. */
   readonly certificateShare: Uint8Array;
-  /** Scalar share of the sealing key (unseal, offer) or builder key (atelier), 32 bytes big-endian. */
+  /** Scalar share of the sealing key (unseal, offer) or builder key (atelier) in the first epoch, 32 bytes big-endian. */
   readonly secondShare?: Uint8Array;
   /** secp256k1 key of tally's attestations, 32 bytes. */
   readonly signerKey?: Uint8Array;
@@ -50,7 +51,12 @@ export interface MemberHost<State, Command, Settings> {
   readonly organism: Organism;
   readonly committee: Uint8Array;
   readonly self: number;
+  /** The first roster. What concerns a slot asks `rosterAt`. */
   readonly roster: Roster;
+  /** This committee's roster for a slot. */
+  rosterAt(slot: bigint): Roster;
+  /** This member's shares for a slot; undefined while it holds none of its epoch. */
+  sharesAt(slot: bigint): EpochShares | undefined;
   /** The certified rosters of all six committees (epoch 0 in this version). */
   readonly rosters: { readonly [O in Organism]: Roster };
   readonly settings: Settings;

@@ -15,6 +15,7 @@ import { agreementKey } from "../src/crypto/x25519.ts";
 import { committeeId, type LatticeConfig } from "../src/identity/lattice-config.ts";
 import { ORGANISMS, type Organism } from "../src/identity/organisms.ts";
 import type { ArchiveDirectory } from "../src/node/archive-directory.ts";
+import type { EpochKeys } from "../src/node/epoch-keys.ts";
 import { FileJournal } from "../src/node/file-journal.ts";
 import { Member } from "../src/node/member.ts";
 import type { ConnectCommittee } from "../src/node/outcome-follower.ts";
@@ -216,6 +217,9 @@ export interface StartOptions {
   readonly logger?: Logger;
   readonly meters?: Meters;
   readonly onProof?: (hash: string, proof: Uint8Array) => void;
+  /** Other keys than the ones that were dealt: a newcomer's. */
+  readonly secrets?: MemberSecrets;
+  readonly epochKeys?: EpochKeys;
   readonly onFatal?: (reason: string, detail: string) => void;
   /** Where members of `relay` answer. */
   readonly endpoints?: readonly string[];
@@ -227,7 +231,7 @@ export interface StartOptions {
 export async function startToyMember(options: StartOptions) {
   const { committee, index, log, clock } = options;
   const directory = join(options.directory, `member-${index}`);
-  const secrets = committee.secrets[index];
+  const secrets = options.secrets ?? committee.secrets[index];
   if (secrets === undefined) throw new Error(`no member ${index}`);
   const { calls } = options;
   const addresses = calls === undefined ? [] : committee.secrets.map((_, member) => `relay-${member}`);
@@ -247,6 +251,7 @@ export async function startToyMember(options: StartOptions) {
     rosters: committee.rosters,
     certifiedRoster: committee.certifiedRoster,
     secrets,
+    ...(options.epochKeys === undefined ? {} : { epochKeys: options.epochKeys }),
     endpoints: () => (options.endpoints === undefined ? endpoints : { ...endpoints, relay: options.endpoints }),
     ...(calls === undefined ? {} : { connect: calls.connect(CommitteeService) }),
     ...(options.connect === undefined ? {} : { connect: options.connect }),

@@ -32,7 +32,7 @@ export class CommitteeDriver {
 
   constructor(lattice: TestLattice) {
     this.lattice = lattice;
-    this.machine = createMachine(lattice.config, lattice.roster);
+    this.machine = createMachine(lattice.config);
     this.states = [this.machine.genesis(), this.machine.genesis()];
     this.nowMs = lattice.config.genesisMs;
   }

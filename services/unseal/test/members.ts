@@ -78,6 +78,8 @@ export async function startMembers(lattice: TestLattice, workers = 0): Promise<R
       committee: roster.committee,
       self,
       roster,
+      rosterAt: () => roster,
+      sharesAt: () => secrets,
       rosters: { zipnet: roster, unseal: roster, offer: roster, atelier: roster, relay: roster, tally: roster },
       settings,
       secrets,

@@ -54,9 +54,9 @@ export class Workshop {
 
   /** The candidate as this member proposes it: the body is readable by members alone. */
   propose({ commitment, commitmentBytes, bodyBytes }: Candidate): ProposalCommand {
-    const { committee, roster, self, random } = this.#host;
+    const { committee, self, random } = this.#host;
     const { slot, parentHash, candidateVersion, bodyHash } = commitment;
-    const recipients = roster.members.map(({ index, boxKey }) => ({ index, publicKey: boxKey }));
+    const recipients = this.#host.rosterAt(slot).members.map(({ index, boxKey }) => ({ index, publicKey: boxKey }));
     const aad = bodyAad({ committee, slot, parentHash, candidateVersion, author: self, bodyHash });
     const sealedBody = sealToAll(recipients, BODY_BOX_INFO, aad, bodyBytes, random);
     return { type: "proposal", slot, parentHash, candidateVersion, commitment: commitmentBytes, bodyHash, sealedBody };

@@ -17,7 +17,7 @@ import type { LiveBid, SlotState, State } from "./types.ts";
 
 /** What the judge needs to know of the committee's state. */
 export interface AdmissionContext {
-  readonly roster: Pick<Roster, "epoch" | "activationSlot" | "sealingUntilSlot">;
+  rosterAt(slot: bigint): Pick<Roster, "epoch" | "activationSlot" | "sealingUntilSlot">;
   /** True while the stage of the slot is undecided and within the window. */
   open(stage: "blind" | "auction", slot: bigint): boolean;
   /** True once an UnsealedRound, with messages or without, has been observed for the slot. */
@@ -52,7 +52,7 @@ export function createAdmission(config: LatticeConfig): Admission {
     const { slot, searcher, class: bidClass } = body.context;
     if (!equalBytes(body.context.committee, committee))
       return refuse("WRONG_COMMITTEE", "sealed for another committee");
-    const { epoch, activationSlot, sealingUntilSlot } = context.roster;
+    const { epoch, activationSlot, sealingUntilSlot } = context.rosterAt(slot);
     if (body.context.epoch !== epoch) return refuse("WRONG_EPOCH", `sealed for epoch ${body.context.epoch}`);
     if (slot < activationSlot || slot > sealingUntilSlot) {
       return refuse("WRONG_EPOCH", `the sealing key of epoch ${epoch} does not serve slot ${slot}`);

@@ -258,7 +258,7 @@ export function createMachine(config: LatticeConfig, roster: Roster): OfferMachi
 /** What admission asks of the committee's state. */
 function admissionContext(context: Context): AdmissionContext {
   return {
-    roster: context.roster,
+    rosterAt: (slot) => context.rosterAt(slot),
     open: (stage, slot) => context.open(stage, slot),
     unsealed: (slot) => (context.observed("unseal", "unsealed", slot)?.kind ?? "skipped") !== "skipped",
   };

@@ -44,7 +44,7 @@ export function createEffects(
   const { openings, received, escrow, stopped } = parts;
   const { patienceMs, bundleBytes } = config.offer.content;
   const rules = rulesOf(config);
-  const context = { committee: host.committee, epoch: host.roster.epoch };
+  const { committee } = host;
   const values = new Map<bigint, OpenedValues>();
   const bundles = new Map<bigint, Map<string, Judged<Uint8Array>>>();
   let chainPauseUntilMs = 0;
@@ -52,7 +52,7 @@ export function createEffects(
   function slotShare(slot: bigint): Submission<Command> | undefined {
     const slotState = host.state().slots.get(slot);
     if (slotState?.phase !== "closed" || slotState.contestants.length === 0) return undefined;
-    const box = openings.shareOf("slot", slot, slotIdentity({ ...context, slot }));
+    const box = openings.shareOf("slot", slot, slotIdentity({ committee, epoch: host.rosterAt(slot).epoch, slot }));
     return { type: "machine", command: { type: "slotShare", slot, box } };
   }
 

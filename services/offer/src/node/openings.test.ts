@@ -27,10 +27,10 @@ before(async () => {
       new Openings({
         config: committee.config,
         committee: committee.roster.committee,
-        roster: committee.roster,
+        rosterAt: () => committee.roster,
         self,
         boxKey: agreementKey(secrets.boxKey),
-        share: secrets.secondShare,
+        shareAt: () => secrets.secondShare,
         pool: createOpeningPool({ workers: 0 }),
         random,
         log: silent,

@@ -33,11 +33,11 @@ export interface OpenedValues {
 export interface OpeningsOptions {
   readonly config: LatticeConfig;
   readonly committee: Uint8Array;
-  readonly roster: Roster;
+  readonly rosterAt: (slot: bigint) => Roster;
   readonly self: number;
   readonly boxKey: AgreementKey;
-  /** This member's share of the sealing key, 32 bytes. */
-  readonly share: Uint8Array | undefined;
+  /** This member's share of a slot's sealing key, 32 bytes; undefined when it holds none. */
+  readonly shareAt: (slot: bigint) => Uint8Array | undefined;
   readonly pool: OpeningPool;
   readonly random: Random;
   readonly log: Logger;
@@ -58,8 +58,10 @@ export class Openings {
 
   /** This member's share of the key of `identity`, sealed to every member. @throws Error without a share file */
   shareOf(use: Use, slot: bigint, identity: Uint8Array): Uint8Array {
-    const { share, roster, self, random } = this.#options;
-    if (share === undefined) throw new Error("this member's key file holds no share of the sealing key");
+    const { self, random } = this.#options;
+    const roster = this.#options.rosterAt(slot);
+    const share = this.#options.shareAt(slot);
+    if (share === undefined) throw new Error("this member holds no share of the slot's sealing key");
     const plain = identityShare(share, SUITE_OF[use], identity, random);
     const recipients = roster.members.map(({ index, boxKey }) => ({ index, publicKey: boxKey }));
     return sealToAll(recipients, SHARE_BOX_INFO, this.#aad(slot, identity, self), plain, random);
@@ -73,7 +75,8 @@ export class Openings {
     pool: Pool,
     rules: AuctionRules,
   ): Promise<OpenedValues | undefined> {
-    const { committee, roster } = this.#options;
+    const { committee } = this.#options;
+    const roster = this.#options.rosterAt(slot);
     const identity = slotIdentity({ committee, epoch: roster.epoch, slot });
     const slotKey = this.#key("slot", slot, identity, boxes);
     if (slotKey === undefined) return undefined;
@@ -109,9 +112,9 @@ export class Openings {
 
   /** Combines the first t shares and checks the result; only if that fails are shares looked at one by one. */
   #key(use: Use, slot: bigint, identity: Uint8Array, boxes: ReadonlyMap<number, Uint8Array>): Uint8Array | undefined {
-    const { config, roster, log, meters } = this.#options;
+    const { config, log, meters } = this.#options;
     const { threshold } = config.offer.content;
-    const { sealingKey, members } = roster;
+    const { sealingKey, members } = this.#options.rosterAt(slot);
     const suite = SUITE_OF[use];
     if (sealingKey === undefined) return undefined;
     const shares = this.#shares(slot, identity, boxes);

@@ -35,10 +35,10 @@ export function createNode(host: OfferHost): OrganismNode<Command, OfferDuty> {
   const openings = new Openings({
     config,
     committee: host.committee,
-    roster: host.roster,
+    rosterAt: (slot) => host.rosterAt(slot),
     self: host.self,
     boxKey: agreementKey(host.secrets.boxKey),
-    share: host.secrets.secondShare,
+    shareAt: (slot) => host.sharesAt(slot)?.secondShare,
     pool,
     random: host.random,
     log: host.log,
@@ -74,12 +74,12 @@ export function createNode(host: OfferHost): OrganismNode<Command, OfferDuty> {
 }
 
 function offerService(host: OfferHost, received: ReceivedBids): GrpcService {
-  const { config, clock, roster, committee } = host;
+  const { config, clock, committee } = host;
   const admission = createAdmission(config);
   const { bundleBytes } = config.offer.content;
 
   const door: AdmissionContext = {
-    roster,
+    rosterAt: (slot) => host.rosterAt(slot),
     open: (stage, slot) => host.outcome(stage, slot) === undefined,
     unsealed: (slot) => (host.observed("unseal", "unsealed", slot)?.kind ?? "skipped") !== "skipped",
   };
@@ -113,7 +113,7 @@ function offerService(host: OfferHost, received: ReceivedBids): GrpcService {
   return defineService(OfferService, {
     async getSealingKey({ slot: asked }) {
       const slot = asked === 0n ? slotAt(config, clock.nowMs()) : asked;
-      const { sealingKey, activationSlot, sealingUntilSlot, epoch } = roster;
+      const { sealingKey, activationSlot, sealingUntilSlot, epoch } = host.rosterAt(slot);
       if (sealingKey === undefined || slot < activationSlot || slot > sealingUntilSlot) {
         throw fault("NO_SEALING_KEY", `slot ${slot}`, {
           from_slot: `${activationSlot}`,

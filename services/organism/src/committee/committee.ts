@@ -90,7 +90,7 @@ export interface Applied {
   /** A checkpoint was due at this position: what to vote on, and the state as it will be restored. */
   readonly checkpoint?: { readonly checkpoint: Checkpoint; readonly state: Uint8Array };
   /** The roster of an epoch to come was taken up by this entry. */
-  readonly announced?: Roster;
+  readonly announced?: CertifiedOutcome;
   /** Its certificate became complete by this entry. */
   readonly certifiedCheckpoint?: Checkpoint;
   /** Members that signed another state than this one at a checkpoint. */
@@ -139,7 +139,7 @@ export class Committee<State, Command, D extends Duty> {
   #fraud: Uint8Array | undefined;
   #certified: Outcome[] = [];
   #certifiedCheckpoint: Checkpoint | undefined;
-  #announced: Roster | undefined;
+  #announced: CertifiedOutcome | undefined;
   #dissent: Dissent | undefined;
   readonly #checkpointEvery: { readonly entries: bigint; readonly slots: bigint };
   /** By position and hash: who signed another state. What this replica has seen of others, and no part of its state. */
@@ -789,7 +789,7 @@ export class Committee<State, Command, D extends Duty> {
     const problem = successorProblem(newest, roster, slotAt(this.config, this.logTimeMs) + ahead + 1n);
     if (problem !== undefined) return refuse("ROSTER_REFUSED", problem);
     this.#shared.rosters.push(roster);
-    this.#announced = roster;
+    this.#announced = certified;
     return undefined;
   }
 

@@ -160,7 +160,7 @@ describe("slots and their epochs", () => {
     const second = next(first(), EARLIEST);
     const applied = driver.author(1).say(announce(second));
     assert.equal(applied.refusal, undefined);
-    assert.deepEqual(applied.announced, second.roster);
+    assert.deepEqual(applied.announced, second.certified);
     assert.equal(driver.committee.roster.epoch, 0n, "not yet");
     driver.nowMs = slotStartMs(dealt.config, EARLIEST);
     for (const author of [0, 1, 2, 3]) driver.author(author).say(note());

@@ -2,11 +2,10 @@
 import { CommitteeService } from "@lattice/proto/lattice/committee/v1/committee_service_pb.ts";
 import { type Committee, checkUpstream } from "../committee/committee.ts";
 import type { CertifiedOutcome, Outcome } from "../committee/outcome.ts";
-import type { Roster } from "../committee/roster.ts";
 import { sealTo } from "../crypto/box.ts";
 import { type SigningKey, verifyTagged } from "../crypto/ed25519.ts";
 import { COMMON_FAULTS, faultsOf } from "../fault.ts";
-import { encodeConfig, type LatticeConfig, latticeId } from "../identity/lattice-config.ts";
+import { encodeConfig, type LatticeConfig, latticeId, slotAt } from "../identity/lattice-config.ts";
 import { isOrganism, type Organism } from "../identity/organisms.ts";
 import type { Duty } from "../machine.ts";
 import type { Clock, LogUsage, Random, Timers } from "../ports.ts";
@@ -19,6 +18,7 @@ import { toWireOutcome } from "./committee-wire.ts";
 import type { FraudProofs } from "./fraud-proofs.ts";
 import { integrityMethods } from "./integrity-service.ts";
 import type { OutcomeArchive } from "./outcome-archive.ts";
+import type { RosterBook } from "./roster-book.ts";
 import { snapshotMethods } from "./snapshot-service.ts";
 import type { SnapshotStore } from "./snapshot-store.ts";
 import type { KeptBodies } from "./storage.ts";
@@ -31,7 +31,10 @@ export interface CommitteeServiceOptions<State, Command, D extends Duty> {
   readonly organism: Organism;
   readonly self: number;
   readonly committee: Committee<State, Command, D>;
-  readonly rosters: { readonly [O in Organism]: Roster };
+  /** Rosters of all six. */
+  readonly rosters: RosterBook;
+  /** This committee's own with their certificates, oldest first. */
+  readonly certifiedRosters: () => readonly CertifiedOutcome[];
   readonly archive: OutcomeArchive;
   readonly bodies: KeptBodies;
   readonly policies: Readonly<Record<string, BodyPolicy>>;
@@ -94,7 +97,7 @@ export function committeeService<State, Command, D extends Duty>(
       organism,
       committee: committee.id,
       self,
-      roster: committee.roster,
+      rosters: () => committee.rosters.filter(({ epoch }) => epoch >= committee.roster.epoch),
       memberKey: options.memberKey,
       store: options.snapshots,
       clock,
@@ -150,6 +153,10 @@ export function committeeService<State, Command, D extends Duty>(
       return { outcome: toWireOutcome(certified) };
     },
 
+    async getRosters() {
+      return { rosters: options.certifiedRosters().map(toWireOutcome) };
+    },
+
     async *watchOutcomes({ stage, fromSlot }, call) {
       if (stage !== "" && !stages.includes(stage)) throw fault("OUTCOME_UNKNOWN", `${organism} has no stage ${stage}`);
       const wanted = stage === "" ? stages : [stage];
@@ -179,7 +186,8 @@ export function committeeService<State, Command, D extends Duty>(
       const isPublic = policy.readers === "everyone" || (policy.publicWhenLanded && bodies.landed(request.slot));
       if (isPublic) return { body: (await bodyOf(request.stage, request.slot)).body };
       if (!isOrganism(request.requesterOrganism)) throw fault("BODY_NOT_ADMITTED");
-      const requester = options.rosters[request.requesterOrganism].members[request.requesterIndex];
+      const { members } = options.rosters.at(request.requesterOrganism, slotAt(config, clock.nowMs()));
+      const requester = members[request.requesterIndex];
       const age = Math.abs(clock.nowMs() - Number(request.signedAtMs));
       const digest = bodyRequestDigest({
         committee: committee.id,

@@ -123,7 +123,8 @@ const KEY_FILE = z.strictObject({
   index: z.number().int().min(0).max(15),
   boxKey: KEY(32),
   memberKey: KEY(32),
-  certificateShare: KEY(32),
+  /** Absent: a member that came in a later epoch, or whose first shares are over (epoch-keys.ts). */
+  certificateShare: KEY(32).optional(),
   secondShare: KEY(32).optional(),
   signerKey: KEY(32).optional(),
   serverKey: KEY(32).optional(),
@@ -136,14 +137,7 @@ export type KeyFile = z.infer<typeof KEY_FILE>;
  * @throws KitProblem
  */
 export function readKeyFile(path: string): { organism: Organism; index: number; secrets: MemberSecrets } {
-  let mode: number;
-  try {
-    mode = statSync(path).mode & 0o777;
-  } catch (error) {
-    throw new KitProblem(`key file: cannot read ${path}: ${(error as NodeJS.ErrnoException).code ?? "error"}`);
-  }
-  if ((mode & 0o077) !== 0)
-    throw new KitProblem(`key file: ${path} is open to others (mode ${mode.toString(8)}); 400 expected`);
+  requirePrivate(path, "key file");
   const file = readJson(path, "key file", KEY_FILE);
   const optionalKeys = Object.fromEntries(
     (["secondShare", "signerKey", "serverKey", "operatorKey"] as const).flatMap((name) => {
@@ -157,10 +151,38 @@ export function readKeyFile(path: string): { organism: Organism; index: number; 
     secrets: {
       boxKey: fromHex(file.boxKey),
       memberKey: fromHex(file.memberKey),
-      certificateShare: fromHex(file.certificateShare),
+      certificateShare: fromHex(file.certificateShare ?? ""),
       ...optionalKeys,
     },
   };
+}
+
+const SHARES_FILE = z.strictObject({
+  organism: z.enum(ORGANISMS),
+  index: z.number().int().min(0).max(15),
+  certificateShare: KEY(32),
+  secondShare: KEY(32).optional(),
+  /** The certified roster of the epoch. */
+  roster: HEX,
+});
+export type SharesFile = z.infer<typeof SHARES_FILE>;
+
+/** A member's shares of one later epoch, unverified. @throws KitProblem */
+export function readSharesFile(path: string): SharesFile {
+  requirePrivate(path, "shares file");
+  return readJson(path, "shares file", SHARES_FILE);
+}
+
+/** @throws KitProblem when others may read the file */
+function requirePrivate(path: string, what: string): void {
+  let mode: number;
+  try {
+    mode = statSync(path).mode & 0o777;
+  } catch (error) {
+    throw new KitProblem(`${what}: cannot read ${path}: ${(error as NodeJS.ErrnoException).code ?? "error"}`);
+  }
+  if ((mode & 0o077) !== 0)
+    throw new KitProblem(`${what}: ${path} is open to others (mode ${mode.toString(8)}); 400 expected`);
 }
 
 /**

@@ -40,6 +40,7 @@ import type { ArchiveDirectory } from "./archive-directory.ts";
 import { BodyFetcher } from "./body-fetcher.ts";
 import { CheckpointKeeper } from "./checkpoint-keeper.ts";
 import { committeeService } from "./committee-service.ts";
+import { type EpochKeys, singleEpochKeys } from "./epoch-keys.ts";
 import { FraudProofs } from "./fraud-proofs.ts";
 import { IntegrityWatch } from "./integrity-watch.ts";
 import { nodeTimers } from "./node-timers.ts";
@@ -51,6 +52,7 @@ import {
   type Endpoints,
   OutcomeFollower,
 } from "./outcome-follower.ts";
+import { RosterBook } from "./roster-book.ts";
 import { archiveSource, peerSource, type SnapshotSource } from "./snapshot-fetcher.ts";
 import type { SnapshotStore } from "./snapshot-store.ts";
 import { restoreOwn, syncState } from "./state-sync.ts";
@@ -65,6 +67,8 @@ export interface MemberOptions<State, Command, D extends Duty, Settings> {
   /** This committee's own roster with its certificate: served to whoever needs a key or a member's name. */
   readonly certifiedRoster?: CertifiedOutcome;
   readonly secrets: MemberSecrets;
+  /** Shares of later epochs; without, those in `secrets` serve the first one and there is no other. */
+  readonly epochKeys?: EpochKeys;
   readonly endpoints: () => Endpoints;
   readonly log: Log;
   readonly journal: MemberJournal;
@@ -105,6 +109,9 @@ const OBSERVE_PATIENCE_MS = 300;
 /** How often the log's size is looked at, and how full it may be when a slot begins. */
 const USAGE_MS = 2000;
 const USAGE_MAX = 0.8;
+/** How often a member looks for shares of a new epoch, and asks the other committees for their rosters. */
+const KEYS_EVERY_MS = 1000;
+const ROSTERS_EVERY_MS = 30_000;
 /** Name in the journal of the slot below which no promise is made. */
 const ABSTAIN_BELOW = "abstain-below";
 /** Name in the journal of how far the log had been read, and its head there: a log that has lost that was rolled back. */
@@ -135,6 +142,13 @@ export class Member<State, Command, D extends Duty, Settings> {
   readonly #retry = new Map<string, { readonly atMs: number; readonly times: number }>();
   #appender: Appender | undefined;
   #consuming: Promise<void> = Promise.resolve();
+  readonly #keys: EpochKeys;
+  readonly #book: RosterBook;
+  /** This committee's rosters with their certificates, by activation slot. */
+  readonly #certifiedRosters = new Map<bigint, CertifiedOutcome>();
+  #rosterTurn = 0;
+  #rostersAskedMs = Number.NEGATIVE_INFINITY;
+  #keysLookedMs = 0;
   #stopTicking: () => void = () => undefined;
   #stopMeasuring: () => void = () => undefined;
   #usage: LogUsage | undefined;
@@ -174,6 +188,8 @@ export class Member<State, Command, D extends Duty, Settings> {
     );
     const { config, rosters, endpoints, clock, logger, secrets, self, random } = options;
     this.#timers = options.timers ?? nodeTimers;
+    this.#keys = options.epochKeys ?? singleEpochKeys(rosters[this.organism].epoch, secrets);
+    this.#book = new RosterBook({ config, rosters, log: logger });
     this.#follower = new OutcomeFollower({
       config,
       rosters,
@@ -222,7 +238,8 @@ export class Member<State, Command, D extends Duty, Settings> {
         organism: this.organism,
         self: options.self,
         committee: this.committee,
-        rosters: options.rosters,
+        rosters: this.#book,
+        certifiedRosters: () => [...this.#certifiedRosters.values()],
         archive: this.#archive,
         bodies: this.#bodies,
         policies: this.#node.bodies,
@@ -270,6 +287,11 @@ export class Member<State, Command, D extends Duty, Settings> {
     if (options.certifiedRoster !== undefined) await archive.put(options.certifiedRoster);
     const bodies = await storage.bodies();
     const member = new Member(options, { archive, bodies, snapshots, committee });
+    if (options.certifiedRoster !== undefined) member.#keepRoster(options.certifiedRoster);
+    for (const { activationSlot } of committee.rosters) {
+      const certified = await archive.get(ROSTER_STAGE, activationSlot);
+      if (certified !== undefined) member.#keepRoster(certified);
+    }
     await member.#begin();
     return member;
   }
@@ -386,6 +408,50 @@ export class Member<State, Command, D extends Duty, Settings> {
     });
   }
 
+  #announced(certified: CertifiedOutcome): void {
+    const { logger } = this.#options;
+    const { epoch, slot } = certified.outcome;
+    logger.info("a roster follows", { epoch, from_slot: slot, own_share: this.#keys.of(epoch) !== undefined });
+    this.#keepRoster(certified);
+    this.#archive.put(certified).catch((error: unknown) => {
+      logger.error("a roster cannot be kept", errorFields(error));
+    });
+  }
+
+  #keepRoster(certified: CertifiedOutcome): void {
+    this.#certifiedRosters.set(certified.outcome.slot, certified);
+    this.#book.learn(this.organism, certified);
+  }
+
+  /** Looks for shares that a resharing has left, says so in the log, asks others for their rosters, erases what is over. */
+  #lookAfterKeys(): void {
+    const { definition, endpoints, logger, self } = this.#options;
+    const now = this.#timers.elapsedMs();
+    if (now - this.#keysLookedMs >= KEYS_EVERY_MS) {
+      this.#keysLookedMs = now;
+      this.#keys.refresh().catch((error: unknown) => logger.warn("shares cannot be read", errorFields(error)));
+      const [oldest] = this.committee.rosters;
+      if (oldest !== undefined) {
+        this.#keys.erase(oldest.epoch).catch((error: unknown) => {
+          logger.warn("shares of an epoch that is over cannot be erased", errorFields(error));
+        });
+      }
+    }
+    if (now - this.#rostersAskedMs >= ROSTERS_EVERY_MS) {
+      this.#rostersAskedMs = now;
+      const others = ORGANISMS.filter((organism) => organism !== definition.organism);
+      void this.#book.ask(others, this.#rosterTurn++ + self, endpoints, (organism, address) =>
+        this.#follower.client(organism, address),
+      );
+    }
+    const next = this.#keys.roster((this.committee.rosters.at(-1)?.epoch ?? 0n) + 1n);
+    if (next !== undefined) {
+      this.#attempt(`roster/${next.outcome.epoch}`, () =>
+        this.#append("ctl", encodeCommand({ type: "roster", certified: next })),
+      );
+    }
+  }
+
   /** Falls silent for good; whoever runs this member ends it. */
   #fail(reason: string, detail: string): void {
     if (this.#silent) return;
@@ -419,6 +485,7 @@ export class Member<State, Command, D extends Duty, Settings> {
     this.#appender?.consumed(applied);
     this.#checkpoints.applied(applied);
     if (applied.dissent !== undefined) this.#noteDissent(applied.dissent);
+    if (applied.announced !== undefined) this.#announced(applied.announced);
     for (const outcome of applied.decided) this.#decided(outcome);
     for (const outcome of applied.certified) this.#certify(outcome);
     this.#onPosition(position);
@@ -577,6 +644,7 @@ export class Member<State, Command, D extends Duty, Settings> {
       const encoded = encodeCommand(command);
       this.#attempt(key, () => this.#append("bulk", encoded));
     }
+    this.#lookAfterKeys();
     const view = this.committee.view(self, now, (key) => journal.promised(key) !== undefined);
     for (const duty of this.committee.machine.duties(this.committee.state, view)) {
       if (duty.promise && duty.slot < this.#abstainBelow) continue;
@@ -641,11 +709,14 @@ export class Member<State, Command, D extends Duty, Settings> {
   }
 
   #vote(): void {
-    const { self, secrets, journal } = this.#options;
+    const { self, journal } = this.#options;
     const open = this.committee
       .unvoted(self)
       .filter(
-        (outcome) => outcome.slot >= this.#abstainBelow && !this.#busy.has(`vote/${outcome.stage}/${outcome.slot}`),
+        (outcome) =>
+          outcome.slot >= this.#abstainBelow &&
+          this.#keys.of(outcome.epoch) !== undefined &&
+          !this.#busy.has(`vote/${outcome.stage}/${outcome.slot}`),
       )
       .slice(0, 64);
     if (open.length === 0) return;
@@ -657,7 +728,9 @@ export class Member<State, Command, D extends Duty, Settings> {
         for (const outcome of open) {
           const digest = outcomeDigest(outcome);
           await journal.promise(`vote/${outcome.stage}/${outcome.slot}`, outcome.slot, digest);
-          votes.push({ stage: outcome.stage, slot: outcome.slot, share: blsSign(secrets.certificateShare, digest) });
+          const shares = this.#keys.of(outcome.epoch);
+          if (shares === undefined) continue;
+          votes.push({ stage: outcome.stage, slot: outcome.slot, share: blsSign(shares.certificateShare, digest) });
         }
         return await this.#append("ctl", encodeCommand({ type: "vote", votes }));
       } finally {
@@ -667,16 +740,18 @@ export class Member<State, Command, D extends Duty, Settings> {
   }
 
   #voteCheckpoints(now: number): void {
-    const { self, secrets, journal, config } = this.#options;
+    const { self, journal, config } = this.#options;
     const slot = slotAt(config, now);
     if (slot < this.#abstainBelow) return;
     for (const checkpoint of this.committee.unvotedCheckpoints(self)) {
+      const shares = this.#keys.of(checkpoint.epoch);
+      if (shares === undefined) continue;
       const { generation, position, stateHash, stateBytes } = checkpoint;
       const key = `checkpoint/${generation}/${position}`;
       this.#attempt(key, async () => {
         const digest = checkpointDigest(checkpoint);
         await journal.promise(key, slot, digest);
-        const share = blsSign(secrets.certificateShare, digest);
+        const share = blsSign(shares.certificateShare, digest);
         return this.#append("ctl", encodeCommand({ type: "checkpoint", position, stateHash, stateBytes, share }));
       });
     }
@@ -740,6 +815,8 @@ export class Member<State, Command, D extends Duty, Settings> {
       committee: this.committee.id,
       self,
       roster: rosters[this.organism],
+      rosterAt: (slot) => this.committee.rosterAt(slot),
+      sharesAt: (slot) => this.#keys.of(this.committee.rosterAt(slot).epoch),
       rosters,
       settings,
       secrets,
@@ -756,7 +833,7 @@ export class Member<State, Command, D extends Duty, Settings> {
       submit: (submission) => this.#submit(submission, fault),
       outcome: (stage, slot) => this.committee.outcome(stage, slot) ?? this.#archive.recent(stage, slot)?.outcome,
       certified: (stage, slot) =>
-        stage === ROSTER_STAGE ? this.#options.certifiedRoster : this.#archive.recent(stage, slot),
+        stage === ROSTER_STAGE ? this.#certifiedRosters.get(slot) : this.#archive.recent(stage, slot),
       watch: (stage, fromSlot, signal) => this.#archive.watch([stage], fromSlot, signal),
       observed: (organism, stage, slot) => this.committee.observed(organism, stage, slot)?.outcome,
       fetchBody: (organism, outcome) => this.#fetchBody(organism, outcome),

@@ -1,9 +1,10 @@
 /** Runs one member as a process: settings → kit → log → member → servers → signals. All six `main.ts` call this. */
 import { randomBytes } from "node:crypto";
 import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { z } from "zod";
-import { toHex } from "../codec/codec.ts";
+import { equalBytes, toHex } from "../codec/codec.ts";
+import { generateSigningKey } from "../crypto/ed25519.ts";
 import { initCrypto } from "../crypto/engine.ts";
 import { Fault } from "../fault.ts";
 import { type LatticeConfig, latticeId } from "../identity/lattice-config.ts";
@@ -20,6 +21,7 @@ import { startServer } from "../rpc/server.ts";
 import type { OrganismDefinition } from "../service.ts";
 import { CorruptFile } from "./append-file.ts";
 import { ArchiveDirectory } from "./archive-directory.ts";
+import { FileEpochKeys } from "./epoch-keys.ts";
 import { EXIT } from "./exit.ts";
 import { FileJournal } from "./file-journal.ts";
 import {
@@ -110,7 +112,10 @@ async function run<State, Command, D extends Duty, Settings extends Record<strin
   if (key.organism !== definition.organism)
     throw new KitProblem(`key file: belongs to ${key.organism}, not ${definition.organism}`);
   const rosters = readRosters(shared.LATTICE_ROSTERS_FILE, config);
-  verifyKeys(rosters[definition.organism], definition.organism, key.index, key.secrets);
+  const first = rosters[definition.organism];
+  const ownKey = generateSigningKey(key.secrets.memberKey).publicKey;
+  const inFirst = equalBytes(first.members[key.index]?.memberKey ?? new Uint8Array(), ownKey);
+  const hasFirstShares = inFirst && key.secrets.certificateShare.length > 0;
   const endpointsFile = shared.LATTICE_ENDPOINTS_FILE;
   readEndpoints(endpointsFile);
   const credentials = readCredentials(shared.LATTICE_NATS_CREDENTIALS_FILE);
@@ -128,6 +133,18 @@ async function run<State, Command, D extends Duty, Settings extends Record<strin
   });
   await initCrypto();
   mkdirSync(shared.LATTICE_DATA_DIR, { recursive: true, mode: 0o700 });
+  const epochKeys = await FileEpochKeys.open({
+    config,
+    organism: definition.organism,
+    index: key.index,
+    secrets: key.secrets,
+    first: hasFirstShares ? first : undefined,
+    keyFile: shared.LATTICE_KEY_FILE,
+    directory: shared.LATTICE_SHARES_DIR ?? join(dirname(shared.LATTICE_KEY_FILE), "shares"),
+    onProblem: (problem) => logger.warn(problem),
+  });
+  // Who holds shares of a later epoch need not be in the first roster; everybody else must fit it.
+  if (hasFirstShares || !epochKeys.any) verifyKeys(first, definition.organism, key.index, key.secrets);
   const journalIsOld = existsSync(join(shared.LATTICE_DATA_DIR, "journal"));
   const journal = await FileJournal.open(shared.LATTICE_DATA_DIR);
   const log = await JetStreamLog.open({
@@ -156,6 +173,7 @@ async function run<State, Command, D extends Duty, Settings extends Record<strin
     rosters,
     certifiedRoster: readCertifiedRosters(shared.LATTICE_ROSTERS_FILE)[definition.organism],
     secrets: key.secrets,
+    epochKeys,
     endpoints: () => readEndpoints(endpointsFile),
     log,
     journal,

@@ -17,6 +17,10 @@ export const SHARED_SETTINGS = z.object({
   LATTICE_ROSTERS_FILE: z.string().describe("the six certified rosters"),
   LATTICE_ENDPOINTS_FILE: z.string().describe("where members answer, by organism"),
   LATTICE_KEY_FILE: z.string().describe("this member's own keys and shares, mode 0400"),
+  LATTICE_SHARES_DIR: z
+    .string()
+    .optional()
+    .describe("shares of later epochs, one file each; beside the key file unless set"),
   LATTICE_DATA_DIR: z.string().describe("journal, snapshots, outcomes and bodies of this member"),
   LATTICE_ARCHIVE_DIR: z
     .string()

@@ -70,7 +70,8 @@ export interface SnapshotServiceOptions {
   readonly organism: Organism;
   readonly committee: Uint8Array;
   readonly self: number;
-  readonly roster: Roster;
+  /** The roster of now and those to come: a newcomer fetches its state before its first slot. */
+  readonly rosters: () => readonly Roster[];
   readonly memberKey: SigningKey;
   readonly store: SnapshotStore;
   readonly clock: Clock;
@@ -79,7 +80,7 @@ export interface SnapshotServiceOptions {
 export function snapshotMethods(
   options: SnapshotServiceOptions,
 ): Pick<Handlers<typeof CommitteeService>, "getCheckpoint" | "fetchSnapshot"> {
-  const { organism, committee, self, roster, memberKey, store, clock } = options;
+  const { organism, committee, self, rosters, memberKey, store, clock } = options;
   const fault = faultsOf(organism, COMMON_FAULTS);
   let streams = 0;
   return {
@@ -91,12 +92,14 @@ export function snapshotMethods(
     },
 
     async *fetchSnapshot({ generation, position, offset, requesterIndex, signedAtMs, signature }, call) {
-      const requester = roster.members[requesterIndex];
       const request = { committee, generation, position, index: requesterIndex, signedAtMs };
       const admitted =
-        requester !== undefined &&
         Math.abs(clock.nowMs() - Number(signedAtMs)) <= REQUEST_AGE_MAX_MS &&
-        verifyTagged(requester.memberKey, REQUEST_TAG, hash(REQUEST_TAG, REQUEST, request), signature);
+        rosters().some(({ members }) => {
+          const requester = members[requesterIndex];
+          const digest = hash(REQUEST_TAG, REQUEST, request);
+          return requester !== undefined && verifyTagged(requester.memberKey, REQUEST_TAG, digest, signature);
+        });
       if (!admitted) throw fault("SNAPSHOT_NOT_ADMITTED");
       const total = store
         .held()

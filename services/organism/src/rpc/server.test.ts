@@ -188,6 +188,7 @@ test("ORGANISM_MISMATCH names both ids; no id is refused as well; an unbound ser
   const handlers: Partial<Handlers<Committee>> = {
     getStatus: async () => ({ memberIndex: 2 }),
     getOutcome: async () => ({}),
+    getRosters: async () => ({}),
     // biome-ignore lint/correctness/useYield: nothing to say
     watchOutcomes: async function* () {
       return;

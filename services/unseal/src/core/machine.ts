@@ -39,7 +39,7 @@ const EMPTY = new Uint8Array();
 type FreezeCommand = Extract<UnsealCommand, { type: "freeze" }>;
 type ShareCommand = Extract<UnsealCommand, { type: "share" }>;
 
-export function createMachine(config: LatticeConfig, roster: Roster): Machine<UnsealState, UnsealCommand, UnsealDuty> {
+export function createMachine(config: LatticeConfig): Machine<UnsealState, UnsealCommand, UnsealDuty> {
   const { threshold, gapSlots } = config.unseal.content;
 
   function record(state: UnsealState, slot: bigint): SlotRecord {
@@ -64,7 +64,7 @@ export function createMachine(config: LatticeConfig, roster: Roster): Machine<Un
     return refuse("SLOT_OUT_OF_WINDOW", `slot ${slot} is not being worked on`);
   }
 
-  function wrongEpoch(slot: bigint, epoch: bigint): Refusal | undefined {
+  function wrongEpoch(slot: bigint, epoch: bigint, roster: Roster): Refusal | undefined {
     if (epoch !== roster.epoch) return refuse("WRONG_EPOCH", `epoch ${epoch}, the roster's is ${roster.epoch}`);
     if (slot < roster.activationSlot || slot > roster.sealingUntilSlot) {
       return refuse("WRONG_EPOCH", `the sealing key of epoch ${epoch} does not serve slot ${slot}`);
@@ -74,7 +74,7 @@ export function createMachine(config: LatticeConfig, roster: Roster): Machine<Un
 
   function applyFreeze(state: UnsealState, command: FreezeCommand, context: Context): Refusal | undefined {
     const { slot } = command;
-    const refusal = wrongEpoch(slot, command.epoch) ?? closedFor(slot, context);
+    const refusal = wrongEpoch(slot, command.epoch, context.rosterAt(slot)) ?? closedFor(slot, context);
     if (refusal !== undefined) return refusal;
     const known = state.slots.get(slot);
     if (known?.freeze !== undefined) return refuse("FREEZE_STANDS", `slot ${slot} is frozen`);
@@ -127,10 +127,11 @@ export function createMachine(config: LatticeConfig, roster: Roster): Machine<Un
       keepEvidence(known, { member: author, kind: "share-conflict", position, digest: evidenceDigest(command) });
       return refuse("SHARE_CONFLICT", `member ${author} released two different shares of slot ${slot}`);
     }
-    const refusal = wrongEpoch(slot, command.epoch) ?? closedFor(slot, context);
+    const refusal = wrongEpoch(slot, command.epoch, context.rosterAt(slot)) ?? closedFor(slot, context);
     if (refusal !== undefined) return refusal;
-    if (sealed.length !== sealedShareBytes(roster.members.length)) {
-      return refuse("MALFORMED", `a share boxed to ${roster.members.length} members has another length`);
+    const { members } = context.quorum;
+    if (sealed.length !== sealedShareBytes(members)) {
+      return refuse("MALFORMED", `a share boxed to ${members} members has another length`);
     }
     if (context.nowMs >= slotTimes(config, slot).expiryMs) return refuse("PAST_DEADLINE", `slot ${slot} has expired`);
     known.shares.set(author, sealed);
@@ -266,9 +267,10 @@ export function createMachine(config: LatticeConfig, roster: Roster): Machine<Un
       return { kind: "no-blind", key: `no-blind/${slot}/0`, slot, promise: false };
     }
     if (broadcast.kind !== "result" || !gateOpen(state, slot)) return undefined;
-    if (wrongEpoch(slot, roster.epoch) !== undefined) return undefined;
+    const roster = view.rosterAt(slot);
+    if (wrongEpoch(slot, roster.epoch, roster) !== undefined) return undefined;
     // The slot's first member logs the record as soon as it can; the others step in from the shares' time on.
-    const members = roster.members.length;
+    const { members } = view.quorum;
     const rank = (self - Number(slot % BigInt(members)) + members) % members;
     if (rank > 0 && nowMs < times.sharesMs + (rank - 1) * freezeStepMs(config)) return undefined;
     return {
@@ -292,7 +294,7 @@ export function createMachine(config: LatticeConfig, roster: Roster): Machine<Un
     }
     const duties: UnsealDuty[] = [];
     if (outcome === undefined && !known.shares.has(view.self) && view.nowMs >= times.sharesMs) {
-      duties.push({ kind: "share", key: `share/${slot}/${roster.epoch}`, slot, promise: true });
+      duties.push({ kind: "share", key: `share/${slot}/${view.rosterAt(slot).epoch}`, slot, promise: true });
     }
     // Also after the others have decided: every member should hold the body and the openings.
     const readable = known.shares.size >= threshold && outcome?.kind !== "skipped";

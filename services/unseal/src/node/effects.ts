@@ -26,7 +26,6 @@ const QUEUE_MAX = 2 * 65_536;
 
 export class Effects {
   readonly #host: UnsealHost;
-  readonly #sealingShare: Uint8Array;
   readonly #broadcasts: Broadcasts;
   readonly #slotKeys: SlotKeys;
   readonly #pool: OpeningPool;
@@ -36,15 +35,13 @@ export class Effects {
   /** @throws KitProblem when the key file or the roster is not unseal's */
   constructor(host: UnsealHost) {
     const { roster, self, secrets, config, settings } = host;
-    if (secrets.secondShare === undefined) throw new KitProblem("key file: secondShare is missing");
     const complete = roster.members.every(({ secondShare }) => secondShare !== undefined);
     if (roster.sealingKey === undefined || !complete) throw new KitProblem("roster of unseal: holds no sealing key");
     this.#host = host;
-    this.#sealingShare = secrets.secondShare;
     this.#broadcasts = new Broadcasts(host);
     this.#pool = createOpeningPool({ workers: settings.UNSEAL_OPENING_WORKERS, queueMax: QUEUE_MAX });
     this.#slotKeys = new SlotKeys({
-      roster,
+      rosterAt: (slot) => host.rosterAt(slot),
       self,
       threshold: config.unseal.content.threshold,
       boxKey: agreementKey(secrets.boxKey),
@@ -74,7 +71,8 @@ export class Effects {
 
   async execute(duty: UnsealDuty): Promise<Submission<UnsealCommand> | undefined> {
     const { slot } = duty;
-    const { roster, self, random } = this.#host;
+    const { self, random } = this.#host;
+    const roster = this.#host.rosterAt(slot);
     const { epoch } = roster;
     switch (duty.kind) {
       case "freeze":
@@ -87,9 +85,10 @@ export class Effects {
         return { type: "saw", topic: NO_BLIND_TOPIC, slot, fact: NO_BLIND_FACT };
       case "share": {
         const freeze = this.#host.state().slots.get(slot)?.freeze;
-        if (freeze === undefined) return undefined;
+        const sealingShare = this.#host.sharesAt(slot)?.secondShare;
+        if (freeze === undefined || sealingShare === undefined) return undefined;
         this.#broadcasts.prefetch(slot, freeze.broadcast);
-        const sealed = makeSealedShare({ roster, self, sealingShare: this.#sealingShare, random }, slot);
+        const sealed = makeSealedShare({ roster, self, sealingShare, random }, slot);
         return { type: "machine", command: { type: "share", slot, epoch, sealed } };
       }
       case "open":
@@ -109,7 +108,7 @@ export class Effects {
     if (slotKey === undefined) return undefined;
 
     const { messages, repeats } = distinctMessages(body);
-    const identity = unsealIdentity(host.committee, host.roster.epoch, slot);
+    const identity = unsealIdentity(host.committee, host.rosterAt(slot).epoch, slot);
     const results = await this.#pool.open(
       messages.map(({ messageId, sealed }) => ({
         identityKey: slotKey,

@@ -20,16 +20,16 @@ const fault = faultsOf("unseal", { ...COMMON_FAULTS, ...FAULTS });
 
 type ServiceHost = Pick<
   MemberHost<UnsealState, UnsealCommand, Settings>,
-  "config" | "roster" | "clock" | "state" | "certified" | "watch"
+  "config" | "rosterAt" | "clock" | "state" | "certified" | "watch"
 >;
 
 export function unsealService(host: ServiceHost, openings: () => Openings | undefined): GrpcService {
-  const { config, roster, clock } = host;
+  const { config, clock } = host;
   const committee = committeeId(config, "unseal");
 
   return defineService(UnsealService, {
     async getSealingKey({ slot }) {
-      const { sealingKey, epoch, activationSlot, sealingUntilSlot } = roster;
+      const { sealingKey, epoch, activationSlot, sealingUntilSlot } = host.rosterAt(slot);
       if (sealingKey === undefined || slot < activationSlot || slot > sealingUntilSlot) {
         throw fault("SEALING_KEY_UNKNOWN", `no key for slot ${slot}`, {
           from_slot: activationSlot.toString(),
@@ -63,11 +63,12 @@ export function unsealService(host: ServiceHost, openings: () => Openings | unde
       const landed = ids.some((id) => equalBytes(id, messageId));
       const opening = await kept.get(slot, messageId, landed);
       if (opening === undefined) throw fault(landed ? "OPENING_UNKNOWN" : "OPENING_NOT_LANDED");
+      const { epoch } = host.rosterAt(slot);
       return {
         sigma: opening.sigma,
-        identity: unsealIdentity(committee, roster.epoch, slot),
+        identity: unsealIdentity(committee, epoch, slot),
         committeeId: committee,
-        epoch: roster.epoch,
+        epoch,
         cell: opening.cell,
       };
     },

@@ -47,7 +47,7 @@ export function makeSealedShare({ roster, self, sealingShare, random }: ShareMak
 export type ShareProblem = "does-not-open" | "not-a-point" | "does-not-verify";
 
 export interface SlotKeyOptions {
-  readonly roster: Roster;
+  readonly rosterAt: (slot: bigint) => Roster;
   readonly threshold: number;
   readonly self: number;
   readonly boxKey: AgreementKey;
@@ -66,7 +66,8 @@ export class SlotKeys {
 
   /** The slot's 96-byte key from the boxed shares in the log; undefined while fewer than t of them are good. */
   find(slot: bigint, sealed: ReadonlyMap<number, Uint8Array>): Uint8Array | undefined {
-    const { roster, threshold } = this.#options;
+    const { threshold } = this.#options;
+    const roster = this.#options.rosterAt(slot);
     const identity = unsealIdentity(roster.committee, roster.epoch, slot);
     let shares = this.#openBoxes(slot, sealed);
     if (shares.length < threshold) return undefined;
@@ -82,7 +83,8 @@ export class SlotKeys {
   }
 
   #openBoxes(slot: bigint, sealed: ReadonlyMap<number, Uint8Array>): SignatureShare[] {
-    const { roster, self, boxKey } = this.#options;
+    const { self, boxKey } = this.#options;
+    const roster = this.#options.rosterAt(slot);
     const shares: SignatureShare[] = [];
     for (const [index, box] of [...sealed].sort(([a], [b]) => a - b)) {
       if (this.#bad.get(slot)?.has(index) === true) continue;
@@ -95,7 +97,8 @@ export class SlotKeys {
 
   /** The key, if it is the one that the sealing key demands. */
   #combine(slot: bigint, shares: readonly SignatureShare[], identity: Uint8Array): Uint8Array | undefined {
-    const { roster, threshold } = this.#options;
+    const { threshold } = this.#options;
+    const roster = this.#options.rosterAt(slot);
     try {
       const key = combineIdentityKey(shares, threshold);
       return verifyIdentityKey(roster.sealingKey ?? new Uint8Array(), SUITE, identity, key) ? key : undefined;

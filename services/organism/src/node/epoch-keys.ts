@@ -1,0 +1,226 @@
+/**
+ * A member's shares, epoch by epoch. The first come with its key file; those of later epochs are put beside it, one
+ * file each, by the resharing ceremony: `shares/<epoch>.json`, with the certified roster that they belong to.
+ */
+import { link, mkdir, open, readdir, readFile, rename, rm } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { CodecError, decode, encode, equalBytes, fromHex, toHex } from "../codec/codec.ts";
+import { CERTIFIED, type CertifiedOutcome } from "../committee/outcome.ts";
+import { checkRoster, type Roster } from "../committee/roster.ts";
+import { generateSigningKey } from "../crypto/ed25519.ts";
+import { publicOf } from "../crypto/shamir.ts";
+import type { LatticeConfig } from "../identity/lattice-config.ts";
+import type { Organism } from "../identity/organisms.ts";
+import type { MemberSecrets } from "../service.ts";
+import { syncDirectory } from "./append-file.ts";
+import { KitProblem, readSharesFile, type SharesFile } from "./kit.ts";
+
+/** What a member signs and opens with in one epoch. */
+export interface EpochShares {
+  /** Scalar share of the certificate key, 32 bytes big-endian. */
+  readonly certificateShare: Uint8Array;
+  /** Scalar share of the sealing key (unseal, offer) or builder key (atelier), 32 bytes big-endian. */
+  readonly secondShare?: Uint8Array;
+}
+
+export interface EpochKeys {
+  /** This member's shares of an epoch; undefined when it holds none. */
+  of(epoch: bigint): EpochShares | undefined;
+  /** The roster that came with the shares of an epoch. */
+  roster(epoch: bigint): CertifiedOutcome | undefined;
+  /** Looks for shares that have come since. */
+  refresh(): Promise<void>;
+  /** Erases the shares of every epoch below `epoch`, in memory and on disk. */
+  erase(epoch: bigint): Promise<void>;
+}
+
+/** One epoch only: tests, and lattices whose keys never change. */
+export function singleEpochKeys(epoch: bigint, secrets: MemberSecrets): EpochKeys {
+  return {
+    of: (asked) => (asked === epoch ? secrets : undefined),
+    roster: () => undefined,
+    refresh: async () => undefined,
+    erase: async () => undefined,
+  };
+}
+
+export interface FileEpochKeysOptions {
+  readonly config: LatticeConfig;
+  readonly organism: Organism;
+  readonly index: number;
+  readonly secrets: MemberSecrets;
+  /** The first roster, where this member is in it. */
+  readonly first: Roster | undefined;
+  /** The key file, which holds the first epoch's shares. */
+  readonly keyFile: string;
+  /** The folder of the later epochs' files. */
+  readonly directory: string;
+  /** Called once for each file that is none of this member's shares, or that cannot be erased. */
+  readonly onProblem: (problem: string) => void;
+}
+
+interface Held {
+  readonly shares: EpochShares;
+  readonly certified: CertifiedOutcome;
+}
+
+export class FileEpochKeys implements EpochKeys {
+  readonly #options: FileEpochKeysOptions;
+  readonly #held = new Map<bigint, Held>();
+  readonly #looked = new Set<string>();
+  #firstErased = false;
+
+  private constructor(options: FileEpochKeysOptions) {
+    this.#options = options;
+  }
+
+  static async open(options: FileEpochKeysOptions): Promise<FileEpochKeys> {
+    const keys = new FileEpochKeys(options);
+    await keys.refresh();
+    return keys;
+  }
+
+  /** True when there are shares of some later epoch. */
+  get any(): boolean {
+    return this.#held.size > 0;
+  }
+
+  of(epoch: bigint): EpochShares | undefined {
+    const { first, secrets } = this.#options;
+    const held = this.#held.get(epoch)?.shares;
+    if (held !== undefined || epoch !== first?.epoch || this.#firstErased) return held;
+    return secrets;
+  }
+
+  roster(epoch: bigint): CertifiedOutcome | undefined {
+    return this.#held.get(epoch)?.certified;
+  }
+
+  async refresh(): Promise<void> {
+    const { directory, onProblem } = this.#options;
+    let names: string[];
+    try {
+      names = await readdir(directory);
+    } catch {
+      return;
+    }
+    for (const name of names.sort()) {
+      if (!/^\d+\.json$/.test(name) || this.#looked.has(name)) continue;
+      this.#looked.add(name);
+      try {
+        const { epoch, held } = this.#judge(readSharesFile(join(directory, name)));
+        this.#held.set(epoch, held);
+      } catch (error) {
+        if (error instanceof CodecError) onProblem(`shares in ${name}: ${error.message}`);
+        else if (error instanceof KitProblem) onProblem(error.message);
+        else throw error;
+      }
+    }
+  }
+
+  #judge(file: SharesFile): { readonly epoch: bigint; readonly held: Held } {
+    const { config, organism, index, secrets } = this.#options;
+    const wrong = (problem: string): KitProblem => new KitProblem(`shares of ${organism}: ${problem}`);
+    if (file.organism !== organism || file.index !== index) {
+      throw wrong(`they are of member ${file.index} of ${file.organism}`);
+    }
+    const certified = decode(CERTIFIED, fromHex(file.roster));
+    const checked = checkRoster(config, organism, certified);
+    if ("problem" in checked) throw wrong(`their roster is ${checked.problem}`);
+    const member = checked.roster.members[index];
+    const memberKey = generateSigningKey(secrets.memberKey).publicKey;
+    if (member === undefined || !equalBytes(member.memberKey, memberKey)) {
+      throw wrong(`the roster of epoch ${checked.roster.epoch} names another member ${index}`);
+    }
+    const certificateShare = fromHex(file.certificateShare);
+    const secondShare = file.secondShare === undefined ? undefined : fromHex(file.secondShare);
+    const pairs: readonly [string, Uint8Array | undefined, Uint8Array | undefined][] = [
+      ["certificateShare", certificateShare, member.certificateShare],
+      ["secondShare", secondShare, member.secondShare],
+    ];
+    for (const [name, share, published] of pairs) {
+      const fits =
+        share === undefined ? published === undefined : published !== undefined && isShareOf(share, published);
+      if (!fits) throw wrong(`${name} is not the one of member ${index} in epoch ${checked.roster.epoch}`);
+    }
+    const shares = { certificateShare, ...(secondShare === undefined ? {} : { secondShare }) };
+    return { epoch: checked.roster.epoch, held: { shares, certified } };
+  }
+
+  async erase(epoch: bigint): Promise<void> {
+    for (const [held, { shares }] of this.#held) {
+      if (held >= epoch) continue;
+      shares.certificateShare.fill(0);
+      shares.secondShare?.fill(0);
+      this.#held.delete(held);
+      await rm(join(this.#options.directory, `${held}.json`), { force: true });
+    }
+    await this.#eraseFirst(epoch);
+  }
+
+  /** The key file stays, without the first epoch's shares. */
+  async #eraseFirst(epoch: bigint): Promise<void> {
+    const { first, secrets, keyFile, onProblem } = this.#options;
+    if (first === undefined || first.epoch >= epoch || this.#firstErased) return;
+    this.#firstErased = true;
+    secrets.certificateShare.fill(0);
+    secrets.secondShare?.fill(0);
+    try {
+      const { certificateShare: _, secondShare: __, ...rest } = JSON.parse(await readFile(keyFile, "utf8"));
+      await rm(`${keyFile}.new`, { force: true });
+      await writeSecret(`${keyFile}.new`, `${JSON.stringify(rest)}\n`);
+      await rename(`${keyFile}.new`, keyFile);
+      await syncDirectory(dirname(keyFile));
+    } catch (error) {
+      const code = (error as NodeJS.ErrnoException).code ?? "error";
+      onProblem(`key file: its shares of epoch ${first.epoch} are over and cannot be erased (${code}): remove them`);
+    }
+  }
+}
+
+function isShareOf(share: Uint8Array, published: Uint8Array): boolean {
+  try {
+    return equalBytes(publicOf(share), published);
+  } catch {
+    // Zero, or beyond the group's order.
+    return false;
+  }
+}
+
+/** Puts a member's shares of one epoch where the member finds them (mode 0400). @throws Error EEXIST: never overwritten */
+export async function writeShares(
+  directory: string,
+  of: {
+    readonly organism: Organism;
+    readonly index: number;
+    readonly epoch: bigint;
+    readonly shares: EpochShares;
+    readonly roster: CertifiedOutcome;
+  },
+): Promise<void> {
+  await mkdir(directory, { recursive: true, mode: 0o700 });
+  const file: SharesFile = {
+    organism: of.organism,
+    index: of.index,
+    certificateShare: toHex(of.shares.certificateShare),
+    ...(of.shares.secondShare === undefined ? {} : { secondShare: toHex(of.shares.secondShare) }),
+    roster: toHex(encode(CERTIFIED, of.roster)),
+  };
+  // Whole or not there at all: the member may be looking.
+  const path = join(directory, `${of.epoch}.json`);
+  await rm(`${path}.new`, { force: true });
+  await writeSecret(`${path}.new`, `${JSON.stringify(file)}\n`);
+  await link(`${path}.new`, path);
+  await rm(`${path}.new`);
+  await syncDirectory(directory);
+}
+
+async function writeSecret(path: string, content: string): Promise<void> {
+  const file = await open(path, "wx", 0o400);
+  try {
+    await file.writeFile(content);
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+}
