@@ -10,7 +10,7 @@ import { findNatsServer, type NatsServerBinary } from "../nats/nats-server.ts";
 import type { Layout, Ports } from "./layout.ts";
 
 const ROOT = dirname(dirname(dirname(dirname(fileURLToPath(import.meta.url)))));
-/** Logs are not trimmed yet, so a local lattice that runs for hours needs room: about 1 MiB a slot for zipnet. */
+/** Room for hours even if nothing can be trimmed: about 1 MiB a slot for zipnet. */
 export const ACCOUNT_BYTES = 8 * 1024 ** 3;
 export const LOCAL_QUOTAS: StreamQuotas = { ...DEFAULT_QUOTAS, bytes: ACCOUNT_BYTES - 1024 ** 2 };
 
@@ -53,6 +53,8 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
       for (const [index, each] of credentials.entries())
         writeCredentials(join(layout.member(organism, index), "nats.json"), each);
     }
+    const trimmers = deal.accounts.map(({ organism, trimmer }) => [organism, trimmer] as const);
+    writeCredentials(layout.path("nats", "trimmer.json"), Object.fromEntries(trimmers));
     writeCredentials(dealFile, deal);
   }
   const deal = readDeal(dealFile);

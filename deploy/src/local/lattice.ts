@@ -32,6 +32,8 @@ import {
   memberScript,
   SEQUENCER_SCRIPT,
   sequencerEnvironment,
+  TRIMMER_SCRIPT,
+  trimmerEnvironment,
 } from "./members.ts";
 import { ManagedProcess } from "./processes.ts";
 
@@ -264,6 +266,7 @@ export class LocalLattice {
     const count = this.config.zipnet.policy.membersMin;
     this.#progress(`${ORGANISMS.length * count} members start`);
     for (const organism of ORGANISMS) for (let index = 0; index < count; index++) this.startMember(organism, index);
+    this.#spawn("trimmer", TRIMMER_SCRIPT, trimmerEnvironment(this.#environment));
     this.#spawn("aggregator", AGGREGATOR_SCRIPT, aggregatorEnvironment(this.#environment));
     this.#spawn("gateway", GATEWAY_SCRIPT, gatewayEnvironment(this.#environment));
   }

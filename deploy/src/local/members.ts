@@ -15,6 +15,7 @@ export const GATEWAY_SCRIPT = join(ROOT, "gateway", "src", "main.ts");
 export const SEQUENCER_SCRIPT = join(ROOT, "deploy", "src", "chain", "sequencer-main.ts");
 export const DEALER_SCRIPT = join(ROOT, "deploy", "src", "dealer", "dealer-main.ts");
 export const EMBEDDED_SCRIPT = join(ROOT, "deploy", "src", "local", "embedded-main.ts");
+export const TRIMMER_SCRIPT = join(ROOT, "deploy", "src", "nats", "trimmer-main.ts");
 export const TRAFFIC_SCRIPT = join(ROOT, "deploy", "src", "local", "traffic-main.ts");
 
 export interface EnvironmentOptions {
@@ -90,6 +91,16 @@ export function aggregatorEnvironment({ layout, ports, logLevel }: EnvironmentOp
     LATTICE_DATA_DIR: layout.path("aggregator"),
     LATTICE_LISTEN: at(ports.aggregator),
     LATTICE_LOG_LEVEL: logLevel,
+  };
+}
+
+export function trimmerEnvironment({ layout, ports }: EnvironmentOptions): Record<string, string> {
+  return {
+    TRIMMER_CONFIG_FILE: layout.config,
+    TRIMMER_ROSTERS_FILE: layout.rosters,
+    TRIMMER_ENDPOINTS_FILE: layout.endpoints,
+    TRIMMER_NATS_SERVERS: ports.nats.map(({ client }) => `nats://${at(client)}`).join(","),
+    TRIMMER_CREDENTIALS_FILE: layout.path("nats", "trimmer.json"),
   };
 }
 

@@ -1,6 +1,7 @@
 /**
  * The broker's configuration: one account per organism, so that no organism sees another's subjects; one user per
- * author, so that nobody publishes in another's name; one administrator per account, who makes the stream.
+ * author, so that nobody publishes in another's name; one administrator per account, who makes the
+ * stream, and one trimmer, who may purge it from below.
  */
 import { randomBytes } from "node:crypto";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
@@ -20,6 +21,8 @@ export interface CommitteeAccount {
   readonly organism: string;
   /** Makes and inspects the stream; for the launcher only. */
   readonly admin: LogCredentials;
+  /** May purge from below, and do nothing else. */
+  readonly trimmer: LogCredentials;
   /** In member order. */
   readonly members: readonly LogCredentials[];
 }
@@ -82,6 +85,7 @@ export function dealNats(committees: readonly { readonly organism: string; reado
       return {
         organism,
         admin: credentials("admin"),
+        trimmer: credentials("trimmer"),
         members: Array.from({ length: members }, (_, index) => credentials(index.toString())),
       };
     }),
@@ -136,13 +140,16 @@ ${files}  no_advertise: true
 `;
 }
 
-function accountBlock({ organism, admin, members }: CommitteeAccount, accountBytes: number): string {
+function accountBlock({ organism, admin, trimmer, members }: CommitteeAccount, accountBytes: number): string {
   const consumers = (members.length + 1) * CONSUMERS_PER_MEMBER;
   return `  ${organism.toUpperCase()} {
     jetstream { max_memory: ${8 * 1024 * 1024}, max_file: ${accountBytes}, max_streams: 1, max_consumers: ${consumers} }
     users: [
       { user: ${quoted(admin.user)}, password: ${quoted(admin.password)}, permissions: {
           publish: { allow: ["$JS.API.>"] }, subscribe: { allow: [${quoted(`${admin.inboxPrefix}.>`)}] } } },
+      { user: ${quoted(trimmer.user)}, password: ${quoted(trimmer.password)}, permissions: {
+          publish: { allow: [${quoted(`$JS.API.STREAM.PURGE.${trimmer.stream}`)}] },
+          subscribe: { allow: [${quoted(`${trimmer.inboxPrefix}.>`)}] } } },
 ${members.map(memberBlock).join(",\n")}
     ]
   }`;
@@ -175,7 +182,10 @@ function quoted(text: string): string {
 }
 
 /** Writes one JSON file that only its owner reads (0400). @throws Error EEXIST: secrets are never overwritten */
-export function writeCredentials(file: string, credentials: LogCredentials | NatsDeal): void {
+export function writeCredentials(
+  file: string,
+  credentials: LogCredentials | NatsDeal | Readonly<Record<string, LogCredentials>>,
+): void {
   mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
   writeFileSync(file, `${JSON.stringify(credentials)}\n`, { mode: 0o400, flag: "wx" });
 }

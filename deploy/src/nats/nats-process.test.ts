@@ -5,13 +5,14 @@ import { join } from "node:path";
 import { after, before, type TestContext, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { JetStreamLog } from "@lattice/organism/log/jetstream-log.ts";
-import { LogRefusal } from "@lattice/organism/ports.ts";
+import { HistoryGone, LogRefusal } from "@lattice/organism/ports.ts";
 import { jetstreamManager } from "@nats-io/jetstream";
 import { connect, type NatsConnection } from "@nats-io/transport-node";
 import { freePorts } from "../local/free-ports.ts";
 import { dealNats, type LogCredentials, type NatsDeal, readDeal, writeCredentials } from "./nats-config.ts";
 import { createCommitteeStream, DEFAULT_QUOTAS, type NatsServer, startNatsServer } from "./nats-process.ts";
 import { findNatsServer, NatsServerMissing } from "./nats-server.ts";
+import { purgeStream } from "./trimmer.ts";
 
 const TOOLS = fileURLToPath(new URL("../../../.tools", import.meta.url));
 
@@ -152,6 +153,35 @@ test("kill -9, start again: the log is there", async (context) => {
   const again = await open(1, 0);
   assert.deepEqual(await read(again, 1), ["kept"]);
   await again.close();
+});
+
+test("the trimmer purges its own stream from below, and does nothing else", async (context) => {
+  if (absent(context)) return;
+  const [zipnet, unseal] = deal.accounts;
+  assert.ok(zipnet !== undefined && unseal !== undefined);
+  const log = await open(1, 0);
+  for (let index = 0; index < 5; index++) await log.append("ctl", new TextEncoder().encode(`t${index}`), `t${index}`);
+  const [first, last] = [await log.firstPosition(), await log.lastPosition()];
+  assert.ok(last >= first + 4n);
+  assert.equal(await purgeStream([server.url], unseal.trimmer, last), Number(last - first));
+  assert.equal(await log.firstPosition(), last);
+  assert.equal(await log.lastPosition(), last);
+  await assert.rejects(
+    log.consume(last - 1n, () => assert.fail("gone"), AbortSignal.timeout(20_000)),
+    HistoryGone,
+  );
+  const usage = await log.usage();
+  assert.equal(usage.firstPosition, last);
+  assert.ok(usage.bytes > 0 && (usage.bytesMax ?? 0) > usage.bytes);
+  await log.close();
+  await assert.rejects(purgeStream([server.url], { ...unseal.trimmer, stream: zipnet.trimmer.stream }, 1n));
+  const connection = await raw(unseal.trimmer);
+  const manager = await jetstreamManager(connection, { timeout: 3000, checkAPI: false });
+  await assert.rejects(manager.streams.delete("UNSEAL-LOG"), /permissions violation/i);
+  await assert.rejects(manager.streams.deleteMessage("UNSEAL-LOG", Number(last)), /permissions violation/i);
+  await assert.rejects(manager.streams.getMessage("UNSEAL-LOG", { seq: Number(last) }), /permissions violation/i);
+  await assert.rejects(connection.request("unseal.log.0.ctl", "forged", { timeout: 2000 }), /permissions violation/i);
+  await connection.close();
 });
 
 test("an author's quota stops that author only", async (context) => {

@@ -3,6 +3,7 @@ import { SETTINGS as ATELIER } from "@lattice/atelier/config.ts";
 import { EXECUTION_SETTINGS } from "@lattice/deploy/chain/execution-settings.ts";
 import { SEQUENCER_SETTINGS } from "@lattice/deploy/chain/sequencer-settings.ts";
 import { PREPARE_SETTINGS, STREAMS_SETTINGS, WATCH_SETTINGS } from "@lattice/deploy/container/container-settings.ts";
+import { TRIMMER_SETTINGS } from "@lattice/deploy/nats/trimmer-settings.ts";
 import { SETTINGS as GATEWAY } from "@lattice/gateway/config.ts";
 import { SETTINGS as OFFER } from "@lattice/offer/config.ts";
 import { SHARED_SETTINGS } from "@lattice/organism/node/settings.ts";
@@ -182,6 +183,12 @@ export const SETTINGS_GROUPS: readonly SettingsGroup[] = [
     about:
       "As a service of its own. Schema: [`deploy/src/chain/execution-settings.ts`](../deploy/src/chain/execution-settings.ts).",
     settings: settingsOf(EXECUTION_SETTINGS),
+  },
+  {
+    title: "The trimmer",
+    about:
+      "Purges logs below certified checkpoints. Schema: [`deploy/src/nats/trimmer-settings.ts`](../deploy/src/nats/trimmer-settings.ts).",
+    settings: settingsOf(TRIMMER_SETTINGS),
   },
   ...(
     [

@@ -1,6 +1,7 @@
 /** Every scenario, in the order in which they are listed. */
 import { scenario as badInput } from "./bad-input.ts";
 import { scenario as canary } from "./canary.ts";
+import { scenario as checkpointJoin } from "./checkpoint-join.ts";
 import { scenario as equivocate } from "./equivocate.ts";
 import { scenario as frontRun } from "./front-run.ts";
 import { scenario as killOne } from "./kill-one.ts";
@@ -14,6 +15,7 @@ export const SCENARIOS: readonly Scenario[] = [
   slotNats,
   killOne,
   restartAll,
+  checkpointJoin,
   canary,
   frontRun,
   badInput,

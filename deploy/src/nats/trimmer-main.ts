@@ -1,0 +1,73 @@
+/** Trims the logs of all committees whose trimmer's credentials it is given, again and again, until it is told to end. */
+import { readFileSync, statSync } from "node:fs";
+import { initCrypto } from "@lattice/organism/crypto/engine.ts";
+import { isOrganism, type Organism } from "@lattice/organism/identity/organisms.ts";
+import { EXIT } from "@lattice/organism/node/exit.ts";
+import { readConfig, readEndpoints, readRosters } from "@lattice/organism/node/kit.ts";
+import { createLogger } from "@lattice/organism/observe/logger.ts";
+import { z } from "zod";
+import type { LogCredentials } from "./nats-config.ts";
+import { purgeStream, trimOnce } from "./trimmer.ts";
+import { TRIMMER_SETTINGS } from "./trimmer-settings.ts";
+
+async function main(): Promise<void> {
+  const settings = TRIMMER_SETTINGS.parse(process.env);
+  const config = readConfig(settings.TRIMMER_CONFIG_FILE);
+  await initCrypto();
+  const rosters = readRosters(settings.TRIMMER_ROSTERS_FILE, config);
+  if ((statSync(settings.TRIMMER_CREDENTIALS_FILE).mode & 0o077) !== 0) {
+    throw new Error("TRIMMER_CREDENTIALS_FILE is open to others; mode 400 expected");
+  }
+  const credentials = JSON.parse(readFileSync(settings.TRIMMER_CREDENTIALS_FILE, "utf8")) as Record<
+    string,
+    LogCredentials
+  >;
+  const servers = settings.TRIMMER_NATS_SERVERS.split(",");
+  const logger = createLogger("info", { service: "trimmer", lattice: config.name });
+  const trimmed = new Map<Organism, bigint>();
+  let timer: NodeJS.Timeout | undefined;
+  let ending = false;
+
+  const look = async (): Promise<void> => {
+    for (const [organism, own] of Object.entries(credentials)) {
+      if (!isOrganism(organism) || ending) continue;
+      try {
+        const result = await trimOnce({
+          config,
+          organism,
+          roster: rosters[organism],
+          addresses: readEndpoints(settings.TRIMMER_ENDPOINTS_FILE)[organism],
+          nowMs: () => Date.now(),
+          purgeBelow: async (position) => {
+            if (position <= (trimmed.get(organism) ?? 0n)) return 0;
+            const removed = await purgeStream(servers, own, position);
+            trimmed.set(organism, position);
+            return removed;
+          },
+        });
+        if (result !== undefined && result.removed > 0) {
+          logger.info("trimmed", { organism, from_position: result.from, removed: result.removed });
+        }
+      } catch (error) {
+        logger.warn("not trimmed; looked at again", {
+          organism,
+          problem: error instanceof Error ? error.message : String(error),
+        });
+      }
+    }
+    if (!ending) timer = setTimeout(look, settings.TRIMMER_EVERY_MS);
+  };
+  for (const signal of ["SIGTERM", "SIGINT"] as const) {
+    process.on(signal, () => {
+      ending = true;
+      clearTimeout(timer);
+      process.exit(EXIT.ok);
+    });
+  }
+  await look();
+}
+
+main().catch((error: unknown) => {
+  process.stderr.write(`trimmer: ${error instanceof Error ? error.message : String(error)}\n`);
+  process.exit(error instanceof z.ZodError ? EXIT.usage : EXIT.precondition);
+});
