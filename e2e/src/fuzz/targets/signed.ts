@@ -1,4 +1,7 @@
 /** What is signed or sealed: a changed one must not verify or open as anything else than what it was made from. */
+
+import { sealBid } from "@lattice/offer/client/bid.ts";
+import { parseBid } from "@lattice/offer/core/bid.ts";
 import { encode, equalBytes, toHex, tryDecode } from "@lattice/organism/codec/codec.ts";
 import { CERTIFIED_CHECKPOINT, checkCheckpoint } from "@lattice/organism/committee/checkpoint.ts";
 import { encodeEntry } from "@lattice/organism/committee/entry.ts";
@@ -13,6 +16,7 @@ import { generateSigningKey, signTagged, verifyTagged } from "@lattice/organism/
 import { initCrypto } from "@lattice/organism/crypto/engine.ts";
 import { openIbe, openWithSigma, sealIbe } from "@lattice/organism/crypto/ibe.ts";
 import { identityShare } from "@lattice/organism/crypto/identity-key.ts";
+import { addressOfSecret, recoverAddress } from "@lattice/organism/crypto/secp256k1.ts";
 import { generateSecret, publicOf } from "@lattice/organism/crypto/shamir.ts";
 import { agreementKey } from "@lattice/organism/crypto/x25519.ts";
 import { committeeId, encodeConfig, latticeId } from "@lattice/organism/identity/lattice-config.ts";
@@ -221,6 +225,44 @@ const envelope = byteTarget("signed/envelope", (dice) => {
   };
 });
 
+const bid = byteTarget("signed/bid", async (dice) => {
+  await initCrypto();
+  const { config: dealt } = dealCommittee(3);
+  const random = (count: number): Uint8Array => dice.bytes(count);
+  const searcherKey = new Uint8Array(32).fill(7);
+  const { bid: original } = sealBid({
+    config: dealt,
+    sealingKey: publicOf(generateSecret(random)),
+    epoch: 0n,
+    slot: 5n,
+    class: "seen",
+    nonce: 1n,
+    searcherKey,
+    escrowAccount: addressOfSecret(searcherKey),
+    amountWei: 5n,
+    capWei: 8n,
+    references: [],
+    bundle: {
+      version: 1,
+      items: [{ type: "transaction", raw: dice.bytes(90) }],
+      mayRevert: [],
+      refundRecipient: undefined,
+    },
+    random,
+  } as Parameters<typeof sealBid>[0]);
+  if (parseBid(original) === undefined) throw new Error("the sample is no bid");
+  return {
+    samples: [{ bytes: original, fields: [{ kind: "raw", at: original.length - 65, length: 65 }] }],
+    judge(bytes) {
+      const parsed = parseBid(bytes);
+      if (parsed === undefined) return "refused";
+      const signer = recoverAddress(parsed.id, parsed.signature);
+      const holds = signer !== undefined && equalBytes(signer, addressOfSecret(searcherKey));
+      return onlyItself(holds, equalBytes(bytes, original), "bid");
+    },
+  };
+});
+
 const ed25519 = byteTarget("signed/ed25519", () => {
   const key = generateSigningKey(new Uint8Array(32).fill(9));
   const message = TEXT.encode("a message of some bytes");
@@ -313,5 +355,5 @@ const sealed = byteTarget("sealed/message", async (dice) => {
 });
 
 export function signedTargets(): Target[] {
-  return [certificate, roster, checkpoint, fraudProof, config, ticket, head, envelope, ed25519, bls, box, sealed];
+  return [certificate, roster, checkpoint, fraudProof, config, ticket, head, envelope, bid, ed25519, bls, box, sealed];
 }
