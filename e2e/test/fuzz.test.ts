@@ -1,7 +1,7 @@
 /** Changed bytes against every parser, a thousand each; and what the fuzzer itself must be able to find. */
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { type Codec, decode, encode, list, type Reader, struct, u8, u64 } from "@lattice/organism/codec/codec.ts";
+import { type Codec, decode, list, type Reader, struct, u8, u64 } from "@lattice/organism/codec/codec.ts";
 import { Dice } from "../src/fuzz/dice.ts";
 import { draw, layoutOf } from "../src/fuzz/layout.ts";
 import { runTarget } from "../src/fuzz/run.ts";
