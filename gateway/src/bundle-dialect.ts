@@ -18,6 +18,8 @@ export const QUANTITY = z.union(
   ],
   { error: "a quantity expected" },
 );
+/** A quantity that fits the encoding of slots and nonces. */
+export const U64 = QUANTITY.refine((value) => BigInt(value) < 1n << 64n, "at most 2^64 - 1");
 export const BID_CLASS = z.enum(["blind", "seen", "tail"]);
 
 export const BUNDLE_REQUEST = z.strictObject({
@@ -32,8 +34,8 @@ export const BUNDLE_REQUEST = z.strictObject({
       class: BID_CLASS,
       amountWei: QUANTITY,
       capWei: QUANTITY.optional(),
-      slot: QUANTITY.optional(),
-      nonce: QUANTITY.optional(),
+      slot: U64.optional(),
+      nonce: U64.optional(),
     })
     .optional(),
 });

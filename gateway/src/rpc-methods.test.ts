@@ -128,6 +128,13 @@ test("calls are measured by method and result; what is not a method of ours is o
   assert.ok(![...meters.all().keys()].join().includes("evil"));
 });
 
+test("found by fuzzing: a slot above 2^64 - 1 is a malformed parameter, not an internal error", async () => {
+  const { call } = open({ searcher: true });
+  for (const slot of ["0x10000000000000000", "0x19999999999999999999999999999999999999999"]) {
+    assert.equal((await call("lattice_reserveBid", [{ class: "blind", slot }])).error?.code, -32_602);
+  }
+});
+
 test("a private transaction's last block is kept to, or refused when it cannot be", async () => {
   const { call, submissions, config } = open();
   const { raw, hash } = await transfer(ALICE, 0);

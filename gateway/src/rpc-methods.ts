@@ -15,6 +15,7 @@ import {
   HASH,
   paymentOf,
   QUANTITY,
+  U64,
 } from "./bundle-dialect.ts";
 import type { ChainReads } from "./chain-reads.ts";
 import { gatewayFault } from "./faults.ts";
@@ -54,7 +55,7 @@ const PRIVATE_TRANSACTION = z.object({
     .object({ privacy: z.object({ hints: z.array(z.string().max(32)).max(16).optional() }).optional() })
     .optional(),
 });
-const RESERVATION = z.strictObject({ class: BID_CLASS, slot: QUANTITY.optional() });
+const RESERVATION = z.strictObject({ class: BID_CLASS, slot: U64.optional() });
 const ADDRESS = z.string().regex(/^0x[0-9a-fA-F]{40}$/, "0x-prefixed 20 bytes expected");
 
 function parse<T>(schema: z.ZodType<T>, value: unknown, what: string): T {

@@ -102,3 +102,12 @@ test("whatever the bytes, the answer is a typed refusal", async () => {
     { numRuns: 300 },
   );
 });
+
+test("found by fuzzing: a priority fee above the fee cap is refused here, since no block may hold it", async () => {
+  const raw =
+    "02f85183704249520880808001828080c080a0ac64a6ef2696f7288906cbfcc6b111f1f9e4301b74bf81d1aac84ed924d04760" +
+    "a071663533b1752745debf2f94c849983762cc0e0cdfb96182b9507329ffbaa0a3";
+  await assert.rejects(checkTransaction(new Uint8Array(Buffer.from(raw, "hex")), 0x704249n), {
+    reason: "TRANSACTION_UNDECODABLE",
+  });
+});

@@ -31,8 +31,13 @@ export async function checkTransaction(raw: Uint8Array, chainId: bigint): Promis
   let sender: string;
   try {
     parsed = parseTransaction(serialized);
-    const { r, s, v, yParity } = parsed;
+    const { r, s, v, yParity, to } = parsed;
+    // Parsed and serialized again, a recipient of two bytes is still one of two bytes.
+    if (to !== undefined && to !== null && to.length !== 42) throw new RangeError("recipient");
     if (r === undefined || s === undefined || BigInt(s) > HALF_ORDER) throw new RangeError("signature");
+    // No block may hold it (EIP-1559): atelier would only exclude it, round after round.
+    if (parsed.type === "eip1559" && (parsed.maxPriorityFeePerGas ?? 0n) > (parsed.maxFeePerGas ?? 0n))
+      throw new RangeError("fees");
     sender = await recoverTransactionAddress({ serializedTransaction: serialized });
     const signature = v === undefined ? { r, s, yParity: yParity ?? 0 } : { r, s, v };
     if (serializeTransaction(parsed as TransactionSerializable, signature) !== serialized)
