@@ -2,13 +2,13 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { type Codec, decode, list, type Reader, struct, u8, u64 } from "@lattice/organism/codec/codec.ts";
-import { Dice } from "../src/fuzz/dice.ts";
-import { draw, layoutOf } from "../src/fuzz/layout.ts";
-import { runTarget } from "../src/fuzz/run.ts";
-import { Finding } from "../src/fuzz/target.ts";
-import { allTargets } from "../src/fuzz/targets/all.ts";
-import { byteTarget, sampleOf } from "../src/fuzz/targets/bytes.ts";
-import { judgeCodec } from "../src/fuzz/targets/codecs.ts";
+import { Dice } from "./fuzz/dice.ts";
+import { draw, layoutOf } from "./fuzz/layout.ts";
+import { runTarget } from "./fuzz/run.ts";
+import { Finding } from "./fuzz/target.ts";
+import { allTargets } from "./fuzz/targets/all.ts";
+import { byteTarget, sampleOf } from "./fuzz/targets/bytes.ts";
+import { judgeCodec } from "./fuzz/targets/codecs.ts";
 
 const CASES = 1000;
 const SEED = "1";
