@@ -1,11 +1,13 @@
-/** `npm run e2e -- <scenario> [--json] [--slot-ms N] [--keep]`, `npm run e2e -- list`. */
+/** `npm run e2e -- <scenario> [--json] [--slot-ms N] [--keep]`, `npm run e2e -- list`; `npm run e2e -- faults …`. */
 import { parseArgs } from "node:util";
 import { onInterrupt } from "@lattice/deploy/local/session.ts";
 import { EXIT } from "@lattice/organism/node/exit.ts";
+import { runFaults } from "./faults/run-faults.ts";
 import { SCENARIOS } from "./scenarios/all.ts";
 import { type CheckResult, ScenarioContext } from "./scenarios/scenario.ts";
 
-const USAGE = "npm run e2e -- <scenario> [--json] [--slot-ms N] [--keep], or: npm run e2e -- list";
+const USAGE =
+  "npm run e2e -- <scenario> [--json] [--slot-ms N] [--keep], npm run e2e -- list, or: npm run e2e -- faults --list";
 const SLOT_MS = 4000;
 
 function usage(problem: string): never {
@@ -27,6 +29,8 @@ function readArguments() {
     usage(error instanceof Error ? error.message : String(error));
   }
 }
+
+if (process.argv[2] === "faults") process.exit(await runFaults(process.argv.slice(3)));
 
 const { values, positionals } = readArguments();
 const [name] = positionals;

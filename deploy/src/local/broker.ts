@@ -18,6 +18,8 @@ export interface BrokerOptions {
   readonly layout: Layout;
   readonly ports: Ports;
   readonly members: number;
+  /** Further logs of a new lattice, each an account of its own, for whoever tests the broker. */
+  readonly extraLogs?: readonly string[];
   /** Where server `index` keeps its streams; default below its folder. */
   readonly storeDir?: (index: number) => string;
 }
@@ -46,7 +48,8 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
   const binary = await provideNatsServer();
   const dealFile = layout.path("nats", "deal.json");
   if (!existsSync(dealFile)) {
-    const deal = dealNats(ORGANISMS.map((organism) => ({ organism, members })));
+    const names = [...ORGANISMS, ...(options.extraLogs ?? [])];
+    const deal = dealNats(names.map((organism) => ({ organism, members })));
     for (const [position, { members: credentials }] of deal.accounts.entries()) {
       const organism = ORGANISMS[position];
       if (organism === undefined) continue;

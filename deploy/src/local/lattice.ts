@@ -53,6 +53,8 @@ export interface LatticeOptions {
   readonly natsServers?: number;
   /** Where nats-server `index` keeps its streams; default below the lattice's folder. */
   readonly natsStoreDir?: (index: number) => string;
+  /** Further logs on the broker of a new lattice. */
+  readonly extraLogs?: readonly string[];
   /** Changes to what a member process is started with. */
   readonly memberSettings?: (organism: Organism, index: number) => Readonly<Record<string, string>>;
   readonly logLevel?: string;
@@ -257,6 +259,7 @@ export class LocalLattice {
       layout: this.layout,
       ports: this.ports,
       members: this.config.zipnet.policy.membersMin,
+      ...(this.#options.extraLogs === undefined ? {} : { extraLogs: this.#options.extraLogs }),
       ...(this.#options.natsStoreDir === undefined ? {} : { storeDir: this.#options.natsStoreDir }),
     });
     this.#progress(`nats-server ${this.#broker.version} is up`);

@@ -5,6 +5,7 @@ import { scenario as checkpointJoin } from "./checkpoint-join.ts";
 import { scenario as equivocate } from "./equivocate.ts";
 import { scenario as frontRun } from "./front-run.ts";
 import { scenario as killOne } from "./kill-one.ts";
+import { diskFull, natsAllDown, natsLeaderKill } from "./nats-faults.ts";
 import { scenario as restartAll } from "./restart-all.ts";
 import type { Scenario } from "./scenario.ts";
 import { scenario as slot } from "./slot.ts";
@@ -20,4 +21,7 @@ export const SCENARIOS: readonly Scenario[] = [
   frontRun,
   badInput,
   equivocate,
+  natsLeaderKill,
+  natsAllDown,
+  diskFull,
 ];

@@ -35,6 +35,7 @@ import {
   verifyKeys,
 } from "./kit.ts";
 import { Member } from "./member.ts";
+import { memberClock } from "./member-clock.ts";
 import { parseSettings, SettingsProblems, type SharedSettings } from "./settings.ts";
 import { NoSnapshot } from "./state-sync.ts";
 
@@ -164,6 +165,7 @@ async function run<State, Command, D extends Duty, Settings extends Record<strin
     attributes: labels,
     ...(shared.LATTICE_TRACE_FILE === undefined ? {} : { file: shared.LATTICE_TRACE_FILE }),
   });
+  const clock = memberClock(shared.LATTICE_TEST_CLOCK_FILE, config);
   let stopping = false;
   const member = await Member.start<State, Command, D, Settings>({
     definition,
@@ -182,7 +184,7 @@ async function run<State, Command, D extends Duty, Settings extends Record<strin
     ...(shared.LATTICE_ARCHIVE_DIR === undefined
       ? {}
       : { archive: await ArchiveDirectory.open(shared.LATTICE_ARCHIVE_DIR, config, definition.organism) }),
-    clock: { nowMs: () => Date.now() },
+    clock,
     random: (count) => new Uint8Array(randomBytes(count)),
     logger,
     meters,

@@ -37,6 +37,10 @@ export const SHARED_SETTINGS = z.object({
     .optional()
     .describe("monitoring endpoint of every server, comma separated: where sync_always of each is verified"),
   LATTICE_LOG_LEVEL: z.enum(["debug", "info", "warn", "error", "silent"]).default("info").describe("log level"),
+  LATTICE_TEST_CLOCK_FILE: z
+    .string()
+    .optional()
+    .describe("throw-away lattices only: a file with the milliseconds by which this member's clock is wrong"),
   LATTICE_TRACE_FILE: z.string().optional().describe("spans as JSON lines, besides OTLP"),
 });
 export type SharedSettings = z.infer<typeof SHARED_SETTINGS>;

@@ -1,0 +1,198 @@
+/**
+ * Runs cells one after another in one lattice: warm, inject, hold, mend, a slot goes through again, everybody agrees; at
+ * the end the ledger is held against the log and a separate program judges all that was certified.
+ */
+import { judgeFile } from "@lattice/deploy/local/demo.ts";
+import { exportRun, readTraffic, writeExport } from "@lattice/deploy/local/export.ts";
+import type { ScenarioContext } from "../scenarios/scenario.ts";
+import { ask, landed } from "../scenarios/users.ts";
+import type { Cell } from "./cells.ts";
+import { memberName } from "./fault-network.ts";
+import { World, type WorldOptions } from "./world.ts";
+
+export interface CellResult {
+  readonly cell: string;
+  readonly family: string;
+  readonly injects: string;
+  /** `void`: too little happened for it to mean anything. */
+  result: "passed" | "failed" | "void";
+  readonly reasons: string[];
+  /** Slots from the first touched to the first complete one after mending that were not complete. */
+  readonly slotsLost: number | null;
+  /** From the slot that ran at mending to the first complete one from there on. */
+  readonly recoverySlots: number | null;
+  /** Operations acknowledged to the ledger's writers meanwhile. */
+  readonly acknowledged: number;
+  /** The longest time without such an acknowledgement. */
+  readonly silenceMs: number;
+  readonly slots: readonly [number, number];
+}
+
+export interface BatchResult {
+  readonly cells: readonly CellResult[];
+  /** Of the whole run, where no cell can be named. */
+  readonly problems: readonly string[];
+  readonly acknowledged: number;
+}
+
+const WARM_SLOTS = 25;
+const RECOVERY_SLOTS_MAX = 30;
+const ACKNOWLEDGED_MIN = 10;
+const STARTUP_SLOTS = 90;
+const ACCOUNTED_SLOTS = 30;
+
+/** @throws ScenarioFailure where there is no nats-server */
+export async function runCells(
+  context: ScenarioContext,
+  cells: readonly Cell[],
+  options: WorldOptions & { readonly onResult?: (result: CellResult) => void },
+): Promise<BatchResult> {
+  const world = await World.start(context, options);
+  const { collector } = world.session;
+  const started = await collector.until(
+    () => collector.slots().some((slot) => collector.complete(slot)),
+    STARTUP_SLOTS * context.slotMs,
+    context.signal,
+  );
+  if (!started) return { cells: [], problems: ["no slot went through before the first cell"], acknowledged: 0 };
+  const first = collector.slots().find((slot) => collector.complete(slot)) ?? 1n;
+  const results: CellResult[] = [];
+  for (const cell of cells) {
+    if (context.signal?.aborted === true) break;
+    const result = await runCell(world, cell);
+    results.push(result);
+    options.onResult?.(result);
+  }
+  const problems = await judgeBatch(world, first, results);
+  return { cells: results, problems, acknowledged: world.ledger.acknowledged.length };
+}
+
+async function runCell(world: World, cell: Cell): Promise<CellResult> {
+  const { context, session, ledger, network } = world;
+  const { collector } = session;
+  const reasons: string[] = [];
+  const voids: string[] = [];
+  const completeFrom = (from: bigint): bigint | undefined =>
+    collector.slots().find((slot) => slot >= from && collector.complete(slot));
+
+  const missing = cell.smallDisks === true && world.natsDisks.length === 0;
+  const from = world.slot;
+  const fromMs = performance.now();
+  const acknowledgedBefore = ledger.acknowledged.length;
+  const effectBefore = cell.effect === undefined ? 0 : network.counts[cell.effect];
+  let recovered: bigint | undefined;
+  let mended = from;
+  if (missing) voids.push("disks that can be filled need the right to mount them");
+  else {
+    const warm = await collector.until(
+      () => completeFrom(from - 1n) !== undefined,
+      WARM_SLOTS * context.slotMs,
+      context.signal,
+    );
+    if (!warm) voids.push(`no slot went through within ${WARM_SLOTS} slots before it began`);
+    const touched = world.slot;
+    try {
+      const mend = await cell.inject(world);
+      try {
+        await world.slots(cell.holdSlots);
+      } finally {
+        await mend();
+      }
+    } catch (error) {
+      reasons.push(error instanceof Error ? (error.message.split("\n", 1)[0] ?? error.name) : String(error));
+      network.mend();
+    }
+    mended = world.slot;
+    await collector.until(
+      () => completeFrom(mended) !== undefined,
+      RECOVERY_SLOTS_MAX * context.slotMs,
+      context.signal,
+    );
+    recovered = completeFrom(mended);
+    if (recovered === undefined) reasons.push(`no slot went through within ${RECOVERY_SLOTS_MAX} slots`);
+    else if (recovered - mended > BigInt(cell.bound))
+      reasons.push(`the first slot went through after ${recovered - mended}, at most ${cell.bound} are allowed`);
+    for (const member of network.members) {
+      if (!world.running(member)) {
+        reasons.push(`${memberName(member)} ended: ${lastLine(world.logOf(member))}`);
+        world.start(member);
+      }
+      if (!(await world.ready(member))) reasons.push(`${memberName(member)} is not ready`);
+    }
+    reasons.push(...(await world.differing()));
+    if (collector.conflicts.length > 0) reasons.push("two certificates for one decision");
+    mended = mended < touched ? touched : mended;
+  }
+  const acknowledged = ledger.acknowledged.length - acknowledgedBefore;
+  if (!missing && acknowledged < ACKNOWLEDGED_MIN) voids.push(`only ${acknowledged} operations were acknowledged`);
+  if (cell.effect !== undefined && network.counts[cell.effect] === effectBefore)
+    voids.push(`nothing was ${cell.effect} on any link`);
+  let lost = 0;
+  if (recovered !== undefined) for (let slot = from; slot < recovered; slot++) if (!collector.complete(slot)) lost += 1;
+  return {
+    cell: cell.name,
+    family: cell.family,
+    injects: cell.injects,
+    result: reasons.length > 0 ? "failed" : voids.length > 0 ? "void" : "passed",
+    reasons: [...reasons, ...voids],
+    slotsLost: recovered === undefined ? null : lost,
+    recoverySlots: recovered === undefined ? null : Number(recovered - mended),
+    acknowledged,
+    silenceMs: Math.round(ledger.longestSilenceMs(fromMs)),
+    slots: [Number(from), Number(recovered ?? world.slot)],
+  };
+}
+
+function lastLine(text: string): string {
+  return (text.trimEnd().split("\n").at(-1) ?? "").slice(0, 200);
+}
+
+/** The ledgers and the judge. What names a slot is put down to the cells that ran then. */
+async function judgeBatch(world: World, first: bigint, results: readonly CellResult[]): Promise<string[]> {
+  const { session, lattice, context, ledger, nats } = world;
+  const { collector } = session;
+  await session.stopTraffic();
+  const problems = await unaccounted(world);
+  problems.push(...(await ledger.finish(nats.urls)).map((problem) => `ledger: ${problem}`));
+  const decided = (): bigint | undefined => collector.slots().findLast((slot) => collector.decided(slot));
+  const last = decided() ?? first;
+  const file = lattice.layout.path("export.json");
+  const range = { first_complete: Number(first), first: Number(first), last: Number(last) };
+  writeExport(
+    file,
+    exportRun({ collector, layout: lattice.layout, chainRpc: lattice.chainRpc, slots: range, faultsAllowed: true }),
+  );
+  const judged = await judgeFile(file);
+  for (const violation of judged.violations) {
+    if (/^(claim_paid|transactions_in_block_or_told):/.test(violation)) continue;
+    const slot = Number(/slot (\d+)/.exec(violation)?.[1] ?? Number.NaN);
+    const cells = results.filter(({ slots: [from, to] }) => slot >= from && slot <= to);
+    if (cells.length === 0) problems.push(violation);
+    for (const cell of cells) {
+      cell.result = "failed";
+      cell.reasons.push(violation);
+    }
+  }
+  const traffic = readTraffic(lattice.layout).filter(({ type }) => type === "transaction" || type === "bid").length;
+  if (traffic < results.length) problems.push(`void: users did only ${traffic} things`);
+  context.say(`${Object.keys(judged.invariants).length} invariants judged over slots ${first} to ${last}`);
+  return problems;
+}
+
+/** Transactions that were acknowledged to a user, have not landed, and whose sender is not told why. */
+async function unaccounted({ lattice, context, session }: World): Promise<string[]> {
+  const open = new Set(readTraffic(lattice.layout).flatMap((line) => (line.type === "transaction" ? [line.hash] : [])));
+  const until = Date.now() + ACCOUNTED_SLOTS * context.slotMs;
+  while (open.size > 0 && Date.now() < until && context.signal?.aborted !== true) {
+    for (const hash of [...open]) {
+      if ((await landed(lattice, hash)) !== undefined) open.delete(hash);
+      else {
+        const { result } = await ask(lattice.gatewayUrl, "lattice_getSubmission", [hash]);
+        if ((result as { status?: string } | undefined)?.status === "failed") open.delete(hash);
+      }
+    }
+    const { newest } = session.collector;
+    if (open.size > 0) await session.collector.until(() => session.collector.newest > newest, 2 * context.slotMs);
+  }
+  return [...open].map((hash) => `transaction ${hash} was acknowledged, did not land, and its sender is not told`);
+}

@@ -1,0 +1,138 @@
+/** `npm run e2e -- faults [--cell NAME…] [--list] [--json] [--seed N] [--slot-ms N] [--keep]`. */
+import { parseArgs } from "node:util";
+import { onInterrupt } from "@lattice/deploy/local/session.ts";
+import { EXIT } from "@lattice/organism/node/exit.ts";
+import { ScenarioContext, ScenarioFailure } from "../scenarios/scenario.ts";
+import { CELLS, type Cell } from "./cells.ts";
+import { type BatchResult, type CellResult, runCells } from "./run-cells.ts";
+
+const USAGE = "npm run e2e -- faults [--cell NAME…] [--list] [--json] [--seed N] [--slot-ms N] [--keep]";
+const SLOT_MS = 2000;
+
+function usage(problem: string): never {
+  process.stderr.write(`${problem}\n${USAGE}\n`);
+  process.exit(EXIT.usage);
+}
+
+function readArguments(args: readonly string[]) {
+  try {
+    return parseArgs({
+      args: [...args],
+      allowPositionals: true,
+      options: {
+        cell: { type: "string", multiple: true, default: [] },
+        list: { type: "boolean", default: false },
+        json: { type: "boolean", default: false },
+        keep: { type: "boolean", default: false },
+        seed: { type: "string", default: "1" },
+        "slot-ms": { type: "string", default: String(SLOT_MS) },
+      },
+    });
+  } catch (error) {
+    usage(error instanceof Error ? error.message : String(error));
+  }
+}
+
+/** Cells by name or by family (`F8`); all when none is named. */
+export function chosenCells(wanted: readonly string[]): readonly Cell[] {
+  if (wanted.length === 0) return CELLS;
+  return wanted.flatMap((name) => {
+    const found = CELLS.filter((cell) => cell.name === name || cell.family === name);
+    if (found.length === 0) usage(`no cell ${name}; --list names them`);
+    return found;
+  });
+}
+
+function list(json: boolean): void {
+  if (json) {
+    const rows = CELLS.map(({ name, family, injects, bound }) => ({ name, family, injects, bound }));
+    process.stdout.write(`${JSON.stringify({ schema_version: 1, cells: rows }, null, 2)}\n`);
+    return;
+  }
+  const width = Math.max(...CELLS.map(({ name }) => name.length));
+  for (const { name, family, injects } of CELLS)
+    process.stdout.write(`${family.padEnd(3)}  ${name.padEnd(width)}  ${injects}\n`);
+}
+
+const MARKS = { passed: "✓", failed: "×", void: "○" } as const;
+
+function resultLine({ cell, result, slotsLost, recoverySlots, acknowledged, silenceMs, reasons }: CellResult): string {
+  const figures = `lost ${slotsLost ?? "?"}, back after ${recoverySlots ?? "?"} slots, ${acknowledged} acknowledged, longest silence ${(silenceMs / 1000).toFixed(1)} s`;
+  const why = reasons.length === 0 ? "" : `: ${reasons.slice(0, 3).join("; ")}`;
+  return `${MARKS[result]} ${cell} (${figures})${why}`;
+}
+
+/** @returns the exit code */
+export async function runFaults(args: readonly string[]): Promise<number> {
+  const { values, positionals } = readArguments(args);
+  if (positionals.length > 0) usage(`${positionals[0]}: cells are named with --cell`);
+  const slotMs = Number(values["slot-ms"]);
+  if (!Number.isInteger(slotMs) || slotMs < 1000 || slotMs > 60_000) usage("--slot-ms: 1000 to 60000 is expected");
+  const seed = Number(values.seed);
+  if (!Number.isSafeInteger(seed) || seed < 0) usage("--seed: a whole number is expected");
+  if (values.list) {
+    list(values.json);
+    return EXIT.ok;
+  }
+  const cells = chosenCells(values.cell);
+  const say = (line: string): void => {
+    process.stderr.write(`${line}\n`);
+  };
+  const show = (line: string): void => {
+    (values.json ? process.stderr : process.stdout).write(`${line}\n`);
+  };
+  const abort = new AbortController();
+  const off = onInterrupt(abort, say);
+  const context = new ScenarioContext({ slotMs, say, signal: abort.signal });
+  const startedAtMs = Date.now();
+  let batch: BatchResult;
+  try {
+    batch = await runCells(context, cells, {
+      seed,
+      smallDisks: cells.some(({ smallDisks }) => smallDisks === true),
+      onResult: (result) => show(resultLine(result)),
+    });
+  } catch (error) {
+    if (abort.signal.aborted) return EXIT.interrupted;
+    if (!(error instanceof ScenarioFailure)) throw error;
+    say(error.message);
+    return EXIT.precondition;
+  } finally {
+    await context.end(values.keep);
+    off();
+  }
+  const count = (wanted: CellResult["result"]): number => batch.cells.filter(({ result }) => result === wanted).length;
+  const [passed, failed, nothing] = [count("passed"), count("failed"), count("void")];
+  for (const problem of batch.problems) show(`× ${problem}`);
+  if (values.json) {
+    const rows = batch.cells.map((each) => ({
+      cell: each.cell,
+      family: each.family,
+      injects: each.injects,
+      result: each.result,
+      reasons: each.reasons,
+      slots_lost: each.slotsLost,
+      recovery_slots: each.recoverySlots,
+      acknowledged: each.acknowledged,
+      silence_ms: each.silenceMs,
+      slots: each.slots,
+    }));
+    const report = {
+      schema_version: 1,
+      seed,
+      slot_ms: slotMs,
+      duration_ms: Date.now() - startedAtMs,
+      passed,
+      failed,
+      void: nothing,
+      acknowledged: batch.acknowledged,
+      problems: batch.problems,
+      cells: rows,
+    };
+    process.stdout.write(`${JSON.stringify(report, null, 2)}\n`);
+  }
+  show(`${passed} passed, ${failed} failed, ${nothing} void; ${batch.acknowledged} operations in the ledger`);
+  if (abort.signal.aborted) return EXIT.interrupted;
+  // A cell in which too little happened shows nothing: not green.
+  return failed === 0 && nothing === 0 && passed > 0 && batch.problems.length === 0 ? EXIT.ok : EXIT.failed;
+}
