@@ -2,6 +2,8 @@
  * Runs cells one after another in one lattice: warm, inject, hold, mend, a slot goes through again, everybody agrees; at
  * the end the ledger is held against the log and a separate program judges all that was certified.
  */
+
+import { IN_SLOT, STAGES } from "@lattice/deploy/local/collector.ts";
 import { judgeFile } from "@lattice/deploy/local/demo.ts";
 import { exportRun, readTraffic, writeExport } from "@lattice/deploy/local/export.ts";
 import type { ScenarioContext } from "../scenarios/scenario.ts";
@@ -21,6 +23,8 @@ export interface CellResult {
   readonly slotsLost: number | null;
   /** From the slot that ran at mending to the first complete one from there on. */
   readonly recoverySlots: number | null;
+  /** At which stage lost slots ended, and how: `unseal/unsealed skipped` → how many. */
+  readonly lostAt: Readonly<Record<string, number>>;
   /** Operations acknowledged to the ledger's writers meanwhile. */
   readonly acknowledged: number;
   /** The longest time without such an acknowledgement. */
@@ -39,6 +43,8 @@ const WARM_SLOTS = 25;
 const RECOVERY_SLOTS_MAX = 30;
 const ACKNOWLEDGED_MIN = 10;
 const STARTUP_SLOTS = 90;
+/** Wants things to have happened that faults may keep from happening; or asked here in another way. */
+const NOT_JUDGED = /^(claim_paid|transactions_in_block_or_told|blind_bundle_landed|seen_bundle_landed): /;
 const ACCOUNTED_SLOTS = 30;
 
 /** @throws ScenarioFailure where there is no nats-server */
@@ -128,7 +134,13 @@ async function runCell(world: World, cell: Cell): Promise<CellResult> {
   if (cell.effect !== undefined && network.counts[cell.effect] === effectBefore)
     voids.push(`nothing was ${cell.effect} on any link`);
   let lost = 0;
-  if (recovered !== undefined) for (let slot = from; slot < recovered; slot++) if (!collector.complete(slot)) lost += 1;
+  const lostAt: Record<string, number> = {};
+  for (let slot = from; slot < (recovered ?? world.slot); slot++) {
+    if (collector.complete(slot)) continue;
+    lost += 1;
+    const where = endedAt(world, slot);
+    lostAt[where] = (lostAt[where] ?? 0) + 1;
+  }
   return {
     cell: cell.name,
     family: cell.family,
@@ -137,10 +149,22 @@ async function runCell(world: World, cell: Cell): Promise<CellResult> {
     reasons: [...reasons, ...voids],
     slotsLost: recovered === undefined ? null : lost,
     recoverySlots: recovered === undefined ? null : Number(recovered - mended),
+    lostAt,
     acknowledged,
     silenceMs: Math.round(ledger.longestSilenceMs(fromMs)),
     slots: [Number(from), Number(recovered ?? world.slot)],
   };
+}
+
+/** The first stage of a slot that is undecided or skipped, or that the sequencer took another block. */
+function endedAt({ session: { collector } }: World, slot: bigint): string {
+  for (const organism of IN_SLOT) {
+    for (const stage of STAGES[organism]) {
+      const kind = collector.get(organism, stage, slot)?.certified.outcome.kind;
+      if (kind === undefined || kind === "skipped") return `${organism}/${stage} ${kind ?? "undecided"}`;
+    }
+  }
+  return `relay/accepted ${collector.get("relay", "accepted", slot)?.certified.outcome.kind ?? "undecided"}`;
 }
 
 function lastLine(text: string): string {
@@ -164,7 +188,7 @@ async function judgeBatch(world: World, first: bigint, results: readonly CellRes
   );
   const judged = await judgeFile(file);
   for (const violation of judged.violations) {
-    if (/^(claim_paid|transactions_in_block_or_told):/.test(violation)) continue;
+    if (NOT_JUDGED.test(violation)) continue;
     const slot = Number(/slot (\d+)/.exec(violation)?.[1] ?? Number.NaN);
     const cells = results.filter(({ slots: [from, to] }) => slot >= from && slot <= to);
     if (cells.length === 0) problems.push(violation);

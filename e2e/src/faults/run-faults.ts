@@ -56,10 +56,12 @@ function list(json: boolean): void {
 
 const MARKS = { passed: "✓", failed: "×", void: "○" } as const;
 
-function resultLine({ cell, result, slotsLost, recoverySlots, acknowledged, silenceMs, reasons }: CellResult): string {
+function resultLine(each: CellResult): string {
+  const { cell, result, slotsLost, recoverySlots, acknowledged, silenceMs, reasons, lostAt } = each;
+  const stages = Object.entries(lostAt).map(([where, count]) => `${count} ${where}`);
   const figures = `lost ${slotsLost ?? "?"}, back after ${recoverySlots ?? "?"} slots, ${acknowledged} acknowledged, longest silence ${(silenceMs / 1000).toFixed(1)} s`;
   const why = reasons.length === 0 ? "" : `: ${reasons.slice(0, 3).join("; ")}`;
-  return `${MARKS[result]} ${cell} (${figures})${why}`;
+  return `${MARKS[result]} ${cell} (${figures})${stages.length === 0 ? "" : ` [${stages.join(", ")}]`}${why}`;
 }
 
 /** @returns the exit code */
@@ -113,6 +115,7 @@ export async function runFaults(args: readonly string[]): Promise<number> {
       reasons: each.reasons,
       slots_lost: each.slotsLost,
       recovery_slots: each.recoverySlots,
+      lost_at: each.lostAt,
       acknowledged: each.acknowledged,
       silence_ms: each.silenceMs,
       slots: each.slots,
