@@ -101,6 +101,9 @@ export class LogLedger {
   /** What each writer's own committee applied, in order. */
   readonly applied: LedgerEntry[][] = [];
   refused = 0;
+  /** When the broker acknowledged, and when each writer's committee applied; elapsed ms. */
+  readonly #storedAtMs: number[] = [];
+  readonly #appliedAtMs: number[][] = [];
   #working: Promise<void>[] = [];
   #stopping = false;
 
@@ -140,7 +143,16 @@ export class LogLedger {
     if (own === undefined) throw new RangeError(`no writer ${index}`);
     const applied: LedgerEntry[] = [];
     this.applied.push(applied);
-    const committee = new Committee({ config, roster: this.#roster, machine: machine((each) => applied.push(each)) });
+    const appliedAtMs: number[] = [];
+    this.#appliedAtMs.push(appliedAtMs);
+    const committee = new Committee({
+      config,
+      roster: this.#roster,
+      machine: machine((each) => {
+        applied.push(each);
+        appliedAtMs.push(performance.now());
+      }),
+    });
     const log = await JetStreamLog.open({
       servers,
       ...own,
@@ -156,7 +168,18 @@ export class LogLedger {
       author: index,
       memberKey: seed,
       random: (count) => new Uint8Array(randomBytes(count)),
-      log,
+      log: {
+        lastPosition: (atLeast) => log.lastPosition(atLeast),
+        firstPosition: () => log.firstPosition(),
+        restored: (listener) => log.restored(listener),
+        consume: (from, deliver, signal) => log.consume(from, deliver, signal),
+        close: () => log.close(),
+        append: async (lane, raw, id) => {
+          const fate = await log.append(lane, raw, id);
+          if (fate === "stored") this.#storedAtMs.push(performance.now());
+          return fate;
+        },
+      },
       journal,
       clock: { nowMs: () => Date.now() },
       view: () => ({ position: committee.position, head: committee.head }),
@@ -194,6 +217,24 @@ export class LogLedger {
   longestSilenceMs(fromMs: number): number {
     const times = [fromMs, ...this.acknowledgedAtMs.filter((at) => at >= fromMs), performance.now()];
     return Math.max(...times.slice(1).map((at, index) => at - (times[index] ?? at)));
+  }
+
+  /**
+   * After the longest time since `fromMs` without an acknowledgement by the broker: how long until the last writer had
+   * applied something again. Undefined when there was no such time of at least a second.
+   */
+  resumedAfterMs(fromMs: number): number | undefined {
+    const stored = [fromMs, ...this.#storedAtMs.filter((at) => at >= fromMs)].sort((a, b) => a - b);
+    let [gap, backAt] = [0, 0];
+    for (const [index, at] of stored.entries()) {
+      const silence = at - (stored[index - 1] ?? at);
+      if (silence > gap) [gap, backAt] = [silence, at];
+    }
+    if (gap < 1000) return undefined;
+    // An entry may be delivered a little before its author hears that it is stored.
+    const firsts = this.#appliedAtMs.map((times) => times.find((at) => at >= backAt - 20));
+    if (firsts.includes(undefined)) return undefined;
+    return Math.max(0, ...firsts.map((at) => (at ?? backAt) - backAt));
   }
 
   /** Stops writing and holds the log, read afresh from each server, against the ledger. @returns violations */

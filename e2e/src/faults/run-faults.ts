@@ -58,8 +58,9 @@ const MARKS = { passed: "✓", failed: "×", void: "○" } as const;
 
 function resultLine(each: CellResult): string {
   const { cell, result, slotsLost, recoverySlots, acknowledged, silenceMs, reasons, lostAt } = each;
+  const resumed = each.resumedAfterMs === null ? "" : `, consumers back ${each.resumedAfterMs} ms after the broker`;
   const stages = Object.entries(lostAt).map(([where, count]) => `${count} ${where}`);
-  const figures = `lost ${slotsLost ?? "?"}, back after ${recoverySlots ?? "?"} slots, ${acknowledged} acknowledged, longest silence ${(silenceMs / 1000).toFixed(1)} s`;
+  const figures = `lost ${slotsLost ?? "?"}, back after ${recoverySlots ?? "?"} slots, ${acknowledged} acknowledged, longest silence ${(silenceMs / 1000).toFixed(1)} s${resumed}`;
   const why = reasons.length === 0 ? "" : `: ${reasons.slice(0, 3).join("; ")}`;
   return `${MARKS[result]} ${cell} (${figures})${stages.length === 0 ? "" : ` [${stages.join(", ")}]`}${why}`;
 }
@@ -118,6 +119,7 @@ export async function runFaults(args: readonly string[]): Promise<number> {
       lost_at: each.lostAt,
       acknowledged: each.acknowledged,
       silence_ms: each.silenceMs,
+      resumed_after_ms: each.resumedAfterMs,
       slots: each.slots,
     }));
     const report = {

@@ -18,9 +18,9 @@ function ofCells(name: string, description: string, chosen: (cell: Cell) => bool
       } = await runCells(context, cells, {
         seed: SEED,
         smallDisks: cells.some(({ smallDisks }) => smallDisks === true),
-        onResult: ({ cell, recoverySlots, silenceMs }) =>
+        onResult: ({ cell, recoverySlots, silenceMs, resumedAfterMs }) =>
           context.say(
-            `${cell}: a slot went through ${recoverySlots ?? "?"} slots later, longest silence of the ledger ${silenceMs} ms`,
+            `${cell}: a slot went through ${recoverySlots ?? "?"} slots later, longest silence of the ledger ${silenceMs} ms, consumers back ${resumedAfterMs ?? 0} ms after the broker`,
           ),
       });
       for (const { cell, injects, result, reasons } of results)
