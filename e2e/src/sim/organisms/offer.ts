@@ -52,10 +52,10 @@ export function simOffer(
       const openings = new Openings({
         config: host.config,
         committee: host.committee,
-        roster: host.roster,
+        rosterAt: (slot) => host.rosterAt(slot),
         self: host.self,
         boxKey: agreementKey(host.secrets.boxKey),
-        share: host.secrets.secondShare,
+        shareAt: (slot) => host.sharesAt(slot)?.secondShare,
         pool: POOL,
         random: host.random,
         log: host.log,
@@ -95,7 +95,7 @@ async function submitBid(host: OfferHost, received: ReceivedBids, raw: Uint8Arra
   if (host.state().slots.get(slot)?.standings.has(key) === true) return undefined;
   const stage = bidClass === "blind" ? "blind" : "seen";
   const admitted = createAdmission(host.config).bid(host.state(), raw, {
-    roster: host.roster,
+    rosterAt: (each) => host.rosterAt(each),
     open: (each, at) => host.outcome(each, at) === undefined,
     unsealed: (at) => (host.observed("unseal", "unsealed", at)?.kind ?? "skipped") !== "skipped",
   });

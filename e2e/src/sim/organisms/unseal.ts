@@ -48,7 +48,7 @@ class SimUnseal {
     this.#host = host;
     this.#broadcasts = new Broadcasts(host);
     this.#slotKeys = new SlotKeys({
-      roster: host.roster,
+      rosterAt: (slot) => host.rosterAt(slot),
       self: host.self,
       threshold: host.config.unseal.content.threshold,
       boxKey: agreementKey(host.secrets.boxKey),

@@ -137,7 +137,8 @@ export function parseSettings<S extends Record<string, unknown>>(
   }
   for (const result of [shared, ownResult]) {
     if (result.success) continue;
-    for (const issue of result.error.issues) problems.push(`${issue.path.join(".")}: ${issue.message}`);
+    // By setting: which part of a list is wrong does not matter to who reads the line.
+    for (const { path, message } of result.error.issues) problems.push(`${String(path[0])}: ${message}`);
   }
   if (problems.length > 0 || !shared.success || !ownResult.success) throw new SettingsProblems(problems);
   return { shared: Object.freeze(shared.data), own: Object.freeze(ownResult.data) };
