@@ -5,8 +5,8 @@ import { committeeId } from "@lattice/organism/identity/lattice-config.ts";
 import type { Organism } from "@lattice/organism/identity/organisms.ts";
 import { readEndpoints } from "@lattice/organism/node/kit.ts";
 import { connectService } from "@lattice/organism/rpc/client.ts";
+import { defineService, type Handlers } from "@lattice/organism/rpc/define.ts";
 import { startServer } from "@lattice/organism/rpc/server.ts";
-import { defineSome } from "@lattice/organism/testing/some-methods.ts";
 import { CommitteeService } from "@lattice/proto/lattice/committee/v1/committee_service_pb.ts";
 import {
   agree,
@@ -29,11 +29,15 @@ async function startLiar(context: ScenarioContext, lattice: LocalLattice, honest
   const committee = committeeId(lattice.config, ORGANISM);
   const client = connectService(CommitteeService, honest, { committee });
   let asked = 0;
+  const unserved = Object.fromEntries(
+    CommitteeService.methods.map(({ localName }) => [localName, () => Promise.reject(new Error("not served"))]),
+  ) as unknown as Handlers<typeof CommitteeService>;
   const silent = { debug: () => undefined, info: () => undefined, warn: () => undefined, error: () => undefined };
   const server = await startServer({
     address: "127.0.0.1:0",
     services: [
-      defineSome(CommitteeService, {
+      defineService(CommitteeService, {
+        ...unserved,
         getCheckpoint: () => client.getCheckpoint({}),
         async *fetchSnapshot() {
           asked += 1;

@@ -589,7 +589,7 @@ export class Member<State, Command, D extends Duty, Settings> {
         const before = this.#logFull;
         this.#usage = usage;
         meters.gauge("lattice_log_bytes", usage.bytes);
-        meters.gauge("lattice_log_bytes_max", usage.bytesMax ?? 0);
+        meters.gauge("lattice_log_limit_bytes", usage.bytesMax ?? 0);
         meters.gauge("lattice_log_nearly_full", this.#logFull ? 1 : 0);
         if (this.#logFull === before) return;
         const found = { bytes: usage.bytes, bytes_max: usage.bytesMax ?? 0 };

@@ -59,7 +59,7 @@ export const METRICS: { readonly [name: string]: MetricEntry } = {
   lattice_committee_blocked_members: gauge("Members of the roster whose key was proven to say two things."),
   lattice_frauds_proven_total: counter("Fraud proofs that blocked a key, by kind (entries, votes).", "kind"),
   lattice_log_bytes: gauge("What the committee's log holds.", "By"),
-  lattice_log_bytes_max: gauge("What it may hold; 0 when it has no limit.", "By"),
+  lattice_log_limit_bytes: gauge("What it may hold; 0 when it has no limit.", "By"),
   lattice_log_nearly_full: gauge("1 above 80 % of the limit: no new slot begins."),
   lattice_checkpoint_position: gauge("Log position of the newest certified checkpoint."),
   lattice_checkpoint_dissent_total: counter("Votes for another state than this member's at a checkpoint.", "author"),
