@@ -2,6 +2,7 @@
 import { scenario as badInput } from "./bad-input.ts";
 import { scenario as canary } from "./canary.ts";
 import { scenario as checkpointJoin } from "./checkpoint-join.ts";
+import { scenario as dkgFaults } from "./dkg-faults.ts";
 import { scenario as equivocate } from "./equivocate.ts";
 import { scenario as frontRun } from "./front-run.ts";
 import { scenario as killOne } from "./kill-one.ts";
@@ -24,4 +25,5 @@ export const SCENARIOS: readonly Scenario[] = [
   natsLeaderKill,
   natsAllDown,
   diskFull,
+  dkgFaults,
 ];
