@@ -120,7 +120,8 @@ export function localConfig(options: ProfileOptions, keys: DealtKeys): LatticeCo
     tally: {
       policy: policy("tally"),
       acl: mock,
-      content: { threshold, settlement, refundShareBps: 9000, attestEverySlots: 4, finalityDepth: 2, patienceMs },
+      // A claim is proven under the root that it meets: posted, seen at finality, sealed and landed takes about five slots.
+      content: { threshold, settlement, refundShareBps: 9000, attestEverySlots: 8, finalityDepth: 2, patienceMs },
     },
   };
 }
