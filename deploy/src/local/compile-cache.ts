@@ -11,8 +11,9 @@ const HERE = dirname(fileURLToPath(import.meta.url));
 const SETTING = /^(LATTICE|ZIPNET|UNSEAL|OFFER|ATELIER|RELAY|TALLY|GATEWAY|SEQUENCER|AGGREGATOR)_/;
 
 /**
- * What every process of a local lattice starts from: our own environment without anybody's settings, the cache, and
- * two of glibc's arenas instead of eight a core, as members hardly use threads.
+ * What every process of a local lattice starts from: our own environment without anybody's settings, the cache, and a
+ * thrifty glibc: two arenas instead of eight a core, as members hardly use threads, and thresholds that stay where they
+ * begin. Left alone they grow with the largest buffer ever freed, and a zipnet server keeps 25 MB more (measured).
  */
 export function processEnvironment(): NodeJS.ProcessEnv {
   const inherited = Object.entries(process.env).filter(([name]) => !SETTING.test(name));
@@ -20,6 +21,8 @@ export function processEnvironment(): NodeJS.ProcessEnv {
     ...Object.fromEntries(inherited),
     NODE_COMPILE_CACHE: join(HERE, "..", "..", "..", ".tools", "compile-cache"),
     MALLOC_ARENA_MAX: "2",
+    MALLOC_MMAP_THRESHOLD_: "65536",
+    MALLOC_TRIM_THRESHOLD_: "65536",
   };
 }
 
