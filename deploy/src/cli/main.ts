@@ -6,6 +6,7 @@ import { addCeremonyCommands } from "../ceremony/cli.ts";
 import type { runDemo } from "../local/demo.ts";
 import type { runUp } from "../local/up.ts";
 import type { FraudVerifyOptions } from "./fraud-verify.ts";
+import { addLogCommands } from "./log-commands.ts";
 
 function integer(minimum: number, maximum: number): (text: string) => number {
   return (text) => {
@@ -70,6 +71,7 @@ local
   });
 
 addCeremonyCommands(program);
+addLogCommands(program);
 
 const fraud = program.command("fraud").description("proofs that a member said two things");
 

@@ -211,6 +211,25 @@ export const COMMON_FAULTS = {
     remedy: "Ask another member.",
     retry: true,
   },
+  READER_NOT_ADMITTED: {
+    code: "PERMISSION_DENIED",
+    meaning: "The committee's log and snapshots are for its members, and for guests with a ticket.",
+    remedy:
+      "Sign with the member key, or with the key that a ticket for this committee's guests names, by a clock that is right.",
+    retry: false,
+  },
+  READERS_BUSY: {
+    code: "RESOURCE_EXHAUSTED",
+    meaning: "This member is serving as many readers of its log as it serves at once.",
+    remedy: "Ask another member.",
+    retry: true,
+  },
+  LOG_TOO_OLD: {
+    code: "OUT_OF_RANGE",
+    meaning: "The log does not reach back so far for this reader.",
+    remedy: "Start from a checkpoint; the first position that is served is named in the metadata.",
+    retry: false,
+  },
   SLOW_CONSUMER: {
     code: "RESOURCE_EXHAUSTED",
     meaning: "The stream's buffer overflowed because the reader was too slow.",

@@ -12,7 +12,7 @@ import { generateSigningKey } from "../src/crypto/ed25519.ts";
 import { generateSecret, publicOf, splitSecret } from "../src/crypto/shamir.ts";
 import { combineSignatures } from "../src/crypto/threshold.ts";
 import { agreementKey } from "../src/crypto/x25519.ts";
-import { committeeId, type LatticeConfig } from "../src/identity/lattice-config.ts";
+import { type AdmissionRule, committeeId, type LatticeConfig } from "../src/identity/lattice-config.ts";
 import { ORGANISMS, type Organism } from "../src/identity/organisms.ts";
 import type { ArchiveDirectory } from "../src/node/archive-directory.ts";
 import type { EpochKeys } from "../src/node/epoch-keys.ts";
@@ -118,11 +118,13 @@ export interface TestCommittee {
 /**
  * n members of `relay`, certificates by a quorum of them; the other rosters are the same keys under their own ids.
  * @param faults the fault policy of all six
+ * @param acl the admission rules of all six; theirs when left out
  */
 export function dealCommittee(
   members: number,
   overrides: Partial<LatticeConfig> = {},
   faults: "none" | "third" = "none",
+  acl?: readonly AdmissionRule[],
 ): TestCommittee {
   const secret = generateSecret(random);
   const publicKey = publicOf(secret);
@@ -132,7 +134,7 @@ export function dealCommittee(
   const dealt = testConfig(keys, overrides);
   const adjusted = ORGANISMS.map((organism) => {
     const each = dealt[organism];
-    return [organism, { ...each, policy: { ...each.policy, faults } }] as const;
+    return [organism, { ...each, policy: { ...each.policy, faults }, acl: [...(acl ?? each.acl)] }] as const;
   });
   const config = { ...dealt, ...Object.fromEntries(adjusted) } as LatticeConfig;
   const secrets = dealing.shares.map((certificateShare) => ({

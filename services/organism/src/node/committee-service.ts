@@ -8,7 +8,7 @@ import { COMMON_FAULTS, faultsOf } from "../fault.ts";
 import { encodeConfig, type LatticeConfig, latticeId, slotAt } from "../identity/lattice-config.ts";
 import { isOrganism, type Organism } from "../identity/organisms.ts";
 import type { Duty } from "../machine.ts";
-import type { Clock, LogUsage, Random, Timers } from "../ports.ts";
+import type { Clock, Log, LogUsage, Random, Timers } from "../ports.ts";
 import { defineService, type GrpcService } from "../rpc/define.ts";
 import { withHeartbeat } from "../rpc/heartbeat.ts";
 import type { BodyPolicy } from "../service.ts";
@@ -18,6 +18,7 @@ import { toWireOutcome } from "./committee-wire.ts";
 import type { FraudProofs } from "./fraud-proofs.ts";
 import { integrityMethods } from "./integrity-service.ts";
 import type { OutcomeArchive } from "./outcome-archive.ts";
+import { readerMethods } from "./reader-service.ts";
 import type { RosterBook } from "./roster-book.ts";
 import { snapshotMethods } from "./snapshot-service.ts";
 import type { SnapshotStore } from "./snapshot-store.ts";
@@ -49,6 +50,7 @@ export interface CommitteeServiceOptions<State, Command, D extends Duty> {
   readonly differing: () => readonly number[];
   readonly snapshots: SnapshotStore;
   readonly usage: () => LogUsage | undefined;
+  readonly log: Log;
   /** Where outcomes are that this member has let go of. */
   readonly archiveDirectory?: ArchiveDirectory;
 }
@@ -91,16 +93,29 @@ export function committeeService<State, Command, D extends Duty>(
     return found !== undefined && checkUpstream(config, organism, found) === undefined ? found : undefined;
   }
 
+  const currentRosters = () => committee.rosters.filter(({ epoch }) => epoch >= committee.roster.epoch);
+
   return defineService(CommitteeService, {
     ...integrityMethods({ committee, self, memberKey: options.memberKey, proofs: options.proofs }),
     ...snapshotMethods({
       organism,
       committee: committee.id,
       self,
-      rosters: () => committee.rosters.filter(({ epoch }) => epoch >= committee.roster.epoch),
+      rosters: currentRosters,
       memberKey: options.memberKey,
       store: options.snapshots,
       clock,
+    }),
+    ...readerMethods({
+      config,
+      organism,
+      committee: committee.id,
+      rosters: currentRosters,
+      log: options.log,
+      snapshots: options.snapshots,
+      newest: () => committee.position,
+      clock,
+      timers: options.timers,
     }),
 
     async getStatus() {

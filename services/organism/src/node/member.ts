@@ -251,6 +251,7 @@ export class Member<State, Command, D extends Duty, Settings> {
         snapshots: parts.snapshots,
         memberKey: this.#memberKey,
         usage: () => this.#usage,
+        log: options.log,
         ...(options.archive === undefined ? {} : { archiveDirectory: options.archive }),
         proofs,
         differing: () => this.#integrity.differing.map(({ member }) => member),

@@ -16,7 +16,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file lattice/committee/v1/committee_service.proto.
  */
 export const file_lattice_committee_v1_committee_service: GenFile = /*@__PURE__*/
-  fileDesc("CixsYXR0aWNlL2NvbW1pdHRlZS92MS9jb21taXR0ZWVfc2VydmljZS5wcm90bxIUbGF0dGljZS5jb21taXR0ZWUudjEiEgoQR2V0U3RhdHVzUmVxdWVzdCJ6CgxNZW1iZXJTdGF0dXMSDQoFaW5kZXgYASABKA0SEgoKbWVtYmVyX2tleRgCIAEoDBITCgtpbmNhcm5hdGlvbhgDIAEoBBIQCghjbG9ja19tcxgEIAEoBBIPCgdibG9ja2VkGAUgASgIEg8KB2RpZmZlcnMYBiABKAgiPwoOVXBzdHJlYW1TdGF0dXMSEAoIb3JnYW5pc20YASABKAkSDQoFc3RhZ2UYAiABKAkSDAoEc2xvdBgDIAEoBCKJBAoRR2V0U3RhdHVzUmVzcG9uc2USNgoIaWRlbnRpdHkYASABKAsyJC5sYXR0aWNlLmlkZW50aXR5LnYxLkxhdHRpY2VJZGVudGl0eRIQCghvcmdhbmlzbRgCIAEoCRIUCgxjb21taXR0ZWVfaWQYAyABKAwSFAoMbWVtYmVyX2luZGV4GAQgASgNEhQKDG1lbWJlcl9jb3VudBgFIAEoDRITCgtmYXVsdF9jb3VudBgGIAEoDRIOCgZxdW9ydW0YByABKA0SEgoKZ2VuZXJhdGlvbhgIIAEoBBIQCghwb3NpdGlvbhgJIAEoBBISCgpjaGFpbl9oZWFkGAogASgMEhIKCnN0YXRlX2hhc2gYCyABKAwSEQoJY2F1Z2h0X3VwGAwgASgIEjMKB21lbWJlcnMYDSADKAsyIi5sYXR0aWNlLmNvbW1pdHRlZS52MS5NZW1iZXJTdGF0dXMSNgoIdXBzdHJlYW0YDiADKAsyJC5sYXR0aWNlLmNvbW1pdHRlZS52MS5VcHN0cmVhbVN0YXR1cxIUCgxkZWNpZGVkX3Nsb3QYDyABKAQSGQoRc25hcHNob3RfcG9zaXRpb24YECABKAQSGgoSbG9nX2ZpcnN0X3Bvc2l0aW9uGBEgASgEEhEKCWxvZ19ieXRlcxgSIAEoBBIVCg1sb2dfYnl0ZXNfbWF4GBMgASgEIjAKEUdldE91dGNvbWVSZXF1ZXN0Eg0KBXN0YWdlGAEgASgJEgwKBHNsb3QYAiABKAQiTQoSR2V0T3V0Y29tZVJlc3BvbnNlEjcKB291dGNvbWUYASABKAsyJi5sYXR0aWNlLmNvbW1pdHRlZS52MS5DZXJ0aWZpZWRPdXRjb21lIjgKFFdhdGNoT3V0Y29tZXNSZXF1ZXN0Eg0KBXN0YWdlGAEgASgJEhEKCWZyb21fc2xvdBgCIAEoBCJ1ChVXYXRjaE91dGNvbWVzUmVzcG9uc2USOQoHb3V0Y29tZRgBIAEoCzImLmxhdHRpY2UuY29tbWl0dGVlLnYxLkNlcnRpZmllZE91dGNvbWVIABIYCg5oZWFydGJlYXRfc2xvdBgCIAEoBEgAQgcKBWV2ZW50IosBCg5HZXRCb2R5UmVxdWVzdBINCgVzdGFnZRgBIAEoCRIMCgRzbG90GAIgASgEEhoKEnJlcXVlc3Rlcl9vcmdhbmlzbRgDIAEoCRIXCg9yZXF1ZXN0ZXJfaW5kZXgYBCABKA0SFAoMc2lnbmVkX2F0X21zGAUgASgEEhEKCXNpZ25hdHVyZRgGIAEoDCI0Cg9HZXRCb2R5UmVzcG9uc2USDAoEYm9keRgBIAEoDBITCgtzZWFsZWRfYm9keRgCIAEoDCIiCg5HZXRIZWFkUmVxdWVzdBIQCghwb3NpdGlvbhgBIAEoBCKdAQoPR2V0SGVhZFJlc3BvbnNlEhQKDGNvbW1pdHRlZV9pZBgBIAEoDBISCgpnZW5lcmF0aW9uGAIgASgEEhQKDG1lbWJlcl9pbmRleBgDIAEoDRIQCghwb3NpdGlvbhgEIAEoBBIMCgRoZWFkGAUgASgMEhcKD25ld2VzdF9wb3NpdGlvbhgGIAEoBBIRCglzaWduYXR1cmUYByABKAwiJQoQTGlzdFZvdGVzUmVxdWVzdBIRCglmcm9tX3Nsb3QYASABKAQiMAoJVm90ZVNoYXJlEhQKDG1lbWJlcl9pbmRleBgBIAEoDRINCgVzaGFyZRgCIAEoDCJ4Cg1EZWNpc2lvblZvdGVzEjcKB291dGNvbWUYASABKAsyJi5sYXR0aWNlLmNvbW1pdHRlZS52MS5DZXJ0aWZpZWRPdXRjb21lEi4KBXZvdGVzGAIgAygLMh8ubGF0dGljZS5jb21taXR0ZWUudjEuVm90ZVNoYXJlIksKEUxpc3RWb3Rlc1Jlc3BvbnNlEjYKCWRlY2lzaW9ucxgBIAMoCzIjLmxhdHRpY2UuY29tbWl0dGVlLnYxLkRlY2lzaW9uVm90ZXMiEwoRTGlzdEZyYXVkc1JlcXVlc3QiegoLRnJhdWRSZWNvcmQSFAoMbWVtYmVyX2luZGV4GAEgASgNEhIKCm1lbWJlcl9rZXkYAiABKAwSDQoFZXBvY2gYAyABKAQSDAoEa2luZBgEIAEoCRIQCghwb3NpdGlvbhgFIAEoBBISCgpwcm9vZl9oYXNoGAYgASgMIkcKEkxpc3RGcmF1ZHNSZXNwb25zZRIxCgZmcmF1ZHMYASADKAsyIS5sYXR0aWNlLmNvbW1pdHRlZS52MS5GcmF1ZFJlY29yZCIlCg9HZXRGcmF1ZFJlcXVlc3QSEgoKcHJvb2ZfaGFzaBgBIAEoDCIhChBHZXRGcmF1ZFJlc3BvbnNlEg0KBXByb29mGAEgASgMIsEBChNDZXJ0aWZpZWRDaGVja3BvaW50EhQKDGNvbW1pdHRlZV9pZBgBIAEoDBISCgpnZW5lcmF0aW9uGAIgASgEEg0KBWVwb2NoGAMgASgEEhAKCHBvc2l0aW9uGAQgASgEEhIKCmNoYWluX2hlYWQYBSABKAwSEgoKc3RhdGVfaGFzaBgGIAEoDBITCgtzdGF0ZV9ieXRlcxgHIAEoBBIRCglzaWduYXR1cmUYCCABKAwSDwoHc2lnbmVycxgJIAMoDSIWChRHZXRDaGVja3BvaW50UmVxdWVzdCKPAQoVR2V0Q2hlY2twb2ludFJlc3BvbnNlEjcKBGhlbGQYASADKAsyKS5sYXR0aWNlLmNvbW1pdHRlZS52MS5DZXJ0aWZpZWRDaGVja3BvaW50EhQKDG1lbWJlcl9pbmRleBgCIAEoDRIUCgxzaWduZWRfYXRfbXMYAyABKAQSEQoJc2lnbmF0dXJlGAQgASgMIo4BChRGZXRjaFNuYXBzaG90UmVxdWVzdBISCgpnZW5lcmF0aW9uGAEgASgEEhAKCHBvc2l0aW9uGAIgASgEEg4KBm9mZnNldBgDIAEoBBIXCg9yZXF1ZXN0ZXJfaW5kZXgYBCABKA0SFAoMc2lnbmVkX2F0X21zGAUgASgEEhEKCXNpZ25hdHVyZRgGIAEoDCI1ChVGZXRjaFNuYXBzaG90UmVzcG9uc2USDgoGb2Zmc2V0GAEgASgEEgwKBGRhdGEYAiABKAwiEwoRR2V0Um9zdGVyc1JlcXVlc3QiTQoSR2V0Um9zdGVyc1Jlc3BvbnNlEjcKB3Jvc3RlcnMYASADKAsyJi5sYXR0aWNlLmNvbW1pdHRlZS52MS5DZXJ0aWZpZWRPdXRjb21lMr4IChBDb21taXR0ZWVTZXJ2aWNlElwKCUdldFN0YXR1cxImLmxhdHRpY2UuY29tbWl0dGVlLnYxLkdldFN0YXR1c1JlcXVlc3QaJy5sYXR0aWNlLmNvbW1pdHRlZS52MS5HZXRTdGF0dXNSZXNwb25zZRJfCgpHZXRPdXRjb21lEicubGF0dGljZS5jb21taXR0ZWUudjEuR2V0T3V0Y29tZVJlcXVlc3QaKC5sYXR0aWNlLmNvbW1pdHRlZS52MS5HZXRPdXRjb21lUmVzcG9uc2USagoNV2F0Y2hPdXRjb21lcxIqLmxhdHRpY2UuY29tbWl0dGVlLnYxLldhdGNoT3V0Y29tZXNSZXF1ZXN0GisubGF0dGljZS5jb21taXR0ZWUudjEuV2F0Y2hPdXRjb21lc1Jlc3BvbnNlMAESVgoHR2V0SGVhZBIkLmxhdHRpY2UuY29tbWl0dGVlLnYxLkdldEhlYWRSZXF1ZXN0GiUubGF0dGljZS5jb21taXR0ZWUudjEuR2V0SGVhZFJlc3BvbnNlElwKCUxpc3RWb3RlcxImLmxhdHRpY2UuY29tbWl0dGVlLnYxLkxpc3RWb3Rlc1JlcXVlc3QaJy5sYXR0aWNlLmNvbW1pdHRlZS52MS5MaXN0Vm90ZXNSZXNwb25zZRJfCgpMaXN0RnJhdWRzEicubGF0dGljZS5jb21taXR0ZWUudjEuTGlzdEZyYXVkc1JlcXVlc3QaKC5sYXR0aWNlLmNvbW1pdHRlZS52MS5MaXN0RnJhdWRzUmVzcG9uc2USWQoIR2V0RnJhdWQSJS5sYXR0aWNlLmNvbW1pdHRlZS52MS5HZXRGcmF1ZFJlcXVlc3QaJi5sYXR0aWNlLmNvbW1pdHRlZS52MS5HZXRGcmF1ZFJlc3BvbnNlElYKB0dldEJvZHkSJC5sYXR0aWNlLmNvbW1pdHRlZS52MS5HZXRCb2R5UmVxdWVzdBolLmxhdHRpY2UuY29tbWl0dGVlLnYxLkdldEJvZHlSZXNwb25zZRJoCg1HZXRDaGVja3BvaW50EioubGF0dGljZS5jb21taXR0ZWUudjEuR2V0Q2hlY2twb2ludFJlcXVlc3QaKy5sYXR0aWNlLmNvbW1pdHRlZS52MS5HZXRDaGVja3BvaW50UmVzcG9uc2USagoNRmV0Y2hTbmFwc2hvdBIqLmxhdHRpY2UuY29tbWl0dGVlLnYxLkZldGNoU25hcHNob3RSZXF1ZXN0GisubGF0dGljZS5jb21taXR0ZWUudjEuRmV0Y2hTbmFwc2hvdFJlc3BvbnNlMAESXwoKR2V0Um9zdGVycxInLmxhdHRpY2UuY29tbWl0dGVlLnYxLkdldFJvc3RlcnNSZXF1ZXN0GigubGF0dGljZS5jb21taXR0ZWUudjEuR2V0Um9zdGVyc1Jlc3BvbnNlYgZwcm90bzM", [file_lattice_committee_v1_outcome, file_lattice_identity_v1_identity]);
+  fileDesc("CixsYXR0aWNlL2NvbW1pdHRlZS92MS9jb21taXR0ZWVfc2VydmljZS5wcm90bxIUbGF0dGljZS5jb21taXR0ZWUudjEiEgoQR2V0U3RhdHVzUmVxdWVzdCJ6CgxNZW1iZXJTdGF0dXMSDQoFaW5kZXgYASABKA0SEgoKbWVtYmVyX2tleRgCIAEoDBITCgtpbmNhcm5hdGlvbhgDIAEoBBIQCghjbG9ja19tcxgEIAEoBBIPCgdibG9ja2VkGAUgASgIEg8KB2RpZmZlcnMYBiABKAgiPwoOVXBzdHJlYW1TdGF0dXMSEAoIb3JnYW5pc20YASABKAkSDQoFc3RhZ2UYAiABKAkSDAoEc2xvdBgDIAEoBCKJBAoRR2V0U3RhdHVzUmVzcG9uc2USNgoIaWRlbnRpdHkYASABKAsyJC5sYXR0aWNlLmlkZW50aXR5LnYxLkxhdHRpY2VJZGVudGl0eRIQCghvcmdhbmlzbRgCIAEoCRIUCgxjb21taXR0ZWVfaWQYAyABKAwSFAoMbWVtYmVyX2luZGV4GAQgASgNEhQKDG1lbWJlcl9jb3VudBgFIAEoDRITCgtmYXVsdF9jb3VudBgGIAEoDRIOCgZxdW9ydW0YByABKA0SEgoKZ2VuZXJhdGlvbhgIIAEoBBIQCghwb3NpdGlvbhgJIAEoBBISCgpjaGFpbl9oZWFkGAogASgMEhIKCnN0YXRlX2hhc2gYCyABKAwSEQoJY2F1Z2h0X3VwGAwgASgIEjMKB21lbWJlcnMYDSADKAsyIi5sYXR0aWNlLmNvbW1pdHRlZS52MS5NZW1iZXJTdGF0dXMSNgoIdXBzdHJlYW0YDiADKAsyJC5sYXR0aWNlLmNvbW1pdHRlZS52MS5VcHN0cmVhbVN0YXR1cxIUCgxkZWNpZGVkX3Nsb3QYDyABKAQSGQoRc25hcHNob3RfcG9zaXRpb24YECABKAQSGgoSbG9nX2ZpcnN0X3Bvc2l0aW9uGBEgASgEEhEKCWxvZ19ieXRlcxgSIAEoBBIVCg1sb2dfYnl0ZXNfbWF4GBMgASgEIjAKEUdldE91dGNvbWVSZXF1ZXN0Eg0KBXN0YWdlGAEgASgJEgwKBHNsb3QYAiABKAQiTQoSR2V0T3V0Y29tZVJlc3BvbnNlEjcKB291dGNvbWUYASABKAsyJi5sYXR0aWNlLmNvbW1pdHRlZS52MS5DZXJ0aWZpZWRPdXRjb21lIjgKFFdhdGNoT3V0Y29tZXNSZXF1ZXN0Eg0KBXN0YWdlGAEgASgJEhEKCWZyb21fc2xvdBgCIAEoBCJ1ChVXYXRjaE91dGNvbWVzUmVzcG9uc2USOQoHb3V0Y29tZRgBIAEoCzImLmxhdHRpY2UuY29tbWl0dGVlLnYxLkNlcnRpZmllZE91dGNvbWVIABIYCg5oZWFydGJlYXRfc2xvdBgCIAEoBEgAQgcKBWV2ZW50IosBCg5HZXRCb2R5UmVxdWVzdBINCgVzdGFnZRgBIAEoCRIMCgRzbG90GAIgASgEEhoKEnJlcXVlc3Rlcl9vcmdhbmlzbRgDIAEoCRIXCg9yZXF1ZXN0ZXJfaW5kZXgYBCABKA0SFAoMc2lnbmVkX2F0X21zGAUgASgEEhEKCXNpZ25hdHVyZRgGIAEoDCI0Cg9HZXRCb2R5UmVzcG9uc2USDAoEYm9keRgBIAEoDBITCgtzZWFsZWRfYm9keRgCIAEoDCIiCg5HZXRIZWFkUmVxdWVzdBIQCghwb3NpdGlvbhgBIAEoBCKdAQoPR2V0SGVhZFJlc3BvbnNlEhQKDGNvbW1pdHRlZV9pZBgBIAEoDBISCgpnZW5lcmF0aW9uGAIgASgEEhQKDG1lbWJlcl9pbmRleBgDIAEoDRIQCghwb3NpdGlvbhgEIAEoBBIMCgRoZWFkGAUgASgMEhcKD25ld2VzdF9wb3NpdGlvbhgGIAEoBBIRCglzaWduYXR1cmUYByABKAwiJQoQTGlzdFZvdGVzUmVxdWVzdBIRCglmcm9tX3Nsb3QYASABKAQiMAoJVm90ZVNoYXJlEhQKDG1lbWJlcl9pbmRleBgBIAEoDRINCgVzaGFyZRgCIAEoDCJ4Cg1EZWNpc2lvblZvdGVzEjcKB291dGNvbWUYASABKAsyJi5sYXR0aWNlLmNvbW1pdHRlZS52MS5DZXJ0aWZpZWRPdXRjb21lEi4KBXZvdGVzGAIgAygLMh8ubGF0dGljZS5jb21taXR0ZWUudjEuVm90ZVNoYXJlIksKEUxpc3RWb3Rlc1Jlc3BvbnNlEjYKCWRlY2lzaW9ucxgBIAMoCzIjLmxhdHRpY2UuY29tbWl0dGVlLnYxLkRlY2lzaW9uVm90ZXMiEwoRTGlzdEZyYXVkc1JlcXVlc3QiegoLRnJhdWRSZWNvcmQSFAoMbWVtYmVyX2luZGV4GAEgASgNEhIKCm1lbWJlcl9rZXkYAiABKAwSDQoFZXBvY2gYAyABKAQSDAoEa2luZBgEIAEoCRIQCghwb3NpdGlvbhgFIAEoBBISCgpwcm9vZl9oYXNoGAYgASgMIkcKEkxpc3RGcmF1ZHNSZXNwb25zZRIxCgZmcmF1ZHMYASADKAsyIS5sYXR0aWNlLmNvbW1pdHRlZS52MS5GcmF1ZFJlY29yZCIlCg9HZXRGcmF1ZFJlcXVlc3QSEgoKcHJvb2ZfaGFzaBgBIAEoDCIhChBHZXRGcmF1ZFJlc3BvbnNlEg0KBXByb29mGAEgASgMIsEBChNDZXJ0aWZpZWRDaGVja3BvaW50EhQKDGNvbW1pdHRlZV9pZBgBIAEoDBISCgpnZW5lcmF0aW9uGAIgASgEEg0KBWVwb2NoGAMgASgEEhAKCHBvc2l0aW9uGAQgASgEEhIKCmNoYWluX2hlYWQYBSABKAwSEgoKc3RhdGVfaGFzaBgGIAEoDBITCgtzdGF0ZV9ieXRlcxgHIAEoBBIRCglzaWduYXR1cmUYCCABKAwSDwoHc2lnbmVycxgJIAMoDSIWChRHZXRDaGVja3BvaW50UmVxdWVzdCKPAQoVR2V0Q2hlY2twb2ludFJlc3BvbnNlEjcKBGhlbGQYASADKAsyKS5sYXR0aWNlLmNvbW1pdHRlZS52MS5DZXJ0aWZpZWRDaGVja3BvaW50EhQKDG1lbWJlcl9pbmRleBgCIAEoDRIUCgxzaWduZWRfYXRfbXMYAyABKAQSEQoJc2lnbmF0dXJlGAQgASgMIo4BChRGZXRjaFNuYXBzaG90UmVxdWVzdBISCgpnZW5lcmF0aW9uGAEgASgEEhAKCHBvc2l0aW9uGAIgASgEEg4KBm9mZnNldBgDIAEoBBIXCg9yZXF1ZXN0ZXJfaW5kZXgYBCABKA0SFAoMc2lnbmVkX2F0X21zGAUgASgEEhEKCXNpZ25hdHVyZRgGIAEoDCI1ChVGZXRjaFNuYXBzaG90UmVzcG9uc2USDgoGb2Zmc2V0GAEgASgEEgwKBGRhdGEYAiABKAwiEwoRR2V0Um9zdGVyc1JlcXVlc3QiTQoSR2V0Um9zdGVyc1Jlc3BvbnNlEjcKB3Jvc3RlcnMYASADKAsyJi5sYXR0aWNlLmNvbW1pdHRlZS52MS5DZXJ0aWZpZWRPdXRjb21lIk8KBlJlYWRlchILCgNrZXkYASABKAwSDwoHdGlja2V0cxgCIAMoDBIUCgxzaWduZWRfYXRfbXMYAyABKAQSEQoJc2lnbmF0dXJlGAQgASgMIm0KDlJlYWRMb2dSZXF1ZXN0EhUKDWZyb21fcG9zaXRpb24YASABKAQSFgoOdW50aWxfcG9zaXRpb24YAiABKAQSLAoGcmVhZGVyGAMgASgLMhwubGF0dGljZS5jb21taXR0ZWUudjEuUmVhZGVyImoKD1JlYWRMb2dSZXNwb25zZRIzCgdtZXNzYWdlGAEgASgLMiAubGF0dGljZS5jb21taXR0ZWUudjEuTG9nTWVzc2FnZUgAEhkKD25ld2VzdF9wb3NpdGlvbhgCIAEoBEgAQgcKBWV2ZW50IisKCkxvZ01lc3NhZ2USEAoIcG9zaXRpb24YASABKAQSCwoDcmF3GAIgASgMMpgJChBDb21taXR0ZWVTZXJ2aWNlElwKCUdldFN0YXR1cxImLmxhdHRpY2UuY29tbWl0dGVlLnYxLkdldFN0YXR1c1JlcXVlc3QaJy5sYXR0aWNlLmNvbW1pdHRlZS52MS5HZXRTdGF0dXNSZXNwb25zZRJfCgpHZXRPdXRjb21lEicubGF0dGljZS5jb21taXR0ZWUudjEuR2V0T3V0Y29tZVJlcXVlc3QaKC5sYXR0aWNlLmNvbW1pdHRlZS52MS5HZXRPdXRjb21lUmVzcG9uc2USagoNV2F0Y2hPdXRjb21lcxIqLmxhdHRpY2UuY29tbWl0dGVlLnYxLldhdGNoT3V0Y29tZXNSZXF1ZXN0GisubGF0dGljZS5jb21taXR0ZWUudjEuV2F0Y2hPdXRjb21lc1Jlc3BvbnNlMAESVgoHR2V0SGVhZBIkLmxhdHRpY2UuY29tbWl0dGVlLnYxLkdldEhlYWRSZXF1ZXN0GiUubGF0dGljZS5jb21taXR0ZWUudjEuR2V0SGVhZFJlc3BvbnNlElwKCUxpc3RWb3RlcxImLmxhdHRpY2UuY29tbWl0dGVlLnYxLkxpc3RWb3Rlc1JlcXVlc3QaJy5sYXR0aWNlLmNvbW1pdHRlZS52MS5MaXN0Vm90ZXNSZXNwb25zZRJfCgpMaXN0RnJhdWRzEicubGF0dGljZS5jb21taXR0ZWUudjEuTGlzdEZyYXVkc1JlcXVlc3QaKC5sYXR0aWNlLmNvbW1pdHRlZS52MS5MaXN0RnJhdWRzUmVzcG9uc2USWQoIR2V0RnJhdWQSJS5sYXR0aWNlLmNvbW1pdHRlZS52MS5HZXRGcmF1ZFJlcXVlc3QaJi5sYXR0aWNlLmNvbW1pdHRlZS52MS5HZXRGcmF1ZFJlc3BvbnNlElYKB0dldEJvZHkSJC5sYXR0aWNlLmNvbW1pdHRlZS52MS5HZXRCb2R5UmVxdWVzdBolLmxhdHRpY2UuY29tbWl0dGVlLnYxLkdldEJvZHlSZXNwb25zZRJoCg1HZXRDaGVja3BvaW50EioubGF0dGljZS5jb21taXR0ZWUudjEuR2V0Q2hlY2twb2ludFJlcXVlc3QaKy5sYXR0aWNlLmNvbW1pdHRlZS52MS5HZXRDaGVja3BvaW50UmVzcG9uc2USagoNRmV0Y2hTbmFwc2hvdBIqLmxhdHRpY2UuY29tbWl0dGVlLnYxLkZldGNoU25hcHNob3RSZXF1ZXN0GisubGF0dGljZS5jb21taXR0ZWUudjEuRmV0Y2hTbmFwc2hvdFJlc3BvbnNlMAESXwoKR2V0Um9zdGVycxInLmxhdHRpY2UuY29tbWl0dGVlLnYxLkdldFJvc3RlcnNSZXF1ZXN0GigubGF0dGljZS5jb21taXR0ZWUudjEuR2V0Um9zdGVyc1Jlc3BvbnNlElgKB1JlYWRMb2cSJC5sYXR0aWNlLmNvbW1pdHRlZS52MS5SZWFkTG9nUmVxdWVzdBolLmxhdHRpY2UuY29tbWl0dGVlLnYxLlJlYWRMb2dSZXNwb25zZTABYgZwcm90bzM", [file_lattice_committee_v1_outcome, file_lattice_identity_v1_identity]);
 
 /**
  * Nothing to say.
@@ -1043,6 +1043,149 @@ export const GetRostersResponseSchema: GenMessage<GetRostersResponse> = /*@__PUR
   messageDesc(file_lattice_committee_v1_committee_service, 27);
 
 /**
+ * Who reads what others may not. Admitted are members of this committee, and whoever has the tickets that the lattice
+ * config asks for, issued for the audience derive(COMMITTEE id, "guest") and this key.
+ *
+ * @generated from message lattice.committee.v1.Reader
+ */
+export type Reader = Message<"lattice.committee.v1.Reader"> & {
+  /**
+   * Ed25519, 32 bytes: a member key, or a guest's own.
+   *
+   * @generated from field: bytes key = 1;
+   */
+  key: Uint8Array;
+
+  /**
+   * A guest's tickets, one per admission rule of the config.
+   *
+   * @generated from field: repeated bytes tickets = 2;
+   */
+  tickets: Uint8Array[];
+
+  /**
+   * Unix ms at which the request was signed; older than 30 s is refused.
+   *
+   * @generated from field: uint64 signed_at_ms = 3;
+   */
+  signedAtMs: bigint;
+
+  /**
+   * Ed25519 by the key over H/"lattice/reader/request/v1"(committee, what is read, position, key, signed_at).
+   *
+   * @generated from field: bytes signature = 4;
+   */
+  signature: Uint8Array;
+};
+
+/**
+ * Describes the message lattice.committee.v1.Reader.
+ * Use `create(ReaderSchema)` to create a new message.
+ */
+export const ReaderSchema: GenMessage<Reader> = /*@__PURE__*/
+  messageDesc(file_lattice_committee_v1_committee_service, 28);
+
+/**
+ * From where on, and on whose behalf.
+ *
+ * @generated from message lattice.committee.v1.ReadLogRequest
+ */
+export type ReadLogRequest = Message<"lattice.committee.v1.ReadLogRequest"> & {
+  /**
+   * First position wanted.
+   *
+   * @generated from field: uint64 from_position = 1;
+   */
+  fromPosition: bigint;
+
+  /**
+   * The last position wanted; 0 for live.
+   *
+   * @generated from field: uint64 until_position = 2;
+   */
+  untilPosition: bigint;
+
+  /**
+   * Who asks; what is read is "log", the position the first one wanted.
+   *
+   * @generated from field: lattice.committee.v1.Reader reader = 3;
+   */
+  reader?: Reader | undefined;
+};
+
+/**
+ * Describes the message lattice.committee.v1.ReadLogRequest.
+ * Use `create(ReadLogRequestSchema)` to create a new message.
+ */
+export const ReadLogRequestSchema: GenMessage<ReadLogRequest> = /*@__PURE__*/
+  messageDesc(file_lattice_committee_v1_committee_service, 29);
+
+/**
+ * One event of the stream.
+ *
+ * @generated from message lattice.committee.v1.ReadLogResponse
+ */
+export type ReadLogResponse = Message<"lattice.committee.v1.ReadLogResponse"> & {
+  /**
+   * What happened.
+   *
+   * @generated from oneof lattice.committee.v1.ReadLogResponse.event
+   */
+  event: {
+    /**
+     * A message of the log.
+     *
+     * @generated from field: lattice.committee.v1.LogMessage message = 1;
+     */
+    value: LogMessage;
+    case: "message";
+  } | {
+    /**
+     * The stream is alive; the newest position that the member has applied.
+     *
+     * @generated from field: uint64 newest_position = 2;
+     */
+    value: bigint;
+    case: "newestPosition";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message lattice.committee.v1.ReadLogResponse.
+ * Use `create(ReadLogResponseSchema)` to create a new message.
+ */
+export const ReadLogResponseSchema: GenMessage<ReadLogResponse> = /*@__PURE__*/
+  messageDesc(file_lattice_committee_v1_committee_service, 30);
+
+/**
+ * A message of the log, whatever it is.
+ *
+ * @generated from message lattice.committee.v1.LogMessage
+ */
+export type LogMessage = Message<"lattice.committee.v1.LogMessage"> & {
+  /**
+   * Where it stands.
+   *
+   * @generated from field: uint64 position = 1;
+   */
+  position: bigint;
+
+  /**
+   * Its exact bytes.
+   *
+   * @generated from field: bytes raw = 2;
+   */
+  raw: Uint8Array;
+};
+
+/**
+ * Describes the message lattice.committee.v1.LogMessage.
+ * Use `create(LogMessageSchema)` to create a new message.
+ */
+export const LogMessageSchema: GenMessage<LogMessage> = /*@__PURE__*/
+  messageDesc(file_lattice_committee_v1_committee_service, 31);
+
+/**
  * State and outcomes of one committee member.
  *
  * @generated from service lattice.committee.v1.CommitteeService
@@ -1157,6 +1300,17 @@ export const CommitteeService: GenService<{
     methodKind: "unary";
     input: typeof GetRostersRequestSchema;
     output: typeof GetRostersResponseSchema;
+  },
+  /**
+   * The log's messages as this member's broker holds them, in order: to members of this committee from anywhere on, to
+   * guests from the oldest checkpoint held on.
+   *
+   * @generated from rpc lattice.committee.v1.CommitteeService.ReadLog
+   */
+  readLog: {
+    methodKind: "server_streaming";
+    input: typeof ReadLogRequestSchema;
+    output: typeof ReadLogResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_lattice_committee_v1_committee_service, 0);

@@ -1,0 +1,85 @@
+/** `ReadLog`: the committee's log for owners that keep or audit it, and for guests that follow it. */
+import type { CommitteeService, Reader } from "@lattice/proto/lattice/committee/v1/committee_service_pb.ts";
+import { admitReader, type ReaderRequest } from "../committee/reader.ts";
+import type { Roster } from "../committee/roster.ts";
+import { COMMON_FAULTS, faultsOf } from "../fault.ts";
+import { type LatticeConfig, slotAt } from "../identity/lattice-config.ts";
+import type { Organism } from "../identity/organisms.ts";
+import { type Clock, HistoryGone, type Log, type Timers } from "../ports.ts";
+import type { Handlers } from "../rpc/define.ts";
+import { withHeartbeat } from "../rpc/heartbeat.ts";
+import { logTail } from "./log-tail.ts";
+import type { SnapshotStore } from "./snapshot-store.ts";
+
+/** Readers served at the same time; more would hold up what the member is for. */
+export const READERS_MAX = 8;
+
+export interface ReaderServiceOptions {
+  readonly config: LatticeConfig;
+  readonly organism: Organism;
+  readonly committee: Uint8Array;
+  /** The roster of now and those to come. */
+  readonly rosters: () => readonly Roster[];
+  readonly log: Log;
+  readonly snapshots: SnapshotStore;
+  /** The newest position that this member has applied. */
+  readonly newest: () => bigint;
+  readonly clock: Clock;
+  readonly timers: Timers;
+}
+
+export function readerMethods(options: ReaderServiceOptions): Pick<Handlers<typeof CommitteeService>, "readLog"> {
+  const { config, organism, committee, log, snapshots, clock, timers } = options;
+  const fault = faultsOf(organism, COMMON_FAULTS);
+  let readers = 0;
+
+  function admit(what: ReaderRequest["what"], position: bigint, reader: Reader | undefined): "member" | "guest" {
+    if (reader === undefined) throw fault("READER_NOT_ADMITTED");
+    const { key, signedAtMs, signature, tickets } = reader;
+    const nowMs = clock.nowMs();
+    const admitted = admitReader({ committee, what, position, key, signedAtMs }, tickets, signature, {
+      rosters: options.rosters(),
+      acl: config[organism].acl,
+      throwAway: config.throwAway,
+      nowMs,
+      slot: slotAt(config, nowMs),
+    });
+    if (admitted === undefined) throw fault("READER_NOT_ADMITTED");
+    return admitted;
+  }
+
+  const tooOld = (position: bigint, first: bigint) =>
+    fault("LOG_TOO_OLD", `position ${position} is not served; the first one is ${first}`, {
+      first_position: first.toString(),
+    });
+
+  return {
+    async *readLog({ fromPosition, untilPosition, reader }, call) {
+      const who = admit("log", fromPosition, reader);
+      const kept = await log.firstPosition();
+      // A guest has the state of a checkpoint; what came before is not for guests.
+      const oldest = snapshots.held().at(-1)?.checkpoint.position;
+      const first = who === "guest" && oldest !== undefined && oldest + 1n > kept ? oldest + 1n : kept;
+      if (fromPosition < first) throw tooOld(fromPosition, first);
+      if (readers >= READERS_MAX) throw fault("READERS_BUSY");
+      readers += 1;
+      try {
+        const messages = logTail(log, fromPosition, call.signal);
+        for await (const beat of withHeartbeat(messages, config, clock, call.signal, timers)) {
+          if (beat.type === "heartbeat") {
+            yield { event: { case: "newestPosition", value: options.newest() } };
+            continue;
+          }
+          const { position, raw } = beat.item;
+          yield { event: { case: "message", value: { position, raw } } };
+          if (untilPosition > 0n && position >= untilPosition) return;
+        }
+      } catch (error) {
+        if (error instanceof HistoryGone) throw tooOld(fromPosition, error.firstPosition);
+        throw error;
+      } finally {
+        readers -= 1;
+      }
+    },
+  };
+}
