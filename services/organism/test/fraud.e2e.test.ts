@@ -68,6 +68,39 @@ describe("a member that says two things", () => {
     assert.equal(a.member.committee.author(LIAR)?.incarnation, 1n);
   });
 
+  test("is proven by two long entries too: the first is read again from the log", async () => {
+    const [a] = honest;
+    assert.ok(a !== undefined);
+    const long = (fill: number): CommitteeCommand => ({ type: "machine", command: new Uint8Array(300_000).fill(fill) });
+    liar.put(liar.sign(long(1), { aside: true }));
+    liar.put(liar.sign(long(2)));
+    await blockedEverywhere();
+    for (const { proofs } of honest) {
+      for (const proof of proofs.values()) {
+        assert.ok(proof.length > 600_000);
+        const verdict = verifyFraudProof(committee.dealt.config, "relay", proof);
+        assert.ok("fraud" in verdict && verdict.fraud.member === LIAR);
+      }
+    }
+    assert.equal((await committee.certified(a, 3n)).kind, "empty");
+  });
+
+  test("is named and left alone when the log does not show the first of two long entries any more", async () => {
+    const long = (fill: number): CommitteeCommand => ({ type: "machine", command: new Uint8Array(300_000).fill(fill) });
+    const [first, second] = [liar.sign(long(1), { aside: true }), liar.sign(long(2), { aside: true })];
+    liar.put(first);
+    await settled(honest);
+    const { messages } = committee.log.trunk;
+    const at = messages.findIndex((raw) => equalBytes(raw, first));
+    assert.ok(at >= 0);
+    messages[at] = second;
+    liar.put(second);
+    await committee.until("it is given up", () =>
+      honest.every(({ lines }) => lines.some(({ message }) => /does not show the first any more/.test(message))),
+    );
+    assert.ok(honest.every(({ member, proofs }) => proofs.size === 0 && member.committee.blocked.length === 0));
+  });
+
   test("every member serves the proof, also one that was started afterwards from nothing or from its disk", async () => {
     const [a, b] = honest;
     assert.ok(a !== undefined && b !== undefined);
@@ -173,7 +206,9 @@ describe("an honest member is never taken for a fraud", () => {
       certifiedRoster: committee.dealt.certifiedRoster,
     });
     assert.ok(committee.log.trunk.messages.length > 20);
-    for (const raw of committee.log.trunk.messages) assert.equal(collector.entry(raw), undefined);
+    for (const [index, raw] of committee.log.trunk.messages.entries()) {
+      assert.equal(collector.entry({ position: BigInt(index + 1), raw }), undefined);
+    }
   }
 
   test("when it crashes in the middle of a slot, again and again", async () => {

@@ -1,7 +1,9 @@
 /**
- * What a member remembers of what others said, to catch the one that says two things (log.md §4): raw entries by their
- * place, those that the log refused included, and those that other members show. Bounded; forgotten at a restart, which
- * is no loss: whatever is in the log is collected again, and every member collects.
+ * What a member remembers of what others said, to catch the one that says two things (log.md §4): hashes of entries by
+ * their place, those that the log refused included, and where in the log they stand. A proof needs both entries whole.
+ * The short ones are kept; the first of two long ones is read again from the log, which holds it for longer than they
+ * could be kept here. Bounded; forgotten at a restart, which is no loss: whatever is in the log is collected again, and
+ * every member collects.
  */
 import { CodecError, equalBytes, toHex } from "../codec/codec.ts";
 import { decodeCommand } from "../committee/commands.ts";
@@ -12,11 +14,21 @@ import { checkRoster, type Roster } from "../committee/roster.ts";
 import { verifyTagged } from "../crypto/ed25519.ts";
 import type { LatticeConfig } from "../identity/lattice-config.ts";
 import type { Organism } from "../identity/organisms.ts";
+import type { LogMessage } from "../ports.ts";
 
 /** A proof that holds, and what it proves. */
 export interface Caught {
   readonly proof: Uint8Array;
   readonly fraud: ProvenFraud;
+}
+
+/** Somebody said two things, and the first was too long to keep: it is proven once it has been read again. */
+export interface Suspicion {
+  readonly member: number;
+  /** Where the first stands in the log. */
+  readonly position: bigint;
+  /** @returns nothing when `first` is not what was said there */
+  prove(first: Uint8Array): Caught | undefined;
 }
 
 /** A decision as one log has it, with the shares given for it by member. */
@@ -33,8 +45,10 @@ export interface CollectorOptions {
   readonly certifiedRoster: CertifiedOutcome | undefined;
 }
 
-/** Kept of each author: bytes of entries, entries, and incarnations whose key is known. */
-const BYTES_MAX = 4 * 1024 * 1024;
+/** Kept whole of each author: entries up to this size, and so many bytes of them, the newest. */
+const SHORT_BYTES = 4096;
+const SHORT_BYTES_MAX = 512 * 1024;
+/** Hashes of entries kept of each author, and incarnations whose key is known. */
 const ENTRIES_MAX = 4096;
 const JOINS_MAX = 64;
 
@@ -46,11 +60,18 @@ interface Admission {
   readonly key: Uint8Array;
 }
 
+interface Said {
+  readonly hash: Uint8Array;
+  readonly position: bigint;
+}
+
 interface Kept {
   readonly joins: Admission[];
-  /** By key and place. */
-  readonly entries: Map<string, { readonly hash: Uint8Array; readonly raw: Uint8Array }>;
-  bytes: number;
+  /** By incarnation key and place, in the order of their arrival. */
+  readonly said: Map<string, Said>;
+  /** Those of them that are kept whole. */
+  readonly short: Map<string, Uint8Array>;
+  shortBytes: number;
 }
 
 export class FraudCollector {
@@ -62,7 +83,7 @@ export class FraudCollector {
   constructor(options: CollectorOptions) {
     this.#options = options;
     if (options.certifiedRoster !== undefined) this.roster(options.certifiedRoster);
-    this.#kept = options.roster.members.map(() => ({ joins: [], entries: new Map(), bytes: 0 }));
+    this.#kept = options.roster.members.map(() => ({ joins: [], said: new Map(), short: new Map(), shortBytes: 0 }));
   }
 
   /** Knows the members of one more epoch. */
@@ -72,11 +93,11 @@ export class FraudCollector {
   }
 
   /**
-   * Takes note of a raw message, wherever it comes from: what is not signed by its author's key counts for nothing.
+   * Takes note of a message of the log: what is not signed by its author's key counts for nothing.
    * @param signer the key that its signature has been verified under, when it has
-   * @returns a proof, when its author has said something else in the same place
+   * @returns a proof, or what is missing for one, when its author has said something else in the same place
    */
-  entry(raw: Uint8Array, signer?: Uint8Array): Caught | undefined {
+  entry({ position, raw }: LogMessage, signer?: Uint8Array): Caught | Suspicion | undefined {
     if (this.#rosters.size === 0) return undefined;
     let entry: SignedEntry;
     try {
@@ -93,15 +114,21 @@ export class FraudCollector {
     if (join === undefined) return undefined;
     const hash = entryHash(entry.bodyBytes);
     const place = `${toHex(join.key)}/${body.lane}/${body.sequence}`;
-    const known = kept.entries.get(place);
+    const known = kept.said.get(place);
     if (known === undefined) {
-      kept.entries.set(place, { hash, raw: raw.slice() });
-      kept.bytes += raw.length;
-      this.#forget(kept);
+      keep(kept, place, { hash, position }, raw);
       return undefined;
     }
     if (equalBytes(known.hash, hash)) return undefined;
-    return this.#caught(proveEntries(join.roster, join.raw, known.raw, raw));
+    const short = kept.short.get(place);
+    if (short !== undefined) return this.#caught(proveEntries(join.roster, join.raw, short, raw));
+    const second = raw.slice();
+    return {
+      member: body.author,
+      position: known.position,
+      prove: (first) =>
+        isEntry(first, known.hash) ? this.#caught(proveEntries(join.roster, join.raw, first, second)) : undefined,
+    };
   }
 
   /** Shares that one member gave for two outcomes of one stage and slot, as two logs have them. */
@@ -120,7 +147,7 @@ export class FraudCollector {
 
   /** Knows a Join that was applied before this member's time. */
   join(raw: Uint8Array): void {
-    this.entry(raw);
+    this.entry({ position: 0n, raw });
   }
 
   /** True when the entry is a Join by its author's member key: it admits a key, and two of them are no fraud. */
@@ -153,17 +180,39 @@ export class FraudCollector {
     );
   }
 
-  #forget(kept: Kept): void {
-    for (const [place, { raw }] of kept.entries) {
-      if (kept.bytes <= BYTES_MAX && kept.entries.size <= ENTRIES_MAX) return;
-      kept.entries.delete(place);
-      kept.bytes -= raw.length;
-    }
-  }
-
   /** Nobody is accused before the proof has been checked here as everywhere else. */
   #caught(proof: Uint8Array): Caught | undefined {
     const verdict = verifyFraudProof(this.#options.config, this.#options.organism, proof);
     return "fraud" in verdict ? { proof, fraud: verdict.fraud } : undefined;
+  }
+}
+
+function keep(kept: Kept, place: string, said: Said, raw: Uint8Array): void {
+  kept.said.set(place, said);
+  for (const oldest of kept.said.keys()) {
+    if (kept.said.size <= ENTRIES_MAX) break;
+    kept.said.delete(oldest);
+    drop(kept, oldest);
+  }
+  if (raw.length > SHORT_BYTES) return;
+  kept.short.set(place, raw.slice());
+  kept.shortBytes += raw.length;
+  for (const oldest of kept.short.keys()) {
+    if (kept.shortBytes <= SHORT_BYTES_MAX) break;
+    drop(kept, oldest);
+  }
+}
+
+function drop(kept: Kept, place: string): void {
+  kept.shortBytes -= kept.short.get(place)?.length ?? 0;
+  kept.short.delete(place);
+}
+
+function isEntry(raw: Uint8Array, hash: Uint8Array): boolean {
+  try {
+    return equalBytes(entryHash(decodeEntry(raw).bodyBytes), hash);
+  } catch (error) {
+    if (error instanceof CodecError) return false;
+    throw error;
   }
 }

@@ -15,8 +15,8 @@ import type { LatticeConfig } from "../identity/lattice-config.ts";
 import type { Duty } from "../machine.ts";
 import { errorFields, type Logger } from "../observe/logger.ts";
 import type { Meters } from "../observe/meters.ts";
-import type { Timers } from "../ports.ts";
-import { type Caught, FraudCollector } from "./fraud-collector.ts";
+import { HistoryGone, type Log, pause, type Timers } from "../ports.ts";
+import { type Caught, FraudCollector, type Suspicion } from "./fraud-collector.ts";
 import type { FraudProofs } from "./fraud-proofs.ts";
 import { fromWireDecision, fromWireHead } from "./integrity-wire.ts";
 import type { CommitteeClient } from "./outcome-follower.ts";
@@ -27,6 +27,10 @@ const ANSWER_MS = 2000;
 const WITHHELD_MS = 5000;
 /** A member that has said nothing for this many slots is not live. */
 const LIVE_SLOTS = 4;
+/** How often the first of two entries is asked for, how long each time, and the pause between. */
+const RECALLS_MAX = 10;
+const RECALL_MS = 5000;
+const RECALL_PAUSE_MS = 1000;
 /** How long each further member waits before it, too, brings a proof. */
 const ACCUSE_PATIENCE_MS = 500;
 
@@ -36,6 +40,7 @@ export interface IntegrityOptions<State, Command, D extends Duty> {
   readonly committee: Committee<State, Command, D>;
   readonly certifiedRoster: CertifiedOutcome | undefined;
   readonly proofs: FraudProofs;
+  readonly log: Log;
   /** Connections to the other members of this committee, by index. */
   readonly peers: () => readonly CommitteeClient[];
   /** For how long the log has had an entry of this member that it does not deliver, ms. */
@@ -63,6 +68,9 @@ export class IntegrityWatch<State, Command, D extends Duty> {
   #withheld = false;
   #degraded = false;
   #stopTicking: () => void = () => undefined;
+  readonly #closing = new AbortController();
+  /** By member. */
+  readonly #recalling = new Map<number, Promise<void>>();
 
   constructor(options: IntegrityOptions<State, Command, D>) {
     this.#options = options;
@@ -106,6 +114,8 @@ export class IntegrityWatch<State, Command, D extends Duty> {
 
   async close(): Promise<void> {
     this.#stopTicking();
+    this.#closing.abort();
+    await Promise.all(this.#recalling.values());
     await this.#comparing;
   }
 
@@ -120,7 +130,7 @@ export class IntegrityWatch<State, Command, D extends Duty> {
     const { author } = applied;
     if (applied.announced !== undefined) this.#learnRoster(raw);
     if (author !== undefined && !committee.isBlocked(author)) this.#seen(raw, applied, author);
-    else if (author === undefined && applied.entry !== undefined) this.#note(this.#collector.entry(raw));
+    else if (author === undefined && applied.entry !== undefined) this.#collect(raw, applied);
     if (applied.fraud === undefined) return;
     const blocked = committee.blocked.at(-1);
     logger.error("a member was proven to say two things; nothing more is taken from its key", {
@@ -143,10 +153,48 @@ export class IntegrityWatch<State, Command, D extends Duty> {
     if (command.type === "roster") this.#collector.roster(command.certified);
   }
 
-  #seen(raw: Uint8Array, { refusal, landed }: Applied, author: number): void {
+  #collect(raw: Uint8Array, { position }: Applied, signer?: Uint8Array): void {
+    const found = this.#collector.entry({ position, raw }, signer);
+    if (found === undefined) return;
+    if ("proof" in found) this.#note(found);
+    else if (!this.#recalling.has(found.member)) {
+      const recalled = this.#recall(found)
+        .catch((error: unknown) => this.#options.logger.error("a suspicion was dropped", errorFields(error)))
+        .finally(() => this.#recalling.delete(found.member));
+      this.#recalling.set(found.member, recalled);
+    }
+  }
+
+  /** Reads the first of two entries again. A log that does not have it any more leaves the liar unproven, not unnamed. */
+  async #recall({ member, position, prove }: Suspicion): Promise<void> {
+    const { log, timers, logger } = this.#options;
+    const { signal } = this.#closing;
+    for (let turn = 0; turn < RECALLS_MAX && !signal.aborted; turn++) {
+      if (turn > 0) await pause(timers, RECALL_PAUSE_MS, signal);
+      try {
+        const first = await readOne(log, position, timers, signal);
+        if (first === undefined) continue;
+        const caught = prove(first);
+        if (caught === undefined) break;
+        this.#note(caught);
+        return;
+      } catch (error) {
+        if (error instanceof HistoryGone) break;
+        logger.debug("an entry could not be read again", errorFields(error));
+      }
+    }
+    if (signal.aborted) return;
+    logger.error("a member said two things, and the log does not show the first any more: nothing can be proven", {
+      member,
+      position,
+    });
+  }
+
+  #seen(raw: Uint8Array, applied: Applied, author: number): void {
     const { committee, logger, meters } = this.#options;
+    const { refusal, landed } = applied;
     const key = committee.author(author)?.key;
-    this.#note(this.#collector.entry(raw, key));
+    this.#collect(raw, applied, key);
     if (!landed && refusal?.reason !== "FORKED_HEAD") return;
     const { seenPosition } = decodeEntry(raw).body;
     if (landed) {
@@ -366,5 +414,30 @@ export class IntegrityWatch<State, Command, D extends Duty> {
         break;
       }
     }
+  }
+}
+
+/** The message at one position; undefined when it does not come in time. @throws HistoryGone, LogLost */
+async function readOne(
+  log: Log,
+  position: bigint,
+  timers: Timers,
+  closing: AbortSignal,
+): Promise<Uint8Array | undefined> {
+  const stop = new AbortController();
+  const end = (): void => stop.abort();
+  const cancel = timers.after(RECALL_MS, end);
+  closing.addEventListener("abort", end);
+  let found: Uint8Array | undefined;
+  try {
+    const deliver = (message: { readonly position: bigint; readonly raw: Uint8Array }): void => {
+      if (message.position === position) found ??= message.raw.slice();
+      stop.abort();
+    };
+    await log.consume(position, deliver, stop.signal);
+    return found;
+  } finally {
+    cancel();
+    closing.removeEventListener("abort", end);
   }
 }

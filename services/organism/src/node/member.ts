@@ -220,6 +220,7 @@ export class Member<State, Command, D extends Duty, Settings> {
       committee: this.committee,
       certifiedRoster: options.certifiedRoster,
       proofs,
+      log: options.log,
       peers: () => this.#peers(),
       withheldMs: () => this.#appender?.withheldMs ?? 0,
       timers: this.#timers,
