@@ -112,6 +112,7 @@ function machine(arrivals: Arrivals): Machine<{ count: bigint }, { number: bigin
     duties: () => [],
     skipAtMs: () => undefined,
     hasInput: () => false,
+    forGuests: (state) => state,
     collapse: () => undefined,
   };
 }

@@ -68,6 +68,7 @@ function machine(onOperation: (operation: LedgerEntry) => void): Machine<{ count
     duties: () => [],
     skipAtMs: () => undefined,
     hasInput: () => false,
+    forGuests: (state) => state,
     collapse: () => undefined,
   };
 }

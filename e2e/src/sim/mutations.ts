@@ -335,6 +335,25 @@ export const MUTATIONS: readonly Mutation[] = [
     ...quick,
   },
   {
+    name: "guests are not given what the others have said of undecided slots",
+    caughtBy: "guests have what members would give them",
+    edits: [
+      {
+        file: "organism/src/committee/guest-view.ts",
+        find: "closes: decided ? new Map() : record.closes,",
+        replace: "closes: new Map(),",
+      },
+    ],
+    ...quick,
+    slots: 12,
+  },
+  {
+    name: "a guest judges votes by who has voted",
+    caughtBy: "guests have what members would give them",
+    edits: [{ file: COMMITTEE, find: "      if (record.certified) continue;\n", replace: "" }],
+    ...hostile,
+  },
+  {
     name: "nothing ever expires",
     caughtBy: "it comes back",
     edits: [

@@ -249,6 +249,12 @@ export class World {
     return { process: host.process, service };
   }
 
+  /** An organism's machine that nobody watches. */
+  machine(organism: Organism): Machine<unknown, unknown, Duty> {
+    const { config, rosters } = this.dealt;
+    return this.#definitions[organism].createMachine(config, rosters[organism]) as Machine<unknown, unknown, Duty>;
+  }
+
   /** Tells every checker; the first complaint ends the run. */
   judge(work: (checker: Checker) => void): void {
     if (this.broken !== undefined) return;

@@ -135,6 +135,12 @@ export interface Machine<State, Command, D extends Duty> {
   hasInput(state: State, stage: string, slot: bigint, hash: Uint8Array): boolean;
   /** The body of a decided stage, when it follows from state alone. */
   bodyOf?(state: State, stage: string, slot: bigint): Uint8Array | undefined;
+  /**
+   * The state without what guests are not given: whatever slots below `decidedBelow`, which are decided, have left
+   * behind and no later event is judged by. Changes nothing; what it shares with `state` is not kept. Applying events
+   * and taking this view must commute (committee/guest-view.ts).
+   */
+  forGuests(state: State, decidedBelow: bigint): State;
   /** Everything about slots below `slot` may be forgotten now. Called at the same position on every member. */
   collapse(state: State, slot: bigint): void;
 }

@@ -74,6 +74,7 @@ export function probeMachine(): Machine<ProbeState, ProbeCommand, Duty> {
     duties: () => [],
     skipAtMs: () => undefined,
     hasInput: (state, _stage, _slot, hash) => state.inputs.some((each) => toHex(each) === toHex(hash)),
+    forGuests: (state) => state,
     collapse(state, slot) {
       state.collapsed = slot;
     },

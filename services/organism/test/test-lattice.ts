@@ -185,7 +185,7 @@ export function certifyState(
   changes: Partial<Checkpoint> = {},
 ): CertifiedCheckpoint {
   const checkpoint: Checkpoint = {
-    version: 1,
+    version: 2,
     committee: committeeId(config, "relay"),
     generation: 0n,
     epoch: 0n,
@@ -193,6 +193,8 @@ export function certifyState(
     head: new Uint8Array(32).fill(7),
     stateHash: stateHash(state),
     stateBytes: state.length,
+    guestHash: new Uint8Array(32).fill(8),
+    guestBytes: state.length,
     ...changes,
   };
   const digest = checkpointDigest(checkpoint);

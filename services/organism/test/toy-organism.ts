@@ -56,6 +56,7 @@ function toyMachine(config: LatticeConfig): Machine<ToyState, ToyCommand, ToyDut
     skipAtMs: (_stage, slot) => slotStartMs(config, slot) + config.slotMs,
     hasInput: (state, _stage, slot, wanted) =>
       state.inputs.get(slot)?.some((each) => Buffer.from(each.hash).equals(wanted)) ?? false,
+    forGuests: (state, below) => ({ inputs: new Map([...state.inputs].filter(([slot]) => slot >= below)) }),
     collapse(state, slot) {
       for (const key of [...state.inputs.keys()]) if (key < slot) state.inputs.delete(key);
     },

@@ -5,6 +5,7 @@ import type { World } from "../world.ts";
 import { auctionReplay } from "./auction.ts";
 import { certificates } from "./certificates.ts";
 import { frauds } from "./frauds.ts";
+import { guestsFollow } from "./guests.ts";
 import { laneOrder } from "./lanes.ts";
 import { ledgers } from "./ledgers.ts";
 import { missingLiveness } from "./liveness.ts";
@@ -36,6 +37,7 @@ export function makeCheckers(): Checkers {
       laneOrder(world),
       frauds(world),
       ...sameState(),
+      guestsFollow(world),
       oneOutcome(),
       ...certificates(world),
       ...sealedUntilClose(),

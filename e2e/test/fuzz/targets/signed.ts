@@ -97,7 +97,7 @@ const checkpoint = byteTarget("signed/checkpoint", async () => {
   await initCrypto();
   const { config, driver } = relayDriver();
   const certified = driver.certifyCheckpoint({
-    version: 1,
+    version: 2,
     committee: committeeId(config, "relay"),
     generation: 0n,
     epoch: 0n,
@@ -105,6 +105,8 @@ const checkpoint = byteTarget("signed/checkpoint", async () => {
     head: new Uint8Array(32).fill(3),
     stateHash: new Uint8Array(32).fill(4),
     stateBytes: 4096,
+    guestHash: new Uint8Array(32).fill(5),
+    guestBytes: 2048,
   } as Parameters<typeof driver.certifyCheckpoint>[0]);
   const original = encode(CERTIFIED_CHECKPOINT, certified);
   return {

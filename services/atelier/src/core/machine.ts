@@ -208,6 +208,7 @@ export function createMachine(config: LatticeConfig): Machine<AtelierState, Atel
     duties: (state, view) => dutiesOf(config, state, view),
     skipAtMs: (_stage, slot) => expiryMs(config, slot),
     hasInput: () => false,
+    forGuests: (state, below) => ({ slots: new Map([...state.slots].filter(([slot]) => slot >= below)) }),
     collapse(state, slot) {
       for (const key of [...state.slots.keys()]) if (key < slot) state.slots.delete(key);
     },

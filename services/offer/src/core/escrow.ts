@@ -160,6 +160,15 @@ export function attributed(state: State, slot: bigint, charges: readonly Charge[
   }
 }
 
+/** Forgets whose authorisation has ended, and accounts for which nobody may bid any more and that owe nothing. */
+export function forgetSearchers(state: State, belowSlot: bigint): void {
+  const owing = new Set([...state.debts.values()].map(({ account }) => toHex(account)));
+  for (const [key, { searchers }] of state.accounts) {
+    for (const [searcher, until] of searchers) if (until < belowSlot) searchers.delete(searcher);
+    if (searchers.size === 0 && !owing.has(key)) state.accounts.delete(key);
+  }
+}
+
 /** Forgets charges that nobody collected in a long time. */
 export function forgetDebts(state: State, belowSlot: bigint): void {
   for (const [key, { slot }] of state.debts) if (slot + DEBT_SLOTS_MAX < belowSlot) state.debts.delete(key);

@@ -17,7 +17,7 @@ import { UNSEALED } from "@lattice/organism/outcomes/unseal.ts";
 import { type AdmissionContext, createAdmission, isRefusal } from "./admission.ts";
 import { COMMAND, STATE, VERDICT } from "./codec.ts";
 import { offerDuties, skipAtMs } from "./duties.ts";
-import { askEscrow, attributed, certifyEscrow, forgetDebts, owe, register } from "./escrow.ts";
+import { askEscrow, attributed, certifyEscrow, forgetDebts, forgetSearchers, owe, register } from "./escrow.ts";
 import type { Command, OfferDuty, SlotState, Standing, State, VerdictTopic } from "./types.ts";
 import { ESCROW_TOPIC, VERDICT_TOPICS } from "./types.ts";
 
@@ -248,8 +248,11 @@ export function createMachine(config: LatticeConfig, roster: Roster): OfferMachi
     duties: (state, view) => offerDuties(config, state, view),
     skipAtMs: (stage, slot) => skipAtMs(config, stage, slot),
     hasInput: (state, _stage, slot, hash) => state.slots.get(slot)?.standings.has(toHex(hash)) === true,
+    // Standings name everybody who bid, and what became of it.
+    forGuests: (state, below) => ({ ...state, slots: new Map([...state.slots].filter(([slot]) => slot >= below)) }),
     collapse(state, slot) {
       for (const key of [...state.slots.keys()]) if (key < slot) state.slots.delete(key);
+      forgetSearchers(state, slot);
       forgetDebts(state, slot);
     },
   };

@@ -17,7 +17,7 @@ export const STATE_BYTES_MAX = 512 * 1024 * 1024;
 
 /** What is certified. */
 export const CHECKPOINT = struct({
-  version: literal(1),
+  version: literal(2),
   committee: UNIQUE_ID,
   generation: u64,
   epoch: u64,
@@ -29,6 +29,9 @@ export const CHECKPOINT = struct({
   stateHash: fixed(32),
   /** Length of that state: nobody can be made to fetch more. */
   stateBytes: count,
+  /** `guestHash` of the same state as guests are given it, and its length. */
+  guestHash: fixed(32),
+  guestBytes: count,
 });
 export type Checkpoint = Infer<typeof CHECKPOINT>;
 
@@ -43,6 +46,11 @@ export type CertifiedCheckpoint = Infer<typeof CERTIFIED_CHECKPOINT>;
 /** H/"lattice/state/v1"(canonical state). */
 export function stateHash(state: Uint8Array): Uint8Array {
   return hashBytes("lattice/state/v1", state);
+}
+
+/** H/"lattice/state/guest/v1"(canonical state for guests). */
+export function guestHash(state: Uint8Array): Uint8Array {
+  return hashBytes("lattice/state/guest/v1", state);
 }
 
 /** H/"lattice/checkpoint/v1"(checkpoint): what members sign. */
@@ -61,7 +69,10 @@ export function checkCheckpoint(
   if (Buffer.compare(checkpoint.committee, committeeId(config, organism)) !== 0) {
     return refuse("ORGANISM_MISMATCH", `the checkpoint is not of this lattice's ${organism}`);
   }
-  if (checkpoint.stateBytes > STATE_BYTES_MAX) return refuse("TOO_LARGE", `a state of ${checkpoint.stateBytes} bytes`);
+  const { stateBytes, guestBytes } = checkpoint;
+  if (stateBytes > STATE_BYTES_MAX || guestBytes > STATE_BYTES_MAX) {
+    return refuse("TOO_LARGE", `a state of ${stateBytes} bytes, ${guestBytes} for guests`);
+  }
   if (certificateKey.length !== G1_BYTES || !blsVerify(certificateKey, checkpointDigest(checkpoint), signature)) {
     return refuse("BAD_CERTIFICATE", `the certificate of position ${checkpoint.position} does not verify`);
   }

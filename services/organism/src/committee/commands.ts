@@ -47,8 +47,15 @@ export const COMMAND = union({
   chunk: struct({ digest: fixed(32), index: count, count: count, part: bytes(CHUNK_BYTES) }),
   /** A command of the organism itself. */
   machine: struct({ command: bytes(COMMAND_BYTES_MAX) }),
-  /** A share of the certificate over this state at this position. Hash and length are its author's own. */
-  checkpoint: struct({ position: u64, stateHash: fixed(32), stateBytes: count, share: fixed(G2_BYTES) }),
+  /** A share of the certificate over this state at this position. Hashes and lengths are its author's own. */
+  checkpoint: struct({
+    position: u64,
+    stateHash: fixed(32),
+    stateBytes: count,
+    guestHash: fixed(32),
+    guestBytes: count,
+    share: fixed(G2_BYTES),
+  }),
   /** What no honest member can have done (fraud.ts): the key that did it is not listened to any more. */
   fraud: struct({ proof: bytes(FRAUD_PROOF_BYTES_MAX) }),
   /** The next epoch's roster, certified under this committee's key. */

@@ -4,7 +4,7 @@
  * Pure: no clock, no I/O, no randomness. What a corrupt member, client or broker could put into the log is refused
  * here with a reason and without a change of state, except that the message still advances the chain head.
  */
-import { CodecError, compareBytes, concat, decode, encode, equalBytes, toHex, Writer } from "../codec/codec.ts";
+import { CodecError, compareBytes, concat, decode, equalBytes, toHex } from "../codec/codec.ts";
 import { blsVerify } from "../crypto/bls.ts";
 import { verifyTagged } from "../crypto/ed25519.ts";
 import { hashBytes } from "../crypto/hash.ts";
@@ -21,7 +21,7 @@ import {
   refuse,
   type View,
 } from "../machine.ts";
-import { type Checkpoint, checkpointDigest, STATE_BYTES_MAX, stateHash } from "./checkpoint.ts";
+import { type Checkpoint, checkpointDigest, guestHash, STATE_BYTES_MAX, stateHash } from "./checkpoint.ts";
 import { type CommitteeCommand, decodeCommand } from "./commands.ts";
 import {
   CHUNKS_MAX,
@@ -37,6 +37,7 @@ import {
 } from "./entry.ts";
 import { rosterAt, successorProblem } from "./epochs.ts";
 import { fraudProofHash, verifyFraudProof } from "./fraud.ts";
+import { encodeGuestView, encodeState, lowestUndecided } from "./guest-view.ts";
 import {
   type CertifiedOutcome,
   COMMITMENT_BYTES_MAX,
@@ -52,6 +53,7 @@ import {
   CHECKPOINT_ENTRIES,
   CHECKPOINT_SLOTS,
   CHECKPOINTS_KEPT,
+  type CheckpointRecord,
   CLOSE_INPUTS_PER_AUTHOR,
   CLOSES_PER_AUTHOR,
   type CloseRecord,
@@ -87,8 +89,11 @@ export interface Applied {
   readonly certified: readonly Outcome[];
   /** The proof by which a key was blocked. */
   readonly fraud?: Uint8Array;
-  /** A checkpoint was due at this position: what to vote on, and the state as it will be restored. */
-  readonly checkpoint?: { readonly checkpoint: Checkpoint; readonly state: Uint8Array };
+  /**
+   * A checkpoint was due at this position: what to vote on, the state as it will be restored, and as guests get it. A
+   * guest's own `stateHash` is not what members certify.
+   */
+  readonly checkpoint?: { readonly checkpoint: Checkpoint; readonly state: Uint8Array; readonly guest: Uint8Array };
   /** The roster of an epoch to come was taken up by this entry. */
   readonly announced?: CertifiedOutcome;
   /** Its certificate became complete by this entry. */
@@ -144,6 +149,8 @@ export class Committee<State, Command, D extends Duty> {
   readonly #checkpointEvery: { readonly entries: bigint; readonly slots: bigint };
   /** By position and hash: who signed another state. What this replica has seen of others, and no part of its state. */
   readonly #dissenters = new Map<bigint, Map<string, Set<number>>>();
+  /** A guest's: by position and what was signed of the full state, which a guest cannot know, the shares. */
+  readonly #guestVotes = new Map<bigint, Map<string, Map<number, Uint8Array>>>();
 
   constructor(options: CommitteeOptions<State, Command, D>) {
     this.config = options.config;
@@ -154,7 +161,8 @@ export class Committee<State, Command, D extends Duty> {
     const generation = options.generation ?? 0n;
     this.#checkpointEvery = options.checkpointEvery ?? { entries: CHECKPOINT_ENTRIES, slots: CHECKPOINT_SLOTS };
     this.#shared = {
-      version: 3,
+      version: 4,
+      view: "full",
       generation,
       position: 0n,
       heads: [genesisHead(this.id, generation)],
@@ -262,8 +270,8 @@ export class Committee<State, Command, D extends Duty> {
   unvoted(self: number): Outcome[] {
     const open: Outcome[] = [];
     for (const record of this.#shared.slots.values()) {
-      for (const { outcome, votes } of record.stages.values()) {
-        if (votes.size < this.quorum.quorum && !votes.has(self)) open.push(outcome);
+      for (const { outcome, certified, votes } of record.stages.values()) {
+        if (!certified && !votes.has(self)) open.push(outcome);
       }
     }
     return open.sort((a, b) => (a.slot < b.slot ? -1 : a.slot > b.slot ? 1 : 0));
@@ -347,7 +355,7 @@ export class Committee<State, Command, D extends Duty> {
   }
 
   /** A checkpoint, when one is due. Its record is no part of the state that it hashes: a restored state adds it again. */
-  #makeCheckpoint(): { readonly checkpoint: Checkpoint; readonly state: Uint8Array } | undefined {
+  #makeCheckpoint(): Applied["checkpoint"] {
     const shared = this.#shared;
     const { entries, slots } = this.#checkpointEvery;
     const lowest = this.#lowestFloor();
@@ -357,34 +365,47 @@ export class Committee<State, Command, D extends Duty> {
     shared.checkpointAt = shared.position;
     shared.checkpointSlot = lowest;
     let state: Uint8Array;
+    let guest: Uint8Array;
     try {
       state = this.snapshot();
+      guest = this.guestView();
     } catch (error) {
       // A state beyond its own limits is alike on all members: none of them has a checkpoint here.
       if (!(error instanceof CodecError)) throw error;
       return undefined;
     }
     if (state.length > STATE_BYTES_MAX) return undefined;
-    return { checkpoint: this.#recordCheckpoint(state), state };
+    return { checkpoint: this.#recordCheckpoint(state, guest), state, guest };
   }
 
-  #recordCheckpoint(state: Uint8Array): Checkpoint {
+  #recordCheckpoint(state: Uint8Array, guest: Uint8Array): Checkpoint {
     const { checkpoints, position } = this.#shared;
     const { epoch } = this.roster;
-    const record = { epoch, head: this.head, stateHash: stateHash(state), stateBytes: state.length, votes: new Map() };
+    const record = {
+      epoch,
+      head: this.head,
+      stateHash: stateHash(state),
+      stateBytes: state.length,
+      guestHash: guestHash(guest),
+      guestBytes: guest.length,
+      votes: new Map(),
+    };
     checkpoints.set(position, record);
     const old = [...checkpoints.keys()].sort((a, b) => (a < b ? 1 : -1)).slice(CHECKPOINTS_KEPT);
     for (const each of old) checkpoints.delete(each);
     for (const each of this.#dissenters.keys()) if (!checkpoints.has(each)) this.#dissenters.delete(each);
+    for (const each of this.#guestVotes.keys()) if (!checkpoints.has(each)) this.#guestVotes.delete(each);
     return this.#checkpointAt(position, record);
   }
 
   #checkpointAt(
     position: bigint,
-    { epoch, head, stateHash, stateBytes }: Pick<Checkpoint, "epoch" | "head" | "stateHash" | "stateBytes">,
+    record: Omit<Checkpoint, "version" | "committee" | "generation" | "position">,
   ): Checkpoint {
+    const { epoch, head, stateHash, stateBytes, guestHash, guestBytes } = record;
     const { generation } = this.#shared;
-    return { version: 1, committee: this.id, generation, epoch, position, head, stateHash, stateBytes };
+    const state = { stateHash, stateBytes, guestHash, guestBytes };
+    return { version: 2, committee: this.id, generation, epoch, position, head, ...state };
   }
 
   #applyCheckpoint(
@@ -393,6 +414,8 @@ export class Committee<State, Command, D extends Duty> {
       readonly position: bigint;
       readonly stateHash: Uint8Array;
       readonly stateBytes: number;
+      readonly guestHash: Uint8Array;
+      readonly guestBytes: number;
       readonly share: Uint8Array;
     },
   ): Refusal | undefined {
@@ -402,7 +425,10 @@ export class Committee<State, Command, D extends Duty> {
     const member = this.#epoch(record.epoch)?.members[author];
     if (member === undefined) return refuse("NOT_AUTHOR", "no such member");
     if (record.votes.has(author)) return refuse("DUPLICATE", `member ${author} has voted for position ${position}`);
-    const same = equalBytes(said.stateHash, record.stateHash) && said.stateBytes === record.stateBytes;
+    const isGuest = this.#shared.view === "guest";
+    const sameGuest = equalBytes(said.guestHash, record.guestHash) && said.guestBytes === record.guestBytes;
+    const sameState = equalBytes(said.stateHash, record.stateHash) && said.stateBytes === record.stateBytes;
+    const same = sameGuest && (isGuest || sameState);
     // Certified already: a further share adds nothing and costs a pairing.
     if (same && record.votes.size >= this.quorum.quorum) return undefined;
     const claimed = this.#checkpointAt(position, { ...said, epoch: record.epoch, head: record.head });
@@ -411,15 +437,30 @@ export class Committee<State, Command, D extends Duty> {
     }
     if (!same) {
       const byHash = this.#dissenters.get(position) ?? new Map<string, Set<number>>();
-      const key = `${toHex(said.stateHash)}/${said.stateBytes}`;
+      const key = `${toHex(said.stateHash)}/${said.stateBytes}/${toHex(said.guestHash)}/${said.guestBytes}`;
       const authors = (byHash.get(key) ?? new Set()).add(author);
       this.#dissenters.set(position, byHash.set(key, authors));
       this.#dissent = { position, stateHash: said.stateHash, authors: [...authors].sort((a, b) => a - b) };
       return refuse("STATE_DIFFERS", `member ${author} has another state at position ${position}`);
     }
+    if (isGuest) return this.#countForGuest(record, claimed, author, share);
     record.votes.set(author, share);
     if (record.votes.size === this.quorum.quorum) this.#certifiedCheckpoint = this.#checkpointAt(position, record);
     return undefined;
+  }
+
+  /** A guest takes from members what the full state is, once q of them have signed the same together with its own. */
+  #countForGuest(record: CheckpointRecord, claimed: Checkpoint, author: number, share: Uint8Array): undefined {
+    const { position, stateHash: full, stateBytes } = claimed;
+    const byState = this.#guestVotes.get(position) ?? new Map<string, Map<number, Uint8Array>>();
+    const key = `${toHex(full)}/${stateBytes}`;
+    const votes = (byState.get(key) ?? new Map<number, Uint8Array>()).set(author, share);
+    this.#guestVotes.set(position, byState.set(key, votes));
+    if (votes.size !== this.quorum.quorum) return;
+    record.stateHash = full;
+    record.stateBytes = stateBytes;
+    record.votes = votes;
+    this.#certifiedCheckpoint = this.#checkpointAt(position, record);
   }
 
   /** Checkpoints that this member has not voted for and that still need votes, oldest first. */
@@ -626,7 +667,7 @@ export class Committee<State, Command, D extends Duty> {
       commitment: decision.commitment,
       bodyHash: decision.bodyHash,
     };
-    record.stages.set(stage, { outcome, votes: new Map() });
+    record.stages.set(stage, { outcome, certified: false, votes: new Map() });
     let floor = this.floor(stage);
     while (this.#shared.slots.get(floor)?.stages.has(stage) === true) floor += 1n;
     this.#shared.floors.set(stage, floor);
@@ -644,12 +685,12 @@ export class Committee<State, Command, D extends Duty> {
     for (const { stage, slot, share } of votes) {
       const record = this.#shared.slots.get(slot)?.stages.get(stage);
       if (record === undefined) return refuse("OUTCOME_UNKNOWN", `nothing is decided for ${stage} of slot ${slot}`);
+      // Certified already: a further share adds nothing and costs a pairing. Who voted may be forgotten.
+      if (record.certified) continue;
       if (record.votes.has(author) || seen.has(record)) {
         return refuse("DUPLICATE", `member ${author} has voted for ${stage} of slot ${slot}`);
       }
       seen.add(record);
-      // Certified already: a further share adds nothing and costs a pairing.
-      if (record.votes.size >= this.quorum.quorum) continue;
       const member = this.#epoch(record.outcome.epoch)?.members[author];
       if (member === undefined) return refuse("NOT_AUTHOR", "no such member");
       if (!blsVerify(member.certificateShare, outcomeDigest(record.outcome), share)) {
@@ -659,7 +700,9 @@ export class Committee<State, Command, D extends Duty> {
     }
     for (const { record, share } of added) {
       record.votes.set(author, share);
-      if (record.votes.size === this.quorum.quorum) this.#certified.push(record.outcome);
+      if (record.votes.size < this.quorum.quorum) continue;
+      record.certified = true;
+      this.#certified.push(record.outcome);
     }
     return undefined;
   }
@@ -685,6 +728,7 @@ export class Committee<State, Command, D extends Duty> {
 
   #applyClose(author: number, stage: string, slot: bigint, inputs: Uint8Array[]): Refusal | undefined {
     if (!this.#inWindow(slot)) return refuse("SLOT_OUT_OF_WINDOW", `slot ${slot} is outside the window`);
+    if (slot < this.#lowestFloor()) return refuse("SLOT_DECIDED", `everything of slot ${slot} is decided`);
     const closes = this.#shared.slots.get(slot)?.closes ?? new Map<string, CloseRecord>();
     const record = closes.get(stage) ?? { done: false, by: new Map() };
     if (record.by.has(author)) return refuse("DUPLICATE", `member ${author} has closed ${stage} of slot ${slot}`);
@@ -701,7 +745,9 @@ export class Committee<State, Command, D extends Duty> {
   /** A close counts once q members closed and every input that f + 1 of them listed has landed (log.md §5). */
   #ripenCloses(position: bigint): void {
     // In slot and stage order: a restored snapshot holds the same entries in another insertion order.
+    const lowest = this.#lowestFloor();
     for (const slot of [...this.#shared.slots.keys()].sort((a, b) => (a < b ? -1 : 1))) {
+      if (slot < lowest) continue;
       const closes = this.#shared.slots.get(slot)?.closes ?? new Map<string, CloseRecord>();
       for (const stage of [...closes.keys()].sort()) {
         const record = closes.get(stage);
@@ -727,6 +773,10 @@ export class Committee<State, Command, D extends Duty> {
     if (!this.#inWindow(slot)) return refuse("SLOT_OUT_OF_WINDOW", `slot ${slot} is outside the window`);
     const facts = this.#shared.slots.get(slot)?.facts ?? new Map<string, FactRecord>();
     const record = facts.get(topic) ?? { agreed: false, by: new Map<number, Uint8Array>() };
+    // Nothing follows from it any more. Who comes late with what the others agreed on may still say so.
+    if (!record.agreed && slot < this.#lowestFloor()) {
+      return refuse("SLOT_DECIDED", `everything of slot ${slot} is decided`);
+    }
     if (record.by.has(author)) return refuse("DUPLICATE", `member ${author} has spoken of ${topic} in slot ${slot}`);
     const said = [...facts.values()].flatMap((each) => each.by.get(author)?.length ?? []);
     if (said.length >= FACTS_PER_AUTHOR) return refuse("MALFORMED", `more than ${FACTS_PER_AUTHOR} facts of a slot`);
@@ -827,9 +877,7 @@ export class Committee<State, Command, D extends Duty> {
 
   /** The lowest slot of which a stage is undecided. */
   #lowestFloor(): bigint {
-    let lowest: bigint | undefined;
-    for (const floor of this.#shared.floors.values()) if (lowest === undefined || floor < lowest) lowest = floor;
-    return lowest ?? FIRST_SLOT;
+    return lowestUndecided(this.#shared.floors, FIRST_SLOT);
   }
 
   /** Forgets what lies SLOTS_KEPT below the lowest undecided slot. Driven by decisions, so alike on all members. */
@@ -846,20 +894,38 @@ export class Committee<State, Command, D extends Duty> {
 
   /** The whole state, canonically. */
   snapshot(): Uint8Array {
-    // One buffer: a large state is not copied about.
-    const shared = encode(SHARED_STATE, this.#shared);
-    const writer = new Writer();
-    writer.u32(shared.length);
-    writer.raw(shared);
-    this.machine.state.write(writer, this.#inner);
-    return writer.bytes();
+    return encodeState(this.#shared, this.machine.state, this.#inner);
+  }
+
+  /** The state as guests are given it, canonically. */
+  guestView(): Uint8Array {
+    return encodeGuestView(this.#shared, this.machine, this.#inner);
+  }
+
+  /** True for a replica that was restored from what guests are given: it follows, and its own snapshots are no member's. */
+  get isGuest(): boolean {
+    return this.#shared.view === "guest";
   }
 
   /** @throws CodecError when the bytes are not a state of this committee. */
   restore(snapshot: Uint8Array): void {
+    this.#load(snapshot, "full");
+    const { position, checkpointAt, checkpoints } = this.#shared;
+    if (position > 0n && checkpointAt === position && !checkpoints.has(position)) {
+      this.#recordCheckpoint(snapshot, this.guestView());
+    }
+  }
+
+  /** Goes on from what guests are given. @throws CodecError when the bytes are not such a state of this committee. */
+  restoreGuest(view: Uint8Array): void {
+    this.#load(view, "guest");
+  }
+
+  #load(snapshot: Uint8Array, view: SharedState["view"]): void {
     if (snapshot.length < 4) throw new CodecError("", "4 bytes expected");
     const length = new DataView(snapshot.buffer, snapshot.byteOffset, snapshot.byteLength).getUint32(0);
     const shared = decode(SHARED_STATE, snapshot.subarray(4, 4 + length));
+    if (shared.view !== view) throw new CodecError("view", `a ${view} state expected`);
     if (shared.authors.length !== this.quorum.members) throw new CodecError("authors", "another committee's state");
     const fit = shared.rosters.every(({ members }) => members.length === this.quorum.members);
     if (shared.rosters.length === 0 || !fit) throw new CodecError("rosters", "another committee's state");
@@ -872,8 +938,7 @@ export class Committee<State, Command, D extends Duty> {
     this.#shared = shared;
     this.#inner = inner;
     this.#dissenters.clear();
-    const { position, checkpointAt, checkpoints } = shared;
-    if (position > 0n && checkpointAt === position && !checkpoints.has(position)) this.#recordCheckpoint(snapshot);
+    this.#guestVotes.clear();
   }
 
   stateHash(): Uint8Array {

@@ -65,7 +65,13 @@ const AUTHOR = struct({
 });
 export type AuthorState = Infer<typeof AUTHOR>;
 
-const STAGE_RECORD = struct({ outcome: OUTCOME as Codec<Outcome>, votes: map(count, fixed(G2_BYTES), AUTHORS_MAX) });
+const STAGE_RECORD = struct({
+  outcome: OUTCOME as Codec<Outcome>,
+  /** True once q members have voted: further votes are passed over. */
+  certified: bool,
+  /** By member. Guests are not shown those of a certified outcome. */
+  votes: map(count, fixed(G2_BYTES), AUTHORS_MAX),
+});
 const CLOSE_RECORD = struct({ done: bool, by: map(count, list(fixed(32), 65_536), AUTHORS_MAX) });
 const CHECKPOINT_RECORD = struct({
   /** Whose shares certify it. */
@@ -73,6 +79,8 @@ const CHECKPOINT_RECORD = struct({
   head: fixed(32),
   stateHash: fixed(32),
   stateBytes: count,
+  guestHash: fixed(32),
+  guestBytes: count,
   votes: map(count, fixed(G2_BYTES), AUTHORS_MAX),
 });
 export type CheckpointRecord = Infer<typeof CHECKPOINT_RECORD>;
@@ -106,7 +114,9 @@ export type BlockedKey = Infer<typeof BLOCKED>;
 export const BLOCKED_MAX = 1024;
 
 export const SHARED_STATE = struct({
-  version: literal(3),
+  version: literal(4),
+  /** What a member has, or what a guest is given (guest-view.ts). */
+  view: oneOf("full", "guest"),
   generation: u64,
   /** Last position applied. */
   position: u64,

@@ -5,7 +5,7 @@ import { trimmableBelow } from "./trim.ts";
 
 const at = (...positions: number[]): Checkpoint[] =>
   positions.map((position) => ({
-    version: 1,
+    version: 2,
     committee: new Uint8Array(32),
     generation: 0n,
     epoch: 0n,
@@ -13,6 +13,8 @@ const at = (...positions: number[]): Checkpoint[] =>
     head: new Uint8Array(32),
     stateHash: new Uint8Array(32),
     stateBytes: 0,
+    guestHash: new Uint8Array(32),
+    guestBytes: 0,
   }));
 
 test("the second newest checkpoint, once a quorum holds its snapshot", () => {

@@ -79,6 +79,8 @@ export function toWireCheckpoint({
     chainHead: checkpoint.head,
     stateHash: checkpoint.stateHash,
     stateBytes: BigInt(checkpoint.stateBytes),
+    guestHash: checkpoint.guestHash,
+    guestBytes: BigInt(checkpoint.guestBytes),
     signature,
     signers: [...signers],
   };
@@ -88,7 +90,7 @@ export function toWireCheckpoint({
 export function fromWireCheckpoint(wire: WireCheckpoint): CertifiedCheckpoint | undefined {
   const candidate: CertifiedCheckpoint = {
     checkpoint: {
-      version: 1,
+      version: 2,
       committee: wire.committeeId,
       generation: wire.generation,
       epoch: wire.epoch,
@@ -96,6 +98,8 @@ export function fromWireCheckpoint(wire: WireCheckpoint): CertifiedCheckpoint | 
       head: wire.chainHead,
       stateHash: wire.stateHash,
       stateBytes: Number(wire.stateBytes),
+      guestHash: wire.guestHash,
+      guestBytes: Number(wire.guestBytes),
     },
     signature: wire.signature,
     signers: [...wire.signers],

@@ -748,13 +748,14 @@ export class Member<State, Command, D extends Duty, Settings> {
     for (const checkpoint of this.committee.unvotedCheckpoints(self)) {
       const shares = this.#keys.of(checkpoint.epoch);
       if (shares === undefined) continue;
-      const { generation, position, stateHash, stateBytes } = checkpoint;
+      const { generation, position, stateHash, stateBytes, guestHash, guestBytes } = checkpoint;
       const key = `checkpoint/${generation}/${position}`;
       this.#attempt(key, async () => {
         const digest = checkpointDigest(checkpoint);
         await journal.promise(key, slot, digest);
         const share = blsSign(shares.certificateShare, digest);
-        return this.#append("ctl", encodeCommand({ type: "checkpoint", position, stateHash, stateBytes, share }));
+        const state = { stateHash, stateBytes, guestHash, guestBytes };
+        return this.#append("ctl", encodeCommand({ type: "checkpoint", position, ...state, share }));
       });
     }
   }

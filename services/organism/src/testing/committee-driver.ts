@@ -121,9 +121,9 @@ export class CommitteeDriver<State, Command, D extends Duty> {
   checkpointVote(index: number, checkpoint: Checkpoint): CommitteeCommand {
     const secrets = this.#options.secrets[index];
     assert.ok(secrets !== undefined, `no member ${index}`);
-    const { position, stateHash, stateBytes } = checkpoint;
+    const { position, stateHash, stateBytes, guestHash, guestBytes } = checkpoint;
     const share = blsSign(secrets.certificateShare, checkpointDigest(checkpoint));
-    return { type: "checkpoint", position, stateHash, stateBytes, share };
+    return { type: "checkpoint", position, stateHash, stateBytes, guestHash, guestBytes, share };
   }
 
   /** Certifies any checkpoint with the shares of the first `quorum` members. */

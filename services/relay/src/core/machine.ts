@@ -85,6 +85,7 @@ export function createMachine(config: LatticeConfig): Machine<RelayState, RelayC
 
     skipAtMs: (_stage, slot) => slotStartMs(config, slot) + acceptedAfterMs + 2 * patienceMs,
     hasInput: () => false,
+    forGuests: (state, below) => ({ shipped: new Map([...state.shipped].filter(([slot]) => slot >= below)) }),
     collapse(state, slot) {
       for (const key of [...state.shipped.keys()]) if (key < slot) state.shipped.delete(key);
     },

@@ -85,6 +85,15 @@ export function createMachine(config: LatticeConfig, roster: Roster): TallyMachi
     ],
     skipAtMs: () => undefined,
     hasInput: () => false,
+    // What an attribution was computed from, and who signed batches that are over.
+    forGuests(state, below) {
+      const open = openBatch(state);
+      return {
+        ...state,
+        batches: state.batches.map((batch) => (batch === open ? batch : { ...batch, signatures: new Map() })),
+        slots: new Map([...state.slots].filter(([slot]) => slot >= below)),
+      };
+    },
     collapse(state, slot) {
       for (const key of [...state.slots.keys()]) if (key < slot) state.slots.delete(key);
     },

@@ -45,7 +45,7 @@ export function createMachine(config: LatticeConfig): Machine<UnsealState, Unsea
   function record(state: UnsealState, slot: bigint): SlotRecord {
     let found = state.slots.get(slot);
     if (found === undefined) {
-      found = { freeze: undefined, noBlind: false, shares: new Map(), evidence: [], landed: [] };
+      found = emptyRecord();
       state.slots.set(slot, found);
     }
     return found;
@@ -339,9 +339,18 @@ export function createMachine(config: LatticeConfig): Machine<UnsealState, Unsea
     duties: (state, view) => [...state.slots].flatMap(([slot, known]) => dutiesOf(state, slot, known, view)),
     skipAtMs: (_stage, slot) => slotTimes(config, slot).expiryMs,
     hasInput: () => false,
+    // That there was a record is kept: what landed later is looked for in the slots that have one.
+    forGuests: (state, below) => ({
+      ...state,
+      slots: new Map([...state.slots].map(([slot, known]) => [slot, slot < below ? emptyRecord() : known])),
+    }),
     collapse(state, slot) {
       for (const old of [...state.slots.keys()]) if (old < slot) state.slots.delete(old);
       if (slot > state.retainedFrom) state.retainedFrom = slot;
     },
   };
+}
+
+function emptyRecord(): SlotRecord {
+  return { freeze: undefined, noBlind: false, shares: new Map(), evidence: [], landed: [] };
 }

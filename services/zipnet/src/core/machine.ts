@@ -444,6 +444,12 @@ export function createMachine(config: LatticeConfig, roster: Roster): Machine<St
       const messages = stage === BROADCAST_STAGE ? state.broadcasts.get(slot) : undefined;
       return messages === undefined ? undefined : encode(BROADCAST_BODY, messages);
     },
+    // Rounds are of slots that are still being decided; clients are registered until their slots are over.
+    forGuests: (state, below) => ({
+      ...state,
+      rounds: new Map([...state.rounds].filter(([slot]) => slot >= below)),
+      broadcasts: new Map([...state.broadcasts].filter(([slot]) => slot >= below)),
+    }),
     collapse(state, slot) {
       for (const kept of state.broadcasts.keys()) if (kept < slot) state.broadcasts.delete(kept);
       for (const open of state.rounds.keys()) if (open < slot) state.rounds.delete(open);

@@ -1,0 +1,66 @@
+/**
+ * What of a committee's state guests are given: auditors and integrators that follow its log from a checkpoint on.
+ *
+ * Everything about slots in which nothing is to be decided any more goes, but for what was decided: who closed, saw or
+ * voted, what was bid, sealed or shared. What later entries are judged by stays: numbers and previous hashes of every
+ * author's lanes, floors, blocked keys, rosters, spent nonces.
+ *
+ * Law: applying entries and taking the view commute. A guest that applies the same entries as members comes to the view
+ * of their state, so a quorum certifies the guest's state at each checkpoint as well. `apply` therefore never judges a
+ * later entry by anything that is left out here.
+ */
+import { type Codec, encode, Writer } from "../codec/codec.ts";
+import type { Duty, Machine } from "../machine.ts";
+import { SHARED_STATE, type SharedState, type SlotRecord } from "./state.ts";
+
+/** The lowest slot of which a stage is undecided. */
+export function lowestUndecided(floors: ReadonlyMap<string, bigint>, first: bigint): bigint {
+  let lowest: bigint | undefined;
+  for (const floor of floors.values()) if (lowest === undefined || floor < lowest) lowest = floor;
+  return lowest ?? first;
+}
+
+/** Nothing of the original is changed. */
+function guestSlot(record: SlotRecord, decided: boolean): SlotRecord {
+  const stages = [...record.stages].map(
+    ([stage, each]) => [stage, each.certified ? { ...each, votes: new Map() } : each] as const,
+  );
+  const agreed = [...record.facts].filter(([, fact]) => fact.agreed);
+  return {
+    stages: new Map(stages),
+    closes: decided ? new Map() : record.closes,
+    facts: decided ? new Map(agreed.map(([topic]) => [topic, { agreed: true, by: new Map() }])) : record.facts,
+    observed: new Map([...record.observed].map(([key, certified]) => [key, { ...certified, signers: [] }])),
+  };
+}
+
+function guestShared(shared: SharedState, decidedBelow: bigint): SharedState {
+  return {
+    ...shared,
+    view: "guest",
+    authors: shared.authors.map((author) => ({ ...author, join: undefined })),
+    slots: new Map([...shared.slots].map(([slot, record]) => [slot, guestSlot(record, slot < decidedBelow)])),
+    checkpoints: new Map(),
+  };
+}
+
+/** Canonical bytes: u32 length of the shared part ‖ shared part ‖ the organism's. */
+export function encodeState<State>(shared: SharedState, codec: Codec<State>, inner: State): Uint8Array {
+  // One buffer: a large state is not copied about.
+  const first = encode(SHARED_STATE, shared);
+  const writer = new Writer();
+  writer.u32(first.length);
+  writer.raw(first);
+  codec.write(writer, inner);
+  return writer.bytes();
+}
+
+/** The state as guests are given it, canonically. */
+export function encodeGuestView<State, Command, D extends Duty>(
+  shared: SharedState,
+  machine: Machine<State, Command, D>,
+  inner: State,
+): Uint8Array {
+  const decidedBelow = lowestUndecided(shared.floors, shared.collapsedBelow);
+  return encodeState(guestShared(shared, decidedBelow), machine.state, machine.forGuests(inner, decidedBelow));
+}
