@@ -335,23 +335,28 @@ export const MUTATIONS: readonly Mutation[] = [
     ...quick,
   },
   {
-    name: "guests are not given what the others have said of undecided slots",
+    name: "guests are not given the numbers of authors",
     caughtBy: "guests have what members would give them",
     edits: [
       {
         file: "organism/src/committee/guest-view.ts",
-        find: "closes: decided ? new Map() : record.closes,",
-        replace: "closes: new Map(),",
+        find: "({ ...author, join: undefined })",
+        replace: "({ ...author, join: undefined, incarnation: 0n })",
       },
     ],
     ...quick,
-    slots: 12,
   },
   {
-    name: "a guest judges votes by who has voted",
+    name: "guests are not given rounds in flight",
     caughtBy: "guests have what members would give them",
-    edits: [{ file: COMMITTEE, find: "      if (record.certified) continue;\n", replace: "" }],
-    ...hostile,
+    edits: [
+      {
+        file: "zipnet/src/core/machine.ts",
+        find: "rounds: new Map([...state.rounds].filter(([slot]) => slot >= below)),",
+        replace: "rounds: new Map(),",
+      },
+    ],
+    ...quick,
   },
   {
     name: "nothing ever expires",

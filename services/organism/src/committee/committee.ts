@@ -37,7 +37,7 @@ import {
 } from "./entry.ts";
 import { rosterAt, successorProblem } from "./epochs.ts";
 import { fraudProofHash, verifyFraudProof } from "./fraud.ts";
-import { encodeGuestView, encodeState, lowestUndecided } from "./guest-view.ts";
+import { decodeState, encodeGuestView, encodeState, lowestUndecided } from "./guest-view.ts";
 import {
   type CertifiedOutcome,
   COMMITMENT_BYTES_MAX,
@@ -63,7 +63,6 @@ import {
   FACTS_PER_AUTHOR,
   type FactRecord,
   HEADS_KEPT,
-  SHARED_STATE,
   type SharedState,
   SKIP_SPAN,
   SLOTS_KEPT,
@@ -922,9 +921,7 @@ export class Committee<State, Command, D extends Duty> {
   }
 
   #load(snapshot: Uint8Array, view: SharedState["view"]): void {
-    if (snapshot.length < 4) throw new CodecError("", "4 bytes expected");
-    const length = new DataView(snapshot.buffer, snapshot.byteOffset, snapshot.byteLength).getUint32(0);
-    const shared = decode(SHARED_STATE, snapshot.subarray(4, 4 + length));
+    const { shared, inner } = decodeState(this.machine.state, snapshot);
     if (shared.view !== view) throw new CodecError("view", `a ${view} state expected`);
     if (shared.authors.length !== this.quorum.members) throw new CodecError("authors", "another committee's state");
     const fit = shared.rosters.every(({ members }) => members.length === this.quorum.members);
@@ -934,7 +931,6 @@ export class Committee<State, Command, D extends Duty> {
     if (shared.heads.length === 0 || BigInt(shared.heads.length) > shared.position + 1n) {
       throw new CodecError("heads", "one for each position expected");
     }
-    const inner = decode(this.machine.state, snapshot.subarray(4 + length));
     this.#shared = shared;
     this.#inner = inner;
     this.#dissenters.clear();

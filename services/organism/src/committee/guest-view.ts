@@ -9,7 +9,7 @@
  * of their state, so a quorum certifies the guest's state at each checkpoint as well. `apply` therefore never judges a
  * later entry by anything that is left out here.
  */
-import { type Codec, encode, Writer } from "../codec/codec.ts";
+import { type Codec, CodecError, decode, encode, Writer } from "../codec/codec.ts";
 import type { Duty, Machine } from "../machine.ts";
 import { SHARED_STATE, type SharedState, type SlotRecord } from "./state.ts";
 
@@ -53,6 +53,27 @@ export function encodeState<State>(shared: SharedState, codec: Codec<State>, inn
   writer.raw(first);
   codec.write(writer, inner);
   return writer.bytes();
+}
+
+/** What members keep, as it is given to guests. @throws CodecError when the bytes are not a member's state */
+export function guestViewOf<State, Command, D extends Duty>(
+  machine: Machine<State, Command, D>,
+  snapshot: Uint8Array,
+): Uint8Array {
+  const { shared, inner } = decodeState(machine.state, snapshot);
+  if (shared.view !== "full") throw new CodecError("view", "a full state expected");
+  return encodeGuestView(shared, machine, inner);
+}
+
+/** The inverse of `encodeState`. @throws CodecError */
+export function decodeState<State>(
+  codec: Codec<State>,
+  snapshot: Uint8Array,
+): { readonly shared: SharedState; readonly inner: State } {
+  if (snapshot.length < 4) throw new CodecError("", "4 bytes expected");
+  const length = new DataView(snapshot.buffer, snapshot.byteOffset, snapshot.byteLength).getUint32(0);
+  const shared = decode(SHARED_STATE, snapshot.subarray(4, 4 + length));
+  return { shared, inner: decode(codec, snapshot.subarray(4 + length)) };
 }
 
 /** The state as guests are given it, canonically. */

@@ -1,6 +1,7 @@
 /** `lattice.committee.v1.CommitteeService`: what every member answers, whatever its organism. */
 import { CommitteeService } from "@lattice/proto/lattice/committee/v1/committee_service_pb.ts";
 import { type Committee, checkUpstream } from "../committee/committee.ts";
+import { guestViewOf } from "../committee/guest-view.ts";
 import type { CertifiedOutcome, Outcome } from "../committee/outcome.ts";
 import { sealTo } from "../crypto/box.ts";
 import { type SigningKey, verifyTagged } from "../crypto/ed25519.ts";
@@ -113,6 +114,7 @@ export function committeeService<State, Command, D extends Duty>(
       rosters: currentRosters,
       log: options.log,
       snapshots: options.snapshots,
+      guestView: (state) => guestViewOf(committee.machine, state),
       newest: () => committee.position,
       clock,
       timers: options.timers,

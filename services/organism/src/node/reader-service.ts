@@ -1,14 +1,20 @@
-/** `ReadLog`: the committee's log for owners that keep or audit it, and for guests that follow it. */
+/**
+ * `ReadLog`: the committee's log for owners that keep or audit it, and for guests that follow it. `FetchGuestSnapshot`:
+ * the certified state that guests begin with (committee/guest-view.ts).
+ */
 import type { CommitteeService, Reader } from "@lattice/proto/lattice/committee/v1/committee_service_pb.ts";
+import { equalBytes } from "../codec/codec.ts";
+import { type Checkpoint, guestHash } from "../committee/checkpoint.ts";
 import { admitReader, type ReaderRequest } from "../committee/reader.ts";
 import type { Roster } from "../committee/roster.ts";
-import { COMMON_FAULTS, faultsOf } from "../fault.ts";
+import { COMMON_FAULTS, faultsOf, invariant } from "../fault.ts";
 import { type LatticeConfig, slotAt } from "../identity/lattice-config.ts";
 import type { Organism } from "../identity/organisms.ts";
 import { type Clock, HistoryGone, type Log, type Timers } from "../ports.ts";
 import type { Handlers } from "../rpc/define.ts";
 import { withHeartbeat } from "../rpc/heartbeat.ts";
 import { logTail } from "./log-tail.ts";
+import { SNAPSHOT_CHUNK_BYTES } from "./snapshot-service.ts";
 import type { SnapshotStore } from "./snapshot-store.ts";
 
 /** Readers served at the same time; more would hold up what the member is for. */
@@ -22,13 +28,17 @@ export interface ReaderServiceOptions {
   readonly rosters: () => readonly Roster[];
   readonly log: Log;
   readonly snapshots: SnapshotStore;
+  /** A member's state as guests are given it. */
+  readonly guestView: (state: Uint8Array) => Uint8Array;
   /** The newest position that this member has applied. */
   readonly newest: () => bigint;
   readonly clock: Clock;
   readonly timers: Timers;
 }
 
-export function readerMethods(options: ReaderServiceOptions): Pick<Handlers<typeof CommitteeService>, "readLog"> {
+export function readerMethods(
+  options: ReaderServiceOptions,
+): Pick<Handlers<typeof CommitteeService>, "readLog" | "fetchGuestSnapshot"> {
   const { config, organism, committee, log, snapshots, clock, timers } = options;
   const fault = faultsOf(organism, COMMON_FAULTS);
   let readers = 0;
@@ -53,7 +63,44 @@ export function readerMethods(options: ReaderServiceOptions): Pick<Handlers<type
       first_position: first.toString(),
     });
 
+  // Made from the member's own snapshot; the last one is kept, because all guests want the newest.
+  let made: { readonly of: Checkpoint; readonly view: Promise<Uint8Array | undefined> } | undefined;
+  async function make(of: Checkpoint): Promise<Uint8Array | undefined> {
+    const state = await snapshots.load(of);
+    const view = state === undefined ? undefined : options.guestView(state);
+    invariant(
+      view === undefined || equalBytes(guestHash(view), of.guestHash),
+      "guests get what was certified for them",
+    );
+    return view;
+  }
+  function viewOf(of: Checkpoint): Promise<Uint8Array | undefined> {
+    if (made === undefined || !equalBytes(made.of.stateHash, of.stateHash)) made = { of, view: make(of) };
+    return made.view;
+  }
+
   return {
+    async *fetchGuestSnapshot({ generation, position, offset, reader }, call) {
+      admit("snapshot", position, reader);
+      const held = snapshots
+        .held()
+        .find(({ checkpoint: each }) => each.generation === generation && each.position === position);
+      if (held === undefined || offset > BigInt(held.checkpoint.guestBytes)) {
+        throw fault("CHECKPOINT_UNKNOWN", `this member has no snapshot of position ${position} with ${offset} bytes`);
+      }
+      if (readers >= READERS_MAX) throw fault("READERS_BUSY");
+      readers += 1;
+      try {
+        const view = await viewOf(held.checkpoint);
+        if (view === undefined) throw fault("CHECKPOINT_UNKNOWN", `the snapshot of position ${position} is gone`);
+        for (let at = Number(offset); at < view.length && !call.signal.aborted; at += SNAPSHOT_CHUNK_BYTES) {
+          yield { offset: BigInt(at), data: view.subarray(at, at + SNAPSHOT_CHUNK_BYTES) };
+        }
+      } finally {
+        readers -= 1;
+      }
+    },
+
     async *readLog({ fromPosition, untilPosition, reader }, call) {
       const who = admit("log", fromPosition, reader);
       const kept = await log.firstPosition();

@@ -2,15 +2,23 @@
  * A snapshot from elsewhere: from peers, in turn, or from an archive. Nobody is believed: the certificate must verify
  * under the config's key and the bytes must hash to it, or the next one is tried (log.md §6).
  */
+import type { FetchSnapshotResponse } from "@lattice/proto/lattice/committee/v1/committee_service_pb.ts";
 import { equalBytes } from "../codec/codec.ts";
-import { type CertifiedCheckpoint, checkCheckpoint, stateHash } from "../committee/checkpoint.ts";
+import {
+  type CertifiedCheckpoint,
+  type Checkpoint,
+  checkCheckpoint,
+  guestHash,
+  stateHash,
+} from "../committee/checkpoint.ts";
+import { signReader } from "../committee/reader.ts";
 import type { SigningKey } from "../crypto/ed25519.ts";
 import { committeeId, type LatticeConfig } from "../identity/lattice-config.ts";
 import type { Organism } from "../identity/organisms.ts";
 import { errorFields, type Logger } from "../observe/logger.ts";
 import type { Clock } from "../ports.ts";
 import { fromWireCheckpoint } from "./committee-wire.ts";
-import { type ConnectCommittee, connectOverGrpc } from "./outcome-follower.ts";
+import { type CommitteeClient, type ConnectCommittee, connectOverGrpc } from "./outcome-follower.ts";
 import { SNAPSHOT_CHUNK_BYTES, signSnapshotRequest } from "./snapshot-service.ts";
 import type { SnapshotStore } from "./snapshot-store.ts";
 
@@ -37,6 +45,8 @@ export interface FetchOptions {
   /** Which would do: not older than what the member has and the log still continues. */
   readonly wanted: (certified: CertifiedCheckpoint) => boolean;
   readonly log: Logger;
+  /** What is fetched: what members keep, or what guests are given. */
+  readonly view?: "full" | "guest";
 }
 
 /**
@@ -44,7 +54,14 @@ export interface FetchOptions {
  * Undefined when nobody has one.
  */
 export async function fetchSnapshot(options: FetchOptions): Promise<FetchedSnapshot | undefined> {
-  const { config, organism, sources, wanted, log } = options;
+  const { config, organism, sources, wanted, log, view = "full" } = options;
+  const fits = (
+    { stateBytes, stateHash: full, guestBytes, guestHash: guest }: Checkpoint,
+    state: Uint8Array,
+  ): boolean =>
+    view === "full"
+      ? state.length === stateBytes && equalBytes(stateHash(state), full)
+      : state.length === guestBytes && equalBytes(guestHash(state), guest);
   const offers: { readonly source: SnapshotSource; readonly certified: CertifiedCheckpoint }[] = [];
   const listed = await Promise.all(
     sources.map(async (source) => {
@@ -69,7 +86,7 @@ export async function fetchSnapshot(options: FetchOptions): Promise<FetchedSnaps
     const { checkpoint } = certified;
     try {
       const state = await source.state(certified);
-      if (state?.length === checkpoint.stateBytes && equalBytes(stateHash(state), checkpoint.stateHash)) {
+      if (state !== undefined && fits(checkpoint, state)) {
         return { certified, state, source: source.name };
       }
       log.warn("a snapshot is not what its certificate says; another source is tried", {
@@ -127,10 +144,13 @@ const HELD_MAX = 64;
 const STREAM_IDLE_MS = 5000;
 const RESUMES_MAX = 3;
 
-/** One member of the same committee. */
-export function peerSource(options: PeerOptions): SnapshotSource {
-  const { config, organism, self, memberKey, clock, address, connect = connectOverGrpc } = options;
-  const committee = committeeId(config, organism);
+/** Whoever answers at an address, asked for its list; `fetch` streams `bytes` bytes from an offset on. */
+function remoteSource(
+  { address, connect = connectOverGrpc }: { readonly address: string; readonly connect?: ConnectCommittee },
+  committee: Uint8Array,
+  bytesOf: (checkpoint: Checkpoint) => number,
+  fetch: (client: CommitteeClient, checkpoint: Checkpoint, offset: bigint) => AsyncIterable<FetchSnapshotResponse>,
+): SnapshotSource {
   return {
     name: address,
     async held() {
@@ -142,33 +162,22 @@ export function peerSource(options: PeerOptions): SnapshotSource {
         client.close();
       }
     },
-    async state({ checkpoint: { generation, position, stateBytes } }) {
+    async state({ checkpoint }) {
       const client = connect(address, committee);
       // The certificate bounds what can come.
-      const state = new Uint8Array(stateBytes);
+      const bytes = bytesOf(checkpoint);
+      const state = new Uint8Array(bytes);
       let at = 0;
       try {
-        for (let attempt = 0; at < stateBytes; attempt++) {
-          const signedAtMs = BigInt(clock.nowMs());
-          const signature = signSnapshotRequest(memberKey, {
-            committee,
-            generation,
-            position,
-            index: self,
-            signedAtMs,
-          });
-          const stream = client.fetchSnapshot(
-            { generation, position, offset: BigInt(at), requesterIndex: self, signedAtMs, signature },
-            { idleMs: STREAM_IDLE_MS },
-          );
+        for (let attempt = 0; at < bytes; attempt++) {
           const before = at;
           try {
-            for await (const { offset, data } of stream) {
+            for await (const { offset, data } of fetch(client, checkpoint, BigInt(at))) {
               const fits =
                 offset === BigInt(at) &&
                 data.length > 0 &&
                 data.length <= SNAPSHOT_CHUNK_BYTES &&
-                at + data.length <= stateBytes;
+                at + data.length <= bytes;
               if (!fits) return undefined;
               state.set(data, at);
               at += data.length;
@@ -178,7 +187,7 @@ export function peerSource(options: PeerOptions): SnapshotSource {
             if (at === before || attempt >= RESUMES_MAX) throw error;
             continue;
           }
-          if (at < stateBytes && (at === before || attempt >= RESUMES_MAX)) return undefined;
+          if (at < bytes && (at === before || attempt >= RESUMES_MAX)) return undefined;
         }
         return state;
       } finally {
@@ -186,4 +195,54 @@ export function peerSource(options: PeerOptions): SnapshotSource {
       }
     },
   };
+}
+
+/** One member of the same committee. */
+export function peerSource(options: PeerOptions): SnapshotSource {
+  const { config, organism, self, memberKey, clock } = options;
+  const committee = committeeId(config, organism);
+  return remoteSource(
+    options,
+    committee,
+    ({ stateBytes }) => stateBytes,
+    (client, { generation, position }, offset) => {
+      const signedAtMs = BigInt(clock.nowMs());
+      const request = { committee, generation, position, index: self, signedAtMs };
+      const signature = signSnapshotRequest(memberKey, request);
+      return client.fetchSnapshot(
+        { generation, position, offset, requesterIndex: self, signedAtMs, signature },
+        { idleMs: STREAM_IDLE_MS },
+      );
+    },
+  );
+}
+
+export interface GuestSourceOptions {
+  readonly config: LatticeConfig;
+  readonly organism: Organism;
+  /** The reader's own key, and tickets for it (committee/reader.ts). */
+  readonly key: SigningKey;
+  readonly tickets: readonly Uint8Array[];
+  readonly clock: Clock;
+  /** `host:port` */
+  readonly address: string;
+  /** gRPC when left out. */
+  readonly connect?: ConnectCommittee;
+}
+
+/** One member, asked for what guests are given. */
+export function guestSource(options: GuestSourceOptions): SnapshotSource {
+  const { config, organism, key, tickets, clock } = options;
+  const committee = committeeId(config, organism);
+  return remoteSource(
+    options,
+    committee,
+    ({ guestBytes }) => guestBytes,
+    (client, { generation, position }, offset) => {
+      const signedAtMs = BigInt(clock.nowMs());
+      const signature = signReader(key, { committee, what: "snapshot", position, key: key.publicKey, signedAtMs });
+      const reader = { key: key.publicKey, tickets: [...tickets], signedAtMs, signature };
+      return client.fetchGuestSnapshot({ generation, position, offset, reader }, { idleMs: STREAM_IDLE_MS });
+    },
+  );
 }

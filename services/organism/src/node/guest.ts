@@ -1,0 +1,292 @@
+/**
+ * A guest of a committee: an auditor, or an integrator that wants more than outcomes. It begins with the certified state
+ * that guests are given and applies what follows with a machine of its own, so it takes nobody's word for anything but
+ * a quorum's: every share in the log is verified, and at each checkpoint a quorum certifies the guest's own state.
+ */
+import { equalBytes, toHex } from "../codec/codec.ts";
+import type { CertifiedCheckpoint, Checkpoint } from "../committee/checkpoint.ts";
+import { type Applied, Committee } from "../committee/committee.ts";
+import type { CertifiedOutcome } from "../committee/outcome.ts";
+import { signReader } from "../committee/reader.ts";
+import { checkRoster, type Roster } from "../committee/roster.ts";
+import type { SigningKey } from "../crypto/ed25519.ts";
+import { combineSignatures } from "../crypto/threshold.ts";
+import { committeeId, type LatticeConfig } from "../identity/lattice-config.ts";
+import type { Organism } from "../identity/organisms.ts";
+import type { Duty, Machine } from "../machine.ts";
+import { errorFields, type Logger } from "../observe/logger.ts";
+import { type Clock, type LogMessage, pause, type Timers } from "../ports.ts";
+import { fromWireOutcome } from "./committee-wire.ts";
+import { type ConnectCommittee, connectOverGrpc } from "./outcome-follower.ts";
+import { fetchSnapshot, guestSource } from "./snapshot-fetcher.ts";
+
+/** Nobody gave a certified state to begin with, or what a quorum certified is not what the log leads to. */
+export class GuestProblem extends Error {
+  override readonly name = "GuestProblem";
+}
+
+export interface GuestOptions<State, Command, D extends Duty> {
+  readonly config: LatticeConfig;
+  readonly organism: Organism;
+  readonly createMachine: (roster: Roster) => Machine<State, Command, D>;
+  /** `host:port` of members; asked in this order, and the next one when one fails or lies. */
+  readonly addresses: readonly string[];
+  /** The guest's own key, and tickets for it to the audience of guests (committee/reader.ts). */
+  readonly key: SigningKey;
+  readonly tickets: readonly Uint8Array[];
+  readonly clock: Clock;
+  readonly timers: Timers;
+  readonly logger: Logger;
+  readonly connect?: ConnectCommittee;
+  /** Other than the default in tests only, alike with the members. */
+  readonly checkpointEvery?: { readonly entries: bigint; readonly slots: bigint };
+  /** A decision, once the log holds a quorum's votes for it: its certificate is made here. */
+  readonly onOutcome?: (certified: CertifiedOutcome) => void;
+  /** A quorum certified this state of the guest: what it may go on from later. */
+  readonly onCertified?: (certified: CertifiedCheckpoint, view: Uint8Array) => void;
+}
+
+const STREAM_IDLE_SLOTS = 3;
+/** Slots without anything new before another member is asked: this one may be withholding it. */
+const QUIET_SLOTS_MAX = 8;
+const AGAIN_MS = 250;
+/** Guest states kept until they are certified. */
+const PENDING_MAX = 4;
+
+interface Certified {
+  readonly certified: CertifiedCheckpoint;
+  readonly view: Uint8Array;
+}
+
+export class Guest<State, Command, D extends Duty> {
+  readonly #options: GuestOptions<State, Command, D>;
+  readonly #roster: Roster;
+  readonly #pending = new Map<bigint, Uint8Array>();
+  #committee: Committee<State, Command, D>;
+  /** The newest state that a quorum certified. */
+  #newest: Certified;
+  /** Members whose entries named another chain than this one, since that state. */
+  readonly #strangers = new Set<number>();
+  #turn = 0;
+
+  private constructor(options: GuestOptions<State, Command, D>, roster: Roster, begin: Certified) {
+    this.#options = options;
+    this.#roster = roster;
+    this.#newest = begin;
+    this.#committee = this.#restored(begin);
+  }
+
+  /**
+   * Begins with the newest certified state that any member gives, or with `from`, when the guest has one.
+   * @throws GuestProblem
+   */
+  static async begin<State, Command, D extends Duty>(
+    options: GuestOptions<State, Command, D>,
+    from?: Certified,
+  ): Promise<Guest<State, Command, D>> {
+    const roster = await firstRoster(options);
+    return new Guest(options, roster, from ?? (await fetchView(options)));
+  }
+
+  /** The guest's replica. */
+  get committee(): Committee<State, Command, D> {
+    return this.#committee;
+  }
+  get newestCertified(): Certified {
+    return this.#newest;
+  }
+
+  #restored({ certified, view }: Certified): Committee<State, Command, D> {
+    const { config, createMachine, checkpointEvery } = this.#options;
+    const { checkpoint } = certified;
+    const committee = new Committee<State, Command, D>({
+      config,
+      roster: this.#roster,
+      machine: createMachine(this.#roster),
+      generation: checkpoint.generation,
+      ...(checkpointEvery === undefined ? {} : { checkpointEvery }),
+    });
+    committee.restoreGuest(view);
+    if (committee.position !== checkpoint.position || !equalBytes(committee.head, checkpoint.head)) {
+      throw new GuestProblem("the certified state is not that of its position");
+    }
+    return committee;
+  }
+
+  /**
+   * Follows the log until `signal` aborts.
+   * @throws GuestProblem when a quorum certified another state than the log leads to, or nobody serves what follows
+   */
+  async follow(signal: AbortSignal): Promise<void> {
+    const { addresses, timers, logger } = this.#options;
+    let failed = 0;
+    while (!signal.aborted) {
+      const address = addresses[this.#turn % addresses.length];
+      if (address === undefined) throw new GuestProblem("no member's address is known");
+      const before = this.#committee.position;
+      try {
+        await this.#followOne(address, signal);
+      } catch (error) {
+        if (signal.aborted) return;
+        if (error instanceof GuestProblem) throw error;
+        logger.warn("a member does not go on; the next one is asked", { address, ...errorFields(error) });
+        if (isTooOld(error)) await this.#beginAgain();
+      }
+      this.#turn += 1;
+      failed = this.#committee.position > before ? 0 : failed + 1;
+      if (failed > 0 && failed % addresses.length === 0) await pause(timers, AGAIN_MS, signal);
+    }
+  }
+
+  async #followOne(address: string, signal: AbortSignal): Promise<void> {
+    const { config, organism, key, tickets, clock, connect = connectOverGrpc } = this.#options;
+    const committee = committeeId(config, organism);
+    const client = connect(address, committee);
+    try {
+      const position = this.#committee.position + 1n;
+      const signedAtMs = BigInt(clock.nowMs());
+      const signature = signReader(key, { committee, what: "log", position, key: key.publicKey, signedAtMs });
+      const reader = { key: key.publicKey, tickets: [...tickets], signedAtMs, signature };
+      const stream = client.readLog(
+        { fromPosition: position, reader },
+        { signal, idleMs: STREAM_IDLE_SLOTS * config.slotMs },
+      );
+      let quiet = 0;
+      for await (const { event } of stream) {
+        quiet = event.case === "message" ? 0 : quiet + 1;
+        if (quiet > QUIET_SLOTS_MAX) return;
+        if (event.case === "message" && !this.#take({ position: event.value.position, raw: event.value.raw.slice() })) {
+          return;
+        }
+      }
+    } finally {
+      client.close();
+    }
+  }
+
+  /** @returns false when whoever serves this log is not to be asked further */
+  #take({ position, raw }: LogMessage): boolean {
+    const { logger } = this.#options;
+    const committee = this.#committee;
+    if (position !== committee.position + 1n) {
+      logger.warn("a member left out a part of the log", { position, expected: committee.position + 1n });
+      return false;
+    }
+    const applied = committee.apply(position, raw);
+    this.#note(applied);
+    if (applied.refusal?.reason === "FORKED_HEAD" && applied.author !== undefined) {
+      this.#strangers.add(applied.author);
+    }
+    // So many cannot all be lying: what was served is not the log that they write.
+    if (this.#strangers.size <= committee.quorum.faults) return true;
+    logger.warn("a member served another log than the committee writes; going back to the newest certified state", {
+      position: this.#newest.certified.checkpoint.position,
+    });
+    this.#committee = this.#restored(this.#newest);
+    this.#pending.clear();
+    this.#strangers.clear();
+    return false;
+  }
+
+  #note({ certified, checkpoint, certifiedCheckpoint, dissent }: Applied): void {
+    const { onOutcome, logger } = this.#options;
+    const committee = this.#committee;
+    for (const outcome of certified) {
+      const votes = committee.votes(outcome.stage, outcome.slot);
+      onOutcome?.({ outcome, ...this.#combine(votes) });
+    }
+    if (checkpoint !== undefined) {
+      this.#pending.set(checkpoint.checkpoint.position, checkpoint.guest);
+      for (const old of [...this.#pending.keys()].slice(0, -PENDING_MAX)) this.#pending.delete(old);
+    }
+    if (certifiedCheckpoint !== undefined) this.#certify(certifiedCheckpoint);
+    if (dissent === undefined) return;
+    logger.warn("members have another state than this guest", {
+      position: dissent.position,
+      authors: dissent.authors.join(),
+    });
+    if (dissent.authors.length >= committee.quorum.quorum) {
+      const authors = dissent.authors.join(", ");
+      throw new GuestProblem(
+        `members ${authors} certified another state at position ${dissent.position}: ${toHex(dissent.stateHash)}`,
+      );
+    }
+  }
+
+  #certify(checkpoint: Checkpoint): void {
+    const view = this.#pending.get(checkpoint.position);
+    if (view === undefined) return;
+    const certified = { checkpoint, ...this.#combine(this.#committee.checkpointVotes(checkpoint.position)) };
+    this.#newest = { certified, view };
+    this.#strangers.clear();
+    this.#options.onCertified?.(certified, view);
+  }
+
+  #combine(votes: ReadonlyMap<number, Uint8Array>): { readonly signature: Uint8Array; readonly signers: number[] } {
+    const { quorum } = this.#committee.quorum;
+    const shares = [...votes].sort(([a], [b]) => a - b).slice(0, quorum);
+    const signature = combineSignatures(
+      shares.map(([index, share]) => ({ index, signature: share })),
+      quorum,
+    );
+    return { signature, signers: shares.map(([index]) => index) };
+  }
+
+  /** The log has been trimmed beyond where this guest stood. */
+  async #beginAgain(): Promise<void> {
+    this.#newest = await fetchView(this.#options);
+    this.#committee = this.#restored(this.#newest);
+    this.#pending.clear();
+    this.#strangers.clear();
+    this.#options.logger.warn("the log no longer continues what this guest had; it begins again", {
+      position: this.#committee.position,
+    });
+  }
+}
+
+function isTooOld(error: unknown): boolean {
+  return error instanceof Error && "reason" in error && error.reason === "LOG_TOO_OLD";
+}
+
+/** @throws GuestProblem */
+async function fetchView<State, Command, D extends Duty>(options: GuestOptions<State, Command, D>): Promise<Certified> {
+  const { config, organism, addresses, key, tickets, clock, logger, connect } = options;
+  const reached = connect === undefined ? {} : { connect };
+  const fetched = await fetchSnapshot({
+    config,
+    organism,
+    view: "guest",
+    sources: addresses.map((address) => guestSource({ config, organism, key, tickets, clock, address, ...reached })),
+    wanted: () => true,
+    log: logger,
+  });
+  if (fetched === undefined) {
+    throw new GuestProblem(
+      "no member gave a certified state to begin with: none holds one yet, or none admits this key",
+    );
+  }
+  return { certified: fetched.certified, view: fetched.state };
+}
+
+/** The roster that the log began with, from whoever answers. @throws GuestProblem */
+async function firstRoster<State, Command, D extends Duty>(options: GuestOptions<State, Command, D>): Promise<Roster> {
+  const { config, organism, addresses, connect = connectOverGrpc, logger } = options;
+  for (const address of addresses) {
+    const client = connect(address, committeeId(config, organism));
+    try {
+      const { rosters } = await client.getRosters({});
+      const known = rosters.flatMap((wire) => {
+        const certified = fromWireOutcome(wire);
+        const checked = certified === undefined ? undefined : checkRoster(config, organism, certified);
+        return checked === undefined || "problem" in checked ? [] : [checked.roster];
+      });
+      const [first] = known.sort((a, b) => (a.epoch < b.epoch ? -1 : 1));
+      if (first !== undefined) return first;
+    } catch (error) {
+      logger.warn("a member does not give its rosters", { address, ...errorFields(error) });
+    } finally {
+      client.close();
+    }
+  }
+  throw new GuestProblem("no member gave its rosters");
+}
