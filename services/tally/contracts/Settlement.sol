@@ -81,6 +81,8 @@ contract Settlement is EIP712, ReentrancyGuardTransient {
         keccak256("RotateSigners(bytes32 latticeId,uint8 role,uint64 nonce,address[] signers,uint64 threshold)");
 
     uint256 public constant MAX_SIGNERS = 64;
+    /// @notice Roots that claims are taken under: a claim made under one may land after the next batches.
+    uint256 public constant ROOTS_KEPT = 8;
     uint256 private constant REIMBURSEMENT_GAS = 30_000;
 
     bytes32 public immutable latticeId;
@@ -92,7 +94,8 @@ contract Settlement is EIP712, ReentrancyGuardTransient {
     Pool private _pool;
     Progress private _progress;
     Totals private _totals;
-    bytes32 public root;
+    /// The root of batch b stands at b % ROOTS_KEPT, until batch b + ROOTS_KEPT takes its place.
+    bytes32[ROOTS_KEPT] private _roots;
 
     mapping(Role => SignerSet) private _sets;
     mapping(address => Escrow) private _escrows;
@@ -215,7 +218,7 @@ contract Settlement is EIP712, ReentrancyGuardTransient {
 
     // -------------------------------------------------------------------------------------------------- attestations
 
-    /// @notice Takes the next batch: collects its charges, replaces the root, reimburses its poster. Anyone may post.
+    /// @notice Takes the next batch: collects its charges, adds its root, reimburses its poster. Anyone may post.
     function post(Attestation calldata attestation, bytes[] calldata signatures) external nonReentrant {
         bytes32 digest = _checked(attestation, signatures);
         if (attestation.lastBlockNumber >= block.number) revert BlockNotPast(attestation.lastBlockNumber);
@@ -238,7 +241,7 @@ contract Settlement is EIP712, ReentrancyGuardTransient {
 
         _progress = Progress(attestation.batch, attestation.lastBlockNumber);
         _totals.attested = attestation.total.toUint128();
-        root = attestation.root;
+        _roots[attestation.batch % ROOTS_KEPT] = attestation.root;
 
         uint256 reimbursed = _reimburse(attestation.poster, attestation.posterReimbursement);
         emit AttestationPosted(
@@ -265,10 +268,12 @@ contract Settlement is EIP712, ReentrancyGuardTransient {
         emit AttestationStaged(attestation.batch, digest, until);
     }
 
-    /// @notice Pays `recipient` everything due under the latest root. Anyone may call; nobody else can be paid.
+    /// @notice Pays `recipient` what is due under one of the latest roots, the newest first. Lifetime totals only grow
+    /// and `claimed` keeps what was paid, so whatever the order of roots, nothing is paid twice. Anyone may call; nobody
+    /// else can be paid.
     function claim(address payable recipient, uint256 lifetimeTotal, bytes32[] calldata proof) external nonReentrant {
         bytes32 leaf = keccak256(bytes.concat(keccak256(abi.encode(recipient, lifetimeTotal))));
-        if (!MerkleProof.verifyCalldata(proof, root, leaf)) revert WrongProof();
+        if (!_isRecent(MerkleProof.processProofCalldata(proof, leaf))) revert WrongProof();
         uint256 before = claimed[recipient];
         if (lifetimeTotal <= before) revert NothingDue(recipient);
         uint256 due = lifetimeTotal - before;
@@ -312,7 +317,8 @@ contract Settlement is EIP712, ReentrancyGuardTransient {
 
     // ------------------------------------------------------------------------------------------------------- signers
 
-    /// @notice Replaces a signer set, under the signatures of the present one.
+    /// @notice Replaces a signer set, under the signatures of the present one. Of the roots that the old attesters
+    /// signed only the newest stays, until the new ones replace it.
     function rotateSigners(
         Role role,
         address[] calldata signers,
@@ -324,6 +330,11 @@ contract Settlement is EIP712, ReentrancyGuardTransient {
         set.nonce += 1;
         address[] memory old = set.signers;
         for (uint256 i = 0; i < old.length; i++) set.member[old[i]] = false;
+        if (role == Role.Attesters) {
+            bytes32 newest = root();
+            delete _roots;
+            _roots[_progress.batch % ROOTS_KEPT] = newest;
+        }
         _install(role, signers, threshold);
     }
 
@@ -357,6 +368,11 @@ contract Settlement is EIP712, ReentrancyGuardTransient {
 
     function free() public view returns (uint256) {
         return address(this).balance - accounted();
+    }
+
+    /// @notice The newest root; zero before the first batch.
+    function root() public view returns (bytes32) {
+        return _roots[_progress.batch % ROOTS_KEPT];
     }
 
     function lastBatch() external view returns (uint64) {
@@ -494,6 +510,15 @@ contract Settlement is EIP712, ReentrancyGuardTransient {
         if (sent) return amount;
         _pool.refunds += uint128(amount);
         return 0;
+    }
+
+    /// The newest first: most claims are made under it.
+    function _isRecent(bytes32 given) private view returns (bool) {
+        uint256 newest = uint256(_progress.batch) + ROOTS_KEPT;
+        for (uint256 i = 0; i < ROOTS_KEPT; i++) {
+            if (_roots[(newest - i) % ROOTS_KEPT] == given) return true;
+        }
+        return false;
     }
 
     function _requireQuorum(Role role, bytes32 digest, bytes[] calldata signatures) private view {

@@ -59,6 +59,7 @@ export const SETTLEMENT_ABI = parseAbi([
   "function ATTESTATION_TYPEHASH() view returns (bytes32)",
   "function CHARGE_TYPEHASH() view returns (bytes32)",
   "function MAX_SIGNERS() view returns (uint256)",
+  "function ROOTS_KEPT() view returns (uint256)",
   "function PAYMENT_TYPEHASH() view returns (bytes32)",
   "function ROTATION_TYPEHASH() view returns (bytes32)",
   "function accounted() view returns (uint256)",

@@ -1,11 +1,12 @@
 /**
  * Seeded simulation: bids, escrow, charges, gifts, attestations and claims in random order, attributed and kept in the
- * ledger by the core, settled by the contract on anvil. After every step the contract's books are the model's, and
- * when everybody has claimed, what is left in the pool is the ledger's remainder, to the wei.
+ * ledger by the core, settled by the contract on anvil. Claims are made under any root that was ever posted: those of
+ * the last eight are paid what is due, others nothing. After every step the contract's books are the model's, and when
+ * everybody has claimed, what is left in the pool is the ledger's remainder, to the wei.
  */
 import assert from "node:assert/strict";
 import test from "node:test";
-import { fromHex, toHex } from "@lattice/organism/codec/codec.ts";
+import { equalBytes, fromHex, toHex } from "@lattice/organism/codec/codec.ts";
 import type { Charge } from "@lattice/organism/outcomes/tally.ts";
 import fc from "fast-check";
 import { parseEventLogs, type TransactionReceipt } from "viem";
@@ -20,6 +21,7 @@ import { SETTLEMENT_ABI } from "./settlement-abi.ts";
 import { attestationArgument, hex } from "./settlement-call.ts";
 
 const SEED = 20_261_121;
+const ROOTS_KEPT = 8;
 const SEARCHERS = [testKey("sim searcher 0"), testKey("sim searcher 1")];
 const POSTER = testKey("sim poster");
 const poster = POSTER.address;
@@ -36,8 +38,18 @@ const step = fc.oneof(
   fc.record({ kind: fc.constant("gift" as const), who: fc.nat(1), amount }),
   fc.record({ kind: fc.constant("leave" as const), who: fc.nat(1), amount }),
   fc.record({ kind: fc.constant("blind" as const), who: fc.nat(1), amount }),
-  fc.record({ kind: fc.constant("attest" as const), who: fc.nat(1), amount: fc.bigInt({ min: 0n, max: 1000n }) }),
-  fc.record({ kind: fc.constant("claim" as const), who: fc.nat(3), amount }),
+  {
+    weight: 2,
+    arbitrary: fc.record({
+      kind: fc.constant("attest" as const),
+      who: fc.nat(1),
+      amount: fc.bigInt({ min: 0n, max: 1000n }),
+    }),
+  },
+  {
+    weight: 4,
+    arbitrary: fc.record({ kind: fc.constant("claim" as const), who: fc.nat(3), amount, age: fc.nat(16) }),
+  },
 );
 
 test("the contract's books are the model's, step by step", { skip: WITHOUT_ANVIL }, async () => {
@@ -48,9 +60,10 @@ test("the contract's books are the model's, step by step", { skip: WITHOUT_ANVIL
     const model = { refunds: 0n, free: 0n, attested: 0n, claimed: 0n, reimbursed: 0n };
     const escrow = new Map(SEARCHERS.map((key) => [hex(key.address), 0n]));
     const paid = new Map<string, bigint>();
-    let tree = ledgerTree(ledger);
-    let attestedLedger = structuredClone(ledger);
+    /** Every batch, the newest last. */
+    const posted = [{ ledger: structuredClone(ledger), tree: ledgerTree(ledger) }];
     let pending: Charge[] = [];
+    const met = { tooOld: 0, olderPaid: 0 };
     let batch = 0n;
     let orders = 0n;
 
@@ -97,8 +110,7 @@ test("the contract's books are the model's, step by step", { skip: WITHOUT_ANVIL
       };
       const signed = signatures(attestationDigest(bench.domain, attestation), ATTESTERS.slice(0, 3));
       const receipt = await bench.send(POSTER, "post", [attestationArgument(attestation), signed]);
-      tree = newTree;
-      attestedLedger = structuredClone(ledger);
+      posted.push({ ledger: structuredClone(ledger), tree: newTree });
       model.attested = ledger.total;
       model.reimbursed += attestation.posterReimbursement;
       model.refunds -= attestation.posterReimbursement;
@@ -117,20 +129,31 @@ test("the contract's books are the model's, step by step", { skip: WITHOUT_ANVIL
       book(input({ collected }));
     };
 
-    const claim = async (recipient: Uint8Array): Promise<void> => {
-      const proof = claimProof(attestedLedger, tree, recipient);
+    /** @param age batches since the one whose root it is made under; at most since the first */
+    const claim = async (recipient: Uint8Array, age = 0): Promise<void> => {
+      const under = posted.at(-1 - (age % posted.length));
+      assert.ok(under !== undefined);
+      const proof = claimProof(under.ledger, under.tree, recipient);
       const before = paid.get(toHex(recipient)) ?? 0n;
       const args = [hex(recipient), proof?.lifetimeTotal ?? 0n, proof?.proof.map(hex) ?? []];
-      if (proof === undefined) return assert.equal(await bench.refusal(POSTER, "claim", args), "WrongProof");
-      if (proof.lifetimeTotal === before) return assert.equal(await bench.refusal(POSTER, "claim", args), "NothingDue");
+      const recent = posted
+        .slice(1)
+        .slice(-ROOTS_KEPT)
+        .some((each) => equalBytes(merkleRoot(each.tree), merkleRoot(under.tree)));
+      if (proof === undefined || !recent) {
+        met.tooOld += proof === undefined ? 0 : 1;
+        return assert.equal(await bench.refusal(POSTER, "claim", args), "WrongProof");
+      }
+      if (proof.lifetimeTotal <= before) return assert.equal(await bench.refusal(POSTER, "claim", args), "NothingDue");
       await bench.send(POSTER, "claim", args);
+      met.olderPaid += under === posted.at(-1) ? 0 : 1;
       const due = proof.lifetimeTotal - before;
       paid.set(toHex(recipient), proof.lifetimeTotal);
       model.refunds -= due;
       model.claimed += due;
     };
 
-    for (const action of fc.sample(step, { numRuns: 120, seed: SEED })) {
+    for (const action of fc.sample(step, { numRuns: 160, seed: SEED })) {
       const key = SEARCHERS[action.who % 2];
       assert.ok(key !== undefined);
       const account = hex(key.address);
@@ -203,7 +226,7 @@ test("the contract's books are the model's, step by step", { skip: WITHOUT_ANVIL
           await attest(action.amount);
           break;
         case "claim":
-          await claim(user(BigInt(action.who)));
+          await claim(user(BigInt(action.who)), action.age);
           break;
       }
       const escrowed = [...escrow.values()].reduce((sum, held) => sum + held, 0n);
@@ -229,6 +252,7 @@ test("the contract's books are the model's, step by step", { skip: WITHOUT_ANVIL
       );
     }
     assert.equal(await bench.amount("totalClaimed"), ledger.total);
+    assert.ok(met.tooOld > 0 && met.olderPaid > 0, `both kinds of older roots were met: ${JSON.stringify(met)}`);
     assert.equal(await bench.amount("refundPool"), ledger.remainder);
   } finally {
     await bench.chain.stop();

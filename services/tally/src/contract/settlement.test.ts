@@ -154,7 +154,99 @@ scenario("a claim pays what came since the last one, everything at once", async 
   await bench.send(anyone, "claim", bench.claimArguments(third, alice.address));
   assert.equal(await bench.balance(alice.address), 175n);
   assert.equal(await bench.refusal(anyone, "claim", bench.claimArguments(third, alice.address)), "NothingDue");
-  assert.equal(await bench.refusal(anyone, "claim", bench.claimArguments(first, alice.address)), "WrongProof");
+  assert.equal(await bench.refusal(anyone, "claim", bench.claimArguments(first, alice.address)), "NothingDue");
+});
+
+scenario(
+  "a claim made under one root is paid under the next ones, and in any order nothing is paid twice",
+  async () => {
+    await income(1000n);
+    const first = await bench.attestation([
+      [alice.address, 100n],
+      [bob.address, 10n],
+    ]);
+    await bench.post(anyone, first);
+    const second = await bench.attestation([[alice.address, 50n]]);
+    await bench.post(anyone, second);
+    await bench.send(anyone, "claim", bench.claimArguments(first, alice.address));
+    assert.equal(await bench.balance(alice.address), 100n);
+    assert.equal(await bench.refusal(anyone, "claim", bench.claimArguments(first, alice.address)), "NothingDue");
+    await bench.send(anyone, "claim", bench.claimArguments(second, alice.address));
+    assert.equal(await bench.balance(alice.address), 150n);
+    await bench.send(anyone, "claim", bench.claimArguments(second, bob.address));
+    for (const batch of [first, second]) {
+      for (const { address } of [alice, bob]) {
+        assert.equal(await bench.refusal(anyone, "claim", bench.claimArguments(batch, address)), "NothingDue");
+      }
+    }
+    assert.deepEqual([await bench.amount("totalClaimed"), await bench.amount("refundPool")], [160n, 840n]);
+  },
+);
+
+scenario("a root is good for eight batches and not for a ninth", async () => {
+  await income(1000n);
+  const batches = [await bench.attestation([[alice.address, 100n]])];
+  const claimable = (at: number): Promise<string> => {
+    const batch = batches[at];
+    assert.ok(batch !== undefined);
+    return bench.refusal(anyone, "claim", bench.claimArguments(batch, alice.address));
+  };
+  const kept = Number(await bench.amount("ROOTS_KEPT"));
+  for (let number = 1; number <= kept; number++) {
+    const newest = batches.at(-1);
+    assert.ok(newest !== undefined);
+    await bench.post(anyone, newest);
+    assert.equal(await bench.read("root"), hex(newest.attestation.root));
+    batches.push(await bench.attestation([[alice.address, 1n]]));
+    assert.equal(await claimable(0), "ok", `after ${number}`);
+    assert.equal(await claimable(number), "WrongProof", "not posted yet");
+  }
+  const ninth = batches.at(-1);
+  assert.ok(ninth !== undefined);
+  await bench.post(anyone, ninth);
+  assert.equal(await claimable(0), "WrongProof");
+  for (let at = 1; at <= kept; at++) assert.equal(await claimable(at), "ok");
+});
+
+scenario("after a reorg a claim lands under whichever roots the chain then has, once", async () => {
+  await income(1000n);
+  const first = await bench.attestation([[alice.address, 100n]]);
+  await bench.post(anyone, first);
+  const second = await bench.attestation([[alice.address, 50n]]);
+  await bench.post(anyone, second);
+  await bench.send(anyone, "claim", bench.claimArguments(second, alice.address));
+  assert.equal(await bench.balance(alice.address), 150n);
+
+  // The second batch and the claim are gone, the first batch stays.
+  await bench.clients.tester.request({ method: "anvil_reorg" as never, params: [2, []] as never });
+  assert.deepEqual([await bench.amount("lastBatch"), await bench.balance(alice.address)], [1n, 0n]);
+  assert.equal(await bench.refusal(anyone, "claim", bench.claimArguments(second, alice.address)), "WrongProof");
+  await bench.send(anyone, "claim", bench.claimArguments(first, alice.address));
+  await bench.post(anyone, second);
+  await bench.send(anyone, "claim", bench.claimArguments(second, alice.address));
+  assert.equal(await bench.balance(alice.address), 150n);
+  assert.equal(await bench.amount("totalClaimed"), 150n);
+});
+
+scenario("of the roots of replaced attesters only the newest stays", async () => {
+  await income(1000n);
+  const first = await bench.attestation([[alice.address, 100n]]);
+  await bench.post(anyone, first);
+  const second = await bench.attestation([[alice.address, 50n]]);
+  await bench.post(anyone, second);
+  const claimable = (batch: typeof first): Promise<string> =>
+    bench.refusal(anyone, "claim", bench.claimArguments(batch, alice.address));
+  const rotated = async (role: SignerRole, keys: readonly (typeof searcher)[]): Promise<void> => {
+    const next = testKeys("next", 3).map((key) => key.address);
+    const rotation = { latticeId: LATTICE_ID, role, nonce: 0n, signers: next, threshold: 2 };
+    const signed = signatures(rotationDigest(bench.domain, rotation), keys);
+    await bench.send(anyone, "rotateSigners", [roleArgument(role), next.map(hex), 2n, signed]);
+  };
+  await rotated("payers", PAYERS.slice(0, 2));
+  assert.deepEqual([await claimable(first), await claimable(second)], ["ok", "ok"]);
+  await rotated("attesters", ATTESTERS.slice(0, 3));
+  assert.deepEqual([await claimable(first), await claimable(second)], ["WrongProof", "ok"]);
+  assert.equal(await bench.read("root"), hex(second.attestation.root));
 });
 
 scenario("a proof for more, for another or of another tree pays nothing", async () => {
