@@ -163,6 +163,7 @@ export class SimDisk {
         const known = written.get(key);
         return known?.durable === true ? known.bytes : undefined;
       },
+      isPromised: (key) => written.get(key)?.durable === true,
       entry: async (id) => {
         const key = toHex(id);
         entries.add(key);

@@ -157,4 +157,6 @@ export interface MemberJournal extends Journal {
    * not in its journal has an old copy of it, and may have promised what it no longer knows.
    */
   wrote(id: Uint8Array): boolean;
+  /** Whether `promised` has something under this key, without fetching it. */
+  isPromised(key: string): boolean;
 }

@@ -6,7 +6,7 @@
  * refused; otherwise it is the tail that a crash tore, acknowledged to nobody, and is cut off. (Writes of one batch
  * may reach the disk in any order, so a whole record behind a torn one proves nothing by itself.)
  */
-import { fstatSync } from "node:fs";
+import { fstatSync, readSync } from "node:fs";
 import { type FileHandle, mkdir, open } from "node:fs/promises";
 import { dirname } from "node:path";
 import { crc32 } from "node:zlib";
@@ -145,6 +145,17 @@ export class AppendFile {
     const buffer = new Uint8Array(length);
     const got = await readAt(this.#file, buffer, offset);
     if (got < length) throw new CorruptFile(`${this.path}: ends before offset ${offset + length}`);
+    return buffer;
+  }
+
+  /** The same for whoever cannot wait. */
+  readSync(offset: number, length: number): Uint8Array {
+    const buffer = new Uint8Array(length);
+    for (let done = 0; done < length; ) {
+      const got = readSync(this.#file.fd, buffer, done, length - done, offset + done);
+      if (got === 0) throw new CorruptFile(`${this.path}: ends before offset ${offset + length}`);
+      done += got;
+    }
     return buffer;
   }
 

@@ -1,5 +1,17 @@
 import assert from "node:assert/strict";
-import { appendFile, copyFile, cp, link, mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
+import {
+  appendFile,
+  copyFile,
+  cp,
+  link,
+  mkdtemp,
+  open,
+  readdir,
+  readFile,
+  rm,
+  stat,
+  writeFile,
+} from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
@@ -43,6 +55,56 @@ describe("the journal on disk", () => {
       assert.ok(journal.wrote(id(1)));
       assert.ok(!journal.wrote(id(2)));
     }
+    await journal.close();
+  });
+
+  test("long promises lie on disk alone, and are the same through writes, restarts and compactions", async () => {
+    const directory = fresh();
+    const long = (fill: number): Uint8Array => new Uint8Array(100_000).fill(fill);
+    let journal = await FileJournal.open(directory, { compactFromBytes: 600_000 });
+    const first = journal.promise("long/1", 1n, long(1));
+    assert.equal(journal.isPromised("long/1"), false, "not before it is on disk");
+    assert.equal(journal.promised("long/1"), undefined);
+    await assert.rejects(journal.promise("long/1", 1n, long(2)), PromiseConflict);
+    await first;
+    for (let slot = 2; slot <= 20; slot++) {
+      const made = [journal.promise(`long/${slot}`, BigInt(slot), long(slot)), journal.trim(BigInt(slot - 4))];
+      made.push(journal.promise(`short/${slot}`, BigInt(slot), bytes(`${slot}`)));
+      await Promise.all(made);
+      for (let kept = Math.max(1, slot - 4); kept <= slot; kept++) {
+        assert.ok(journal.isPromised(`long/${kept}`));
+        assert.deepEqual(journal.promised(`long/${kept}`), long(kept));
+      }
+      assert.equal(journal.isPromised(`long/${slot - 5}`), false);
+    }
+    assert.ok((await stat(join(directory, "journal"))).size < 1_500_000, "it was compacted");
+    for (let restart = 0; restart < 2; restart++) {
+      await journal.close();
+      journal = await FileJournal.open(directory);
+      for (let kept = 16; kept <= 20; kept++) {
+        assert.deepEqual(journal.promised(`long/${kept}`), long(kept));
+        assert.deepEqual(journal.promised(`short/${kept}`), bytes(`${kept}`));
+        await journal.promise(`long/${kept}`, BigInt(kept), long(kept));
+        await assert.rejects(journal.promise(`long/${kept}`, BigInt(kept), long(kept + 1)), PromiseConflict);
+      }
+    }
+    // The same key again after it was forgotten, while the file is being replaced.
+    await journal.trim(21n);
+    await Promise.all([journal.trim(22n), journal.promise("long/20", 25n, long(99))]);
+    assert.deepEqual(journal.promised("long/20"), long(99));
+    await journal.close();
+  });
+
+  test("a long promise that the disk has damaged is not said again", async () => {
+    const directory = fresh();
+    const journal = await FileJournal.open(directory);
+    await journal.promise("long", 1n, new Uint8Array(100_000).fill(7));
+    const path = join(directory, "journal");
+    const file = await open(path, "r+");
+    await file.write(new Uint8Array([8]), 0, 1, (await file.stat()).size - 10);
+    await file.close();
+    assert.ok(journal.isPromised("long"));
+    assert.throws(() => journal.promised("long"), CorruptFile);
     await journal.close();
   });
 

@@ -4,15 +4,22 @@
  * One process owns it. Opening takes the file over: a second link is made before it is read, and whoever wrote to it
  * until then finds that link before it acknowledges anything more, and fails. So two processes started on one folder
  * never both believe that they promise.
+ *
+ * Long promises (vectors, chunks of them) stay on disk, with their hash and place in memory.
  */
 import { link, rename, rm, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { bytes, decode, encode, equalBytes, fixed, type Infer, struct, text, u64, union } from "../codec/codec.ts";
+import { hashBytes } from "../crypto/hash.ts";
 import { type MemberJournal, PromiseConflict } from "../ports.ts";
-import { AppendFile, syncDirectory } from "./append-file.ts";
+import { AppendFile, CorruptFile, syncDirectory } from "./append-file.ts";
 
 const VALUE_BYTES_MAX = 32 * 1024 * 1024;
 const COMPACT_FROM_BYTES = 64 * 1024 * 1024;
+/** Promises above this are read from the file when they are asked for. */
+const SHORT_BYTES = 4096;
+/** Long promises that are read at once when the file is replaced. */
+const COPIED_AT_ONCE = 8;
 /** Ids of own entries that are remembered: far more than can be on their way at once, on either lane. */
 const ENTRIES_KEPT = 16_384;
 
@@ -26,9 +33,19 @@ const RECORD = union({
 });
 type JournalRecord = Infer<typeof RECORD>;
 
+interface Place {
+  readonly file: AppendFile;
+  readonly offset: number;
+  readonly length: number;
+}
+
 interface KeptPromise {
   readonly slot: bigint;
-  readonly bytes: Uint8Array;
+  readonly hash: Uint8Array;
+  /** Undefined for a long one that is on disk. */
+  bytes: Uint8Array | undefined;
+  /** Of a long one, once it is on disk. */
+  place: Place | undefined;
   /** Resolves once the promise is on disk. */
   written: Promise<void>;
   durable: boolean;
@@ -68,14 +85,28 @@ export class FileJournal implements MemberJournal {
     for (;;) {
       const found = await takeLink(this.#path, taken);
       // Read by the link, so that it is this very file whatever its owner does to the name meanwhile.
-      const old = await AppendFile.open(found ? taken : this.#path, (payload) =>
-        this.#remember(decode(RECORD, payload)),
-      );
-      await old.close();
-      if (!found || (await sameFile(this.#path, taken))) break;
+      const places: (readonly [string, number, number])[] = [];
+      const old = await AppendFile.open(found ? taken : this.#path, (payload, offset) => {
+        const record = decode(RECORD, payload);
+        this.#remember(record);
+        if (record.type === "promise" && record.bytes.length > SHORT_BYTES) {
+          places.push([record.key, offset + payload.length, record.bytes.length]);
+        }
+      });
+      try {
+        for (const [key, end, length] of places) {
+          const kept = this.#promises.get(key);
+          if (kept !== undefined) lies(kept, { file: old, offset: end - length, length });
+        }
+        if (!found || (await sameFile(this.#path, taken))) {
+          await this.#compact();
+          break;
+        }
+      } finally {
+        await old.close();
+      }
       this.#forgetAll();
     }
-    await this.#compact();
     await rm(taken, { force: true });
   }
 
@@ -92,7 +123,9 @@ export class FileJournal implements MemberJournal {
         return;
       case "promise": {
         const { key, slot, bytes: value } = record;
-        this.#promises.set(key, { slot, bytes: value, written: Promise.resolve(), durable: true });
+        const short = value.length > SHORT_BYTES ? undefined : value;
+        const kept = { slot, hash: promiseHash(value), bytes: short, place: undefined };
+        this.#promises.set(key, { ...kept, written: Promise.resolve(), durable: true });
         return;
       }
       case "put":
@@ -117,10 +150,13 @@ export class FileJournal implements MemberJournal {
     if (oldest !== undefined) this.#entries.delete(oldest);
   }
 
-  async #write(record: JournalRecord): Promise<void> {
+  /** @returns the file, and where in it the record ends */
+  async #write(record: JournalRecord): Promise<{ readonly file: AppendFile; readonly end: number }> {
     await this.#compacting;
-    if (this.#file === undefined) throw new Error("the journal is closed or could not be replaced");
-    await this.#file.append(encode(RECORD, record));
+    const file = this.#file;
+    if (file === undefined) throw new Error("the journal is closed or could not be replaced");
+    const payload = encode(RECORD, record);
+    return { file, end: (await file.append(payload)) + payload.length };
   }
 
   async nextIncarnation(atLeast: bigint): Promise<bigint> {
@@ -133,21 +169,36 @@ export class FileJournal implements MemberJournal {
   async promise(key: string, slot: bigint, value: Uint8Array): Promise<void> {
     const known = this.#promises.get(key);
     if (known !== undefined) {
-      if (!equalBytes(known.bytes, value)) throw new PromiseConflict(key);
+      if (!equalBytes(known.hash, promiseHash(value))) throw new PromiseConflict(key);
       return known.written;
     }
     // Remembered before it is on disk: a second promise made meanwhile must meet the first.
-    const kept: KeptPromise = { slot, bytes: value.slice(), written: Promise.resolve(), durable: false };
+    const copy = value.slice();
+    const kept: KeptPromise = {
+      slot,
+      hash: promiseHash(copy),
+      bytes: copy,
+      place: undefined,
+      written: Promise.resolve(),
+      durable: false,
+    };
     this.#promises.set(key, kept);
-    kept.written = this.#write({ type: "promise", key, slot, bytes: kept.bytes }).then(() => {
+    kept.written = this.#write({ type: "promise", key, slot, bytes: copy }).then(({ file, end }) => {
       kept.durable = true;
+      const replaced = kept.place !== undefined || file !== this.#file;
+      if (!replaced) lies(kept, { file, offset: end - copy.length, length: copy.length });
     });
     return kept.written;
   }
 
   promised(key: string): Uint8Array | undefined {
     const kept = this.#promises.get(key);
-    return kept?.durable === true ? kept.bytes : undefined;
+    if (kept?.durable !== true) return undefined;
+    return kept.bytes ?? (kept.place === undefined ? undefined : readSync(key, kept.hash, kept.place));
+  }
+
+  isPromised(key: string): boolean {
+    return this.#promises.get(key)?.durable === true;
   }
 
   async entry(id: Uint8Array, raw: Uint8Array): Promise<void> {
@@ -189,19 +240,28 @@ export class FileJournal implements MemberJournal {
     await rm(temporary, { force: true });
     const fresh = await AppendFile.open(temporary, () => undefined, { exclusive: true });
     const old = this.#file;
+    const places = new Map<KeptPromise, Place>();
     try {
       const alive: JournalRecord[] = [
         { type: "incarnation", incarnation: this.#incarnation },
         { type: "trim", below: this.#below },
-        ...[...this.#promises].map(
-          ([key, { slot, bytes: value }]) => ({ type: "promise", key, slot, bytes: value }) as const,
-        ),
         ...[...this.#values].map(([name, value]) => ({ type: "put", name, bytes: value }) as const),
         ...[...this.#entries].map(
           (key) => ({ type: "entry", id: new Uint8Array(Buffer.from(key, "latin1")), raw: new Uint8Array() }) as const,
         ),
       ];
       await Promise.all(alive.map((record) => fresh.append(encode(RECORD, record))));
+      const promises = [...this.#promises];
+      while (promises.length > 0) {
+        await Promise.all(
+          takeSome(promises).map(async ([key, kept]) => {
+            const value = kept.bytes ?? (await readPlace(key, kept.hash, kept.place));
+            const payload = encode(RECORD, { type: "promise", key, slot: kept.slot, bytes: value });
+            const end = (await fresh.append(payload)) + payload.length;
+            places.set(kept, { file: fresh, offset: end - value.length, length: value.length });
+          }),
+        );
+      }
       await this.#stillOwner();
     } catch (error) {
       await fresh.close();
@@ -210,6 +270,7 @@ export class FileJournal implements MemberJournal {
     await rename(temporary, this.#path);
     // From here on the old file is nobody's; if the folder cannot be synced, nothing may be acknowledged any more.
     this.#file = undefined;
+    for (const [kept, place] of places) lies(kept, place);
     await old?.close();
     await syncDirectory(dirname(this.#path));
     this.#file = fresh;
@@ -227,6 +288,42 @@ export class FileJournal implements MemberJournal {
     this.#file = undefined;
     await file?.close();
   }
+}
+
+function promiseHash(value: Uint8Array): Uint8Array {
+  return hashBytes("lattice/journal/promise/v1", value);
+}
+
+/** A long promise lies there, where its bytes end the record: they need not be kept here. */
+function lies(kept: KeptPromise, place: Place): void {
+  if (place.length <= SHORT_BYTES) return;
+  kept.place = place;
+  kept.bytes = undefined;
+}
+
+/** As many as are written at once: all short ones up to the next few long ones. */
+function takeSome(promises: [string, KeptPromise][]): [string, KeptPromise][] {
+  let long = 0;
+  let count = 0;
+  for (; count < promises.length && long < COPIED_AT_ONCE; count++) {
+    if (promises[count]?.[1].bytes === undefined) long++;
+  }
+  return promises.splice(0, count);
+}
+
+async function readPlace(key: string, hash: Uint8Array, place: Place | undefined): Promise<Uint8Array> {
+  if (place === undefined) throw new CorruptFile(`the promise ${key} lies nowhere`);
+  return judged(key, hash, await place.file.read(place.offset, place.length));
+}
+
+function readSync(key: string, hash: Uint8Array, { file, offset, length }: Place): Uint8Array {
+  return judged(key, hash, file.readSync(offset, length));
+}
+
+/** What is said again must be what was promised, whatever happened to the disk meanwhile. */
+function judged(key: string, hash: Uint8Array, value: Uint8Array): Uint8Array {
+  if (equalBytes(promiseHash(value), hash)) return value;
+  throw new CorruptFile(`the promise ${key} is damaged on disk`);
 }
 
 /** A byte per character: half of what hex would keep in memory. */

@@ -647,7 +647,7 @@ export class Member<State, Command, D extends Duty, Settings> {
       this.#attempt(key, () => this.#append("bulk", encoded));
     }
     this.#lookAfterKeys();
-    const view = this.committee.view(self, now, (key) => journal.promised(key) !== undefined);
+    const view = this.committee.view(self, now, (key) => journal.isPromised(key));
     for (const duty of this.committee.machine.duties(this.committee.state, view)) {
       if (duty.promise && duty.slot < this.#abstainBelow) continue;
       if (duty.opens === true && this.#logFull) continue;
