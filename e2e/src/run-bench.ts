@@ -7,8 +7,11 @@ import { glob } from "node:fs/promises";
 import { availableParallelism, cpus, totalmem } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
-import { parseArgs } from "node:util";
 import { EXIT } from "@lattice/organism/node/exit.ts";
+import { readArguments, usageError } from "./command-line.ts";
+
+const USAGE = `usage: npm run bench -- [PART OF A NAME…] [--json]
+Each benchmark runs its peer and us in one run. Medians and ratios; raw rows with --json.`;
 
 const ROOT = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
 const DEADLINE_MS = 600_000;
@@ -122,7 +125,7 @@ function aimOf(name: string, result: Json): { readonly aim?: string; readonly me
   return { aim: `ratio at ${aim.at} ${aim.ratio} (${aim.what}), measured ${number(ratio)}`, met };
 }
 
-const { values, positionals } = parseArgs({
+const { values, positionals } = readArguments(USAGE, {
   allowPositionals: true,
   options: { json: { type: "boolean", default: false }, one: { type: "string" } },
 });
@@ -131,10 +134,7 @@ else {
   const files: string[] = [];
   for await (const file of glob("{services/*,gateway,deploy,e2e}/src/**/*.bench.ts", { cwd: ROOT })) files.push(file);
   const wanted = files.sort().filter((file) => positionals.every((part) => file.includes(part)));
-  if (wanted.length === 0) {
-    process.stderr.write(`no benchmark is called ${positionals.join(" ")}\n`);
-    process.exit(EXIT.usage);
-  }
+  if (wanted.length === 0) usageError(USAGE, `no benchmark is called ${positionals.join(" ")}`);
   const rows: Row[] = [];
   for (const file of wanted) {
     process.stderr.write(`${file} …\n`);

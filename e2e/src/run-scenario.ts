@@ -1,42 +1,32 @@
 /** `npm run e2e -- <scenario> [--json] [--slot-ms N] [--keep]`, `npm run e2e -- list`; `npm run e2e -- faults …`. */
-import { parseArgs } from "node:util";
 import { onInterrupt } from "@lattice/deploy/local/session.ts";
 import { EXIT } from "@lattice/organism/node/exit.ts";
+import { readArguments, usageError } from "./command-line.ts";
 import { runFaults } from "./faults/run-faults.ts";
 import { SCENARIOS } from "./scenarios/all.ts";
 import { type CheckResult, ScenarioContext } from "./scenarios/scenario.ts";
 
-const USAGE =
-  "npm run e2e -- <scenario> [--json] [--slot-ms N] [--keep], npm run e2e -- list, or: npm run e2e -- faults --list";
+const USAGE = `usage: npm run e2e -- <scenario> [--json] [--slot-ms N] [--keep]
+       npm run e2e -- list [--json]
+       npm run e2e -- faults [--list] [--cell NAME…] …
+One line a check; --keep leaves the lattice's folder. Exit code 0 when all checks passed, 1 when one failed.`;
 const SLOT_MS = 4000;
-
-function usage(problem: string): never {
-  process.stderr.write(`${problem}\n${USAGE}\n`);
-  process.exit(EXIT.usage);
-}
-
-function readArguments() {
-  try {
-    return parseArgs({
-      allowPositionals: true,
-      options: {
-        json: { type: "boolean", default: false },
-        keep: { type: "boolean", default: false },
-        "slot-ms": { type: "string", default: String(SLOT_MS) },
-      },
-    });
-  } catch (error) {
-    usage(error instanceof Error ? error.message : String(error));
-  }
-}
 
 if (process.argv[2] === "faults") process.exit(await runFaults(process.argv.slice(3)));
 
-const { values, positionals } = readArguments();
+const { values, positionals } = readArguments(USAGE, {
+  allowPositionals: true,
+  options: {
+    json: { type: "boolean", default: false },
+    keep: { type: "boolean", default: false },
+    "slot-ms": { type: "string", default: String(SLOT_MS) },
+  },
+});
 const [name] = positionals;
-if (name === undefined || positionals.length > 1) usage("one scenario is expected");
+if (name === undefined || positionals.length > 1) usageError(USAGE, "one scenario is expected");
 const slotMs = Number(values["slot-ms"]);
-if (!Number.isInteger(slotMs) || slotMs < 1000 || slotMs > 60_000) usage("--slot-ms: 1000 to 60000 is expected");
+if (!Number.isInteger(slotMs) || slotMs < 1000 || slotMs > 60_000)
+  usageError(USAGE, "--slot-ms: 1000 to 60000 is expected");
 
 if (name === "list") {
   if (values.json) {
@@ -50,7 +40,7 @@ if (name === "list") {
 }
 
 const scenario = SCENARIOS.find((each) => each.name === name);
-if (scenario === undefined) usage(`no scenario ${name}; \`npm run e2e -- list\` names them`);
+if (scenario === undefined) usageError(USAGE, `no scenario ${name}; \`npm run e2e -- list\` names them`);
 
 const startedAtMs = Date.now();
 const say = (line: string): void => {

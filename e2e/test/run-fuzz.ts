@@ -1,45 +1,34 @@
 /**
- * `npm run fuzz [-- --cases N] [--target PART] [--seed S] [--case N] [--json]`: changed bytes against every parser.
+ * `npm run fuzz`: changed bytes against every parser.
  * Exit codes: 0 nothing found, 1 findings, 2 usage.
  */
-import { parseArgs } from "node:util";
 import { EXIT } from "@lattice/organism/node/exit.ts";
+import { readArguments, usageError, wholeNumber } from "../src/command-line.ts";
 import { type Report, runTarget } from "./fuzz/run.ts";
 import { allTargets } from "./fuzz/targets/all.ts";
 
-function natural(text: string, name: string): number {
-  const value = Number(text);
-  if (!Number.isSafeInteger(value) || value < 0) {
-    process.stderr.write(`fuzz: --${name}: a number expected\n`);
-    process.exit(EXIT.usage);
-  }
-  return value;
-}
+const USAGE = `usage: npm run fuzz -- [--cases N] [--target PART] [--seed S] [--case N] [--json]
+       npm run fuzz -- --list
+--target: all targets with this part in their name; --case: this one case of each. A finding prints how to repeat it.`;
 
-function options() {
-  try {
-    return parseArgs({
-      options: {
-        cases: { type: "string", default: "1000" },
-        target: { type: "string", default: "" },
-        seed: { type: "string", default: "1" },
-        case: { type: "string" },
-        json: { type: "boolean", default: false },
-      },
-    }).values;
-  } catch (error) {
-    process.stderr.write(`fuzz: ${error instanceof Error ? error.message : String(error)}\n`);
-    process.exit(EXIT.usage);
-  }
-}
-
-const { cases, target: part, seed, case: only, json } = options();
-const count = natural(cases, "cases");
-const single = only === undefined ? {} : { only: natural(only, "case") };
+const { values } = readArguments(USAGE, {
+  options: {
+    cases: { type: "string", default: "1000" },
+    target: { type: "string", default: "" },
+    seed: { type: "string", default: "1" },
+    case: { type: "string" },
+    list: { type: "boolean", default: false },
+    json: { type: "boolean", default: false },
+  },
+});
+const { target: part, seed, case: only, json } = values;
+const count = wholeNumber(USAGE, "cases", values.cases, 1);
+const single = only === undefined ? {} : { only: wholeNumber(USAGE, "case", only, 0) };
 const targets = (await allTargets()).filter(({ name }) => name.includes(part));
-if (targets.length === 0) {
-  process.stderr.write(`fuzz: no target is called ${part}\n`);
-  process.exit(EXIT.usage);
+if (targets.length === 0) usageError(USAGE, `no target is called ${part}`);
+if (values.list) {
+  process.stdout.write(targets.map(({ name }) => `${name}\n`).join(""));
+  process.exit(EXIT.ok);
 }
 const reports: Report[] = [];
 for (const target of targets) {

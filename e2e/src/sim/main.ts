@@ -1,21 +1,15 @@
 /** `npm run sim`: many seeds, or one again. */
 import { availableParallelism } from "node:os";
-import { parseArgs } from "node:util";
 import { EXIT } from "@lattice/organism/node/exit.ts";
+import { readArguments, usageError, wholeNumber } from "../command-line.ts";
 import { planOf, runSeeds, SeedThread } from "./pool.ts";
 import type { SeedResult } from "./run-seed.ts";
 
 const USAGE = `usage: npm run sim -- [--seeds N] [--from S] [--slots K] [--jobs J] [--json]
-       npm run sim -- --seed S [--slots K] [--verbose] [--json]
+       npm run sim -- --seed S [--slots K] [--mode safety|liveness|calm] [--members N] [--verbose] [--json]
 One line a seed; the last one sums up. A seed replays exactly: same slots, same digest.`;
 
 const MODES = ["safety", "liveness", "calm"] as const;
-
-function numberOf(name: string, text: string | undefined, fallback: number): number {
-  const value = text === undefined ? fallback : Number(text);
-  if (!Number.isSafeInteger(value) || value < 1) throw new RangeError(`--${name}: a number from 1 on expected`);
-  return value;
-}
 
 function describe({ seed, mode, slots, broken, digest, wallMs }: SeedResult): string {
   const speed = `${(slots / (wallMs / 1000)).toFixed(0)} slots/s`;
@@ -23,40 +17,33 @@ function describe({ seed, mode, slots, broken, digest, wallMs }: SeedResult): st
   return `seed ${seed}  ${mode}  BROKEN  ${broken.checker}: ${broken.message}\n  replay: npm run sim -- --seed ${seed} --slots ${slots}`;
 }
 
-function parse() {
-  return parseArgs({
-    options: {
-      seeds: { type: "string" },
-      seed: { type: "string" },
-      from: { type: "string" },
-      slots: { type: "string" },
-      jobs: { type: "string" },
-      mode: { type: "string" },
-      members: { type: "string" },
-      verbose: { type: "boolean", default: false },
-      json: { type: "boolean", default: false },
-    },
-  }).values;
+const { values } = readArguments(USAGE, {
+  options: {
+    seeds: { type: "string", default: "20" },
+    seed: { type: "string" },
+    from: { type: "string", default: "1" },
+    slots: { type: "string", default: "50" },
+    jobs: { type: "string", default: String(availableParallelism()) },
+    mode: { type: "string" },
+    members: { type: "string" },
+    verbose: { type: "boolean", default: false },
+    json: { type: "boolean", default: false },
+  },
+});
+
+function numberOf(name: string, text: string): number {
+  return wholeNumber(USAGE, name, text, 1);
 }
 
 async function main(): Promise<number> {
-  let values: ReturnType<typeof parse>;
-  let slots: number;
-  let one: number | undefined;
-  let count: number;
-  let from: number;
-  let jobs: number;
-  try {
-    values = parse();
-    slots = numberOf("slots", values.slots, 50);
-    one = values.seed === undefined ? undefined : numberOf("seed", values.seed, 1);
-    count = numberOf("seeds", values.seeds, 20);
-    from = numberOf("from", values.from, 1);
-    jobs = numberOf("jobs", values.jobs, availableParallelism());
-  } catch (error) {
-    process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n${USAGE}\n`);
-    return EXIT.usage;
-  }
+  const slots = numberOf("slots", values.slots);
+  const one = values.seed === undefined ? undefined : numberOf("seed", values.seed);
+  const count = numberOf("seeds", values.seeds);
+  const from = numberOf("from", values.from);
+  const jobs = numberOf("jobs", values.jobs);
+  const mode = MODES.find((known) => known === values.mode);
+  if (values.mode !== undefined && mode === undefined)
+    usageError(USAGE, `--mode: one of ${MODES.join(", ")} is expected`);
   const results: SeedResult[] = [];
   const each = (result: SeedResult): void => {
     results.push(result);
@@ -66,11 +53,10 @@ async function main(): Promise<number> {
   if (one !== undefined) {
     const plan = planOf(one, slots);
     const thread = new SeedThread({ crypto: plan.crypto });
-    const mode = MODES.find((known) => known === values.mode);
     const options = {
       ...plan.options,
       ...(mode === undefined ? {} : { mode }),
-      ...(values.members === undefined ? {} : { members: numberOf("members", values.members, 3) }),
+      ...(values.members === undefined ? {} : { members: numberOf("members", values.members) }),
       tells: values.verbose,
     };
     each(await thread.run(options, (line) => process.stderr.write(`${line}\n`)));

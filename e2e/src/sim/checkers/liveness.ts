@@ -27,7 +27,7 @@ export function missingLiveness(world: World, slots: number, mode: "liveness" | 
   const allHonest = world.hosts.every(({ honest }) => honest);
   // A corrupt zipnet server ends every round by withholding, and shows itself by it: that is in the trust table.
   const zipnetWorks = world.of("zipnet").every(({ honest }) => honest);
-  const most = mode === "calm" ? 0.85 : allHonest ? 0.7 : 0.25;
+  const most = mode === "calm" ? 1 : allHonest ? 0.7 : 0.25;
   const demands: readonly Demand[] = [
     { stage: "zipnet/header", share: most },
     ...(zipnetWorks ? [{ stage: "zipnet/broadcast", share: most }] : []),
