@@ -89,10 +89,10 @@ const payloads: Target = {
         try {
           if (at === 0) {
             const parsed = parseEnvelope(value);
-            // What is accepted is passed on as it was parsed: it must be what stood there.
+            // What is accepted is passed on as it was parsed: it must be what stood there, in whichever case of hex.
             const stood = (value as { executionPayload: Record<string, Json> }).executionPayload;
             for (const [name, part] of Object.entries(parsed.executionPayload)) {
-              if (JSON.stringify(stood[name]) !== JSON.stringify(part))
+              if (JSON.stringify(stood[name]).toLowerCase() !== JSON.stringify(part).toLowerCase())
                 throw new Finding(`${name} changed its meaning`);
             }
           } else parsePayloadStatus(value);
