@@ -49,7 +49,17 @@ test("every organism has its members, and there is nobody else", () => {
   );
   assert.equal(MEMBERS, 3);
   assert.deepEqual(memberNames(), expected);
-  const others = ["prepare", "nats", "streams", "execution", "sequencer", "aggregator", "gateway", ...OPTIONAL];
+  const others = [
+    "prepare",
+    "nats",
+    "streams",
+    "trimmer",
+    "execution",
+    "sequencer",
+    "aggregator",
+    "gateway",
+    ...OPTIONAL,
+  ];
   assert.deepEqual(Object.keys(services).sort(), [...expected, ...others].sort());
 });
 

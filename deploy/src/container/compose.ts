@@ -226,6 +226,20 @@ function services(): Record<string, YamlMap> {
       ...waiting(["prepare"], ["nats"]),
       ...volumes("streams", { secrets: true }),
     }),
+    trimmer: container({
+      command: ["deploy/src/nats/trimmer-main.ts"],
+      environment: {
+        TRIMMER_CONFIG_FILE: KIT_FILES.config,
+        TRIMMER_ROSTERS_FILE: KIT_FILES.rosters,
+        TRIMMER_ENDPOINTS_FILE: KIT_FILES.endpoints,
+        TRIMMER_NATS_SERVERS: `nats://nats:${PORTS.natsClient}`,
+        TRIMMER_CREDENTIALS_FILE: secret("trimmer.json"),
+        TRIMMER_LISTEN: every(PORTS.metrics),
+      },
+      ...waiting(["prepare", "streams"], ["nats"]),
+      healthcheck: health(local(PORTS.metrics, "/readyz"), MEMBER_S),
+      ...volumes("trimmer", { kit: true, secrets: true }),
+    }),
     execution: container({
       command: ["deploy/src/chain/execution-client-main.ts"],
       environment: {

@@ -133,6 +133,9 @@ function files(scratch: string, accounts: SampleAccounts, genesis: string): Prep
   give("nats", "server.conf", server);
   give("streams", "admins.json", JSON.stringify(nats.accounts.map(({ admin }) => admin)));
 
+  const trimmers = nats.accounts.map(({ organism, trimmer }) => [organism, trimmer] as const);
+  give("trimmer", "trimmer.json", JSON.stringify(Object.fromEntries(trimmers)));
+
   const builderJwt = hexSecret();
   for (const [position, organism] of ORGANISMS.entries()) {
     for (let index = 0; index < MEMBERS; index++) {

@@ -4,7 +4,14 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { ORGANISMS } from "@lattice/organism/identity/organisms.ts";
 import { NatsCluster } from "../nats/nats-cluster.ts";
-import { dealNats, type NatsDeal, readDeal, writeCredentials } from "../nats/nats-config.ts";
+import {
+  completeDeal,
+  dealNats,
+  type NatsDeal,
+  readDeal,
+  replaceCredentials,
+  writeCredentials,
+} from "../nats/nats-config.ts";
 import { DEFAULT_QUOTAS, type StreamQuotas } from "../nats/nats-process.ts";
 import { findNatsServer, type NatsServerBinary } from "../nats/nats-server.ts";
 import type { Layout, Ports } from "./layout.ts";
@@ -56,11 +63,16 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
       for (const [index, each] of credentials.entries())
         writeCredentials(join(layout.member(organism, index), "nats.json"), each);
     }
-    const trimmers = deal.accounts.map(({ organism, trimmer }) => [organism, trimmer] as const);
-    writeCredentials(layout.path("nats", "trimmer.json"), Object.fromEntries(trimmers));
     writeCredentials(dealFile, deal);
   }
-  const deal = readDeal(dealFile);
+  const { deal, changed } = completeDeal(readDeal(dealFile));
+  const trimmerFile = layout.path("nats", "trimmer.json");
+  // Also in a folder from before there was a trimmer.
+  if (changed) replaceCredentials(dealFile, deal);
+  if (changed || !existsSync(trimmerFile)) {
+    const trimmers = deal.accounts.map(({ organism, trimmer }) => [organism, trimmer] as const);
+    replaceCredentials(trimmerFile, Object.fromEntries(trimmers));
+  }
   const cluster = await NatsCluster.start({
     binary: binary.path,
     directory: layout.path("nats"),

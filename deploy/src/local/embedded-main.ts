@@ -9,9 +9,10 @@ import { definition as atelier } from "@lattice/atelier/definition.ts";
 import { definition as offer } from "@lattice/offer/definition.ts";
 import { initCrypto } from "@lattice/organism/crypto/engine.ts";
 import type { LatticeConfig } from "@lattice/organism/identity/lattice-config.ts";
-import { ORGANISMS } from "@lattice/organism/identity/organisms.ts";
+import { ORGANISMS, type Organism } from "@lattice/organism/identity/organisms.ts";
 import { EmbeddedLog } from "@lattice/organism/log/embedded-log.ts";
 import type { Duty } from "@lattice/organism/machine.ts";
+import { exitCodeOf } from "@lattice/organism/node/exit.ts";
 import { FileJournal } from "@lattice/organism/node/file-journal.ts";
 import {
   type Rosters,
@@ -23,7 +24,7 @@ import {
 } from "@lattice/organism/node/kit.ts";
 import { Member } from "@lattice/organism/node/member.ts";
 import { startHttpEndpoint } from "@lattice/organism/observe/http.ts";
-import { createLogger, type LogLevel } from "@lattice/organism/observe/logger.ts";
+import { createLogger, errorFields, type LogLevel } from "@lattice/organism/observe/logger.ts";
 import { createNoMeters } from "@lattice/organism/observe/meters.ts";
 import { createNoTracer } from "@lattice/organism/observe/tracing.ts";
 import { healthService } from "@lattice/organism/rpc/health.ts";
@@ -34,6 +35,7 @@ import { definition as relay } from "@lattice/relay/definition.ts";
 import { definition as tally } from "@lattice/tally/definition.ts";
 import { definition as unseal } from "@lattice/unseal/definition.ts";
 import { definition as zipnet } from "@lattice/zipnet/definition.ts";
+import { trimOnce } from "../nats/trimmer.ts";
 import { at, Layout } from "./layout.ts";
 import { organismEnvironment } from "./members.ts";
 
@@ -50,6 +52,9 @@ await initCrypto();
 const rosters: Rosters = readRosters(layout.rosters, config);
 const certifiedRosters = readCertifiedRosters(layout.rosters);
 const stops: (() => Promise<void>)[] = [];
+const logs = new Map<Organism, EmbeddedLog>();
+let stopping = false;
+const TRIM_EVERY_MS = 15_000;
 
 async function startOne<State, Command, D extends Duty, Settings>(
   definition: OrganismDefinition<State, Command, D, Settings>,
@@ -84,7 +89,7 @@ async function startOne<State, Command, D extends Duty, Settings>(
     tracer: createNoTracer(),
     onFatal: (reason, detail) => {
       logger.error("this member must stop", { reason, problem: detail });
-      process.exit(1);
+      process.exit(exitCodeOf(reason));
     },
   });
   const health = healthService({
@@ -120,13 +125,44 @@ for (const definition of [zipnet, unseal, offer, atelier, relay, tally] as unkno
   const log = await EmbeddedLog.open(layout.path("logs-embedded", definition.organism));
   const members = rosters[definition.organism].members.length;
   await Promise.all(Array.from({ length: members }, (_, index) => startOne(definition, log, index)));
+  logs.set(definition.organism, log);
 }
 
-let stopping = false;
+/** As the trimmer does it where there is a broker: by what members have signed that they hold, and nothing else. */
+const trimmer = createLogger(logLevel as LogLevel, { service: "trimmer", lattice: config.name });
+let trimming = setTimeout(trim, TRIM_EVERY_MS);
+async function trim(): Promise<void> {
+  for (const [organism, log] of logs) {
+    try {
+      const addresses = readEndpoints(layout.endpoints)[organism];
+      const purgeBelow = async (position: bigint): Promise<number> => {
+        const before = log.firstPosition;
+        await log.trim(position);
+        return Number(log.firstPosition - before);
+      };
+      const trimmed = await trimOnce({
+        config,
+        organism,
+        roster: rosters[organism],
+        addresses,
+        nowMs: () => Date.now(),
+        purgeBelow,
+      });
+      if (trimmed !== undefined && trimmed.removed > 0) {
+        trimmer.info("trimmed", { organism, from_position: trimmed.from, removed: trimmed.removed });
+      }
+    } catch (error) {
+      trimmer.warn("not trimmed; looked at again", { organism, ...errorFields(error) });
+    }
+  }
+  if (!stopping) trimming = setTimeout(trim, TRIM_EVERY_MS);
+}
+
 for (const signal of ["SIGTERM", "SIGINT"] as const) {
   process.on(signal, () => {
     if (stopping) process.exit(1);
     stopping = true;
+    clearTimeout(trimming);
     Promise.all(stops.map((stop) => stop())).then(
       () => process.exit(0),
       () => process.exit(1),

@@ -11,6 +11,7 @@ import { initCrypto } from "@lattice/organism/crypto/engine.ts";
 import type { LatticeConfig } from "@lattice/organism/identity/lattice-config.ts";
 import { ORGANISMS, type Organism } from "@lattice/organism/identity/organisms.ts";
 import { latticeRoot } from "@lattice/organism/identity/unique-id.ts";
+import { EXIT } from "@lattice/organism/node/exit.ts";
 import { type Rosters, readConfig, readRosters } from "@lattice/organism/node/kit.ts";
 import { settlementGenesisAccount } from "@lattice/tally/contract/genesis-account.ts";
 import { foundLocally } from "../ceremony/local-ceremony.ts";
@@ -288,8 +289,12 @@ export class LocalLattice {
     args: readonly string[] = [],
   ): ManagedProcess {
     const process = new ManagedProcess({ name, script, environment, args, logFile: this.layout.log(name) });
-    process.onExit = (code) =>
+    process.onExit = (code) => {
       this.#progress(`${name} ended by itself (exit code ${code ?? "none"}): ${process.tail(2)}`);
+      if (code !== EXIT.again) return;
+      this.#progress(`${name} is started again`);
+      process.start();
+    };
     this.processes.set(name, process);
     process.start();
     return process;

@@ -4,7 +4,7 @@
  * stream, and one trimmer, who may purge it from below.
  */
 import { randomBytes } from "node:crypto";
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
 
 /** What a client needs to use one log: the file that members read (mode 0400). */
@@ -90,6 +90,17 @@ export function dealNats(committees: readonly { readonly organism: string; reado
       };
     }),
   };
+}
+
+/** A deal of an earlier version with what has come since: its committees' own users stay as they are. */
+export function completeDeal(deal: NatsDeal): { readonly deal: NatsDeal; readonly changed: boolean } {
+  const found: { readonly routes?: NatsDeal["routes"]; readonly accounts: readonly Partial<CommitteeAccount>[] } = deal;
+  if (found.routes !== undefined && found.accounts.every(({ trimmer }) => trimmer !== undefined)) {
+    return { deal, changed: false };
+  }
+  const fresh = dealNats(deal.accounts.map(({ organism, members }) => ({ organism, members: members.length })));
+  const accounts = fresh.accounts.map((account, position) => ({ ...account, ...deal.accounts[position] }));
+  return { deal: { ...fresh, ...deal, accounts }, changed: true };
 }
 
 /** The configuration file's text. It holds passwords: mode 0600. */
@@ -188,6 +199,16 @@ export function writeCredentials(
 ): void {
   mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
   writeFileSync(file, `${JSON.stringify(credentials)}\n`, { mode: 0o400, flag: "wx" });
+}
+
+/** The same for a file that is there: replaced whole or not at all. */
+export function replaceCredentials(
+  file: string,
+  credentials: NatsDeal | Readonly<Record<string, LogCredentials>>,
+): void {
+  rmSync(`${file}.new`, { force: true });
+  writeCredentials(`${file}.new`, credentials);
+  renameSync(`${file}.new`, file);
 }
 
 /** What `writeCredentials` wrote of a whole deal. */

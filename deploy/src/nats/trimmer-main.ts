@@ -4,6 +4,7 @@ import { initCrypto } from "@lattice/organism/crypto/engine.ts";
 import { isOrganism, type Organism } from "@lattice/organism/identity/organisms.ts";
 import { EXIT } from "@lattice/organism/node/exit.ts";
 import { readConfig, readEndpoints, readRosters } from "@lattice/organism/node/kit.ts";
+import { startHttpEndpoint } from "@lattice/organism/observe/http.ts";
 import { createLogger } from "@lattice/organism/observe/logger.ts";
 import { z } from "zod";
 import type { LogCredentials } from "./nats-config.ts";
@@ -28,7 +29,14 @@ async function main(): Promise<void> {
   let timer: NodeJS.Timeout | undefined;
   let ending = false;
 
+  let ready = false;
+  if (settings.TRIMMER_LISTEN !== undefined) {
+    const [host = "", port] = settings.TRIMMER_LISTEN.split(":");
+    await startHttpEndpoint({ host, port: Number(port), ready: () => ready });
+  }
+
   const look = async (): Promise<void> => {
+    let failed = false;
     for (const [organism, own] of Object.entries(credentials)) {
       if (!isOrganism(organism) || ending) continue;
       try {
@@ -49,12 +57,14 @@ async function main(): Promise<void> {
           logger.info("trimmed", { organism, from_position: result.from, removed: result.removed });
         }
       } catch (error) {
+        failed = true;
         logger.warn("not trimmed; looked at again", {
           organism,
           problem: error instanceof Error ? error.message : String(error),
         });
       }
     }
+    ready = !failed;
     if (!ending) timer = setTimeout(look, settings.TRIMMER_EVERY_MS);
   };
   for (const signal of ["SIGTERM", "SIGINT"] as const) {

@@ -81,7 +81,8 @@ export const PROCESS_PROBLEMS: readonly ProblemGroup[] = [
       {
         reason: "HISTORY_GONE",
         meaning: "The log starts after what this member needs.",
-        remedy: "Start it again: it goes on from the snapshot of a peer or of the archive.",
+        remedy:
+          "It ends with exit code 6: start it again at once, and it goes on from the snapshot of a peer or of the archive.",
       },
       {
         reason: "LOG_REPLACED",
@@ -124,7 +125,7 @@ export const PROCESS_PROBLEMS: readonly ProblemGroup[] = [
       {
         reason: "LOG_FULL",
         meaning: "The stream or this author's quota is used up.",
-        remedy: "Give the account more room; trimming below checkpoints is not built yet.",
+        remedy: "See that the trimmer runs and that a quorum holds snapshots; give the account more room.",
       },
       {
         reason: "ENTRY_TOO_LARGE",

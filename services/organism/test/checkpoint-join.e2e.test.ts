@@ -13,11 +13,13 @@ import { committeeId, slotStartMs } from "../src/identity/lattice-config.ts";
 import { EmbeddedLog } from "../src/log/embedded-log.ts";
 import { ArchiveDirectory } from "../src/node/archive-directory.ts";
 import { fromWireCheckpoint } from "../src/node/committee-wire.ts";
+import { EXIT, exitCodeOf } from "../src/node/exit.ts";
 import { nodeTimers } from "../src/node/node-timers.ts";
 import { archiveSource, fetchSnapshot, peerSource, type SnapshotSource } from "../src/node/snapshot-fetcher.ts";
 import { verifyHeld } from "../src/node/snapshot-service.ts";
 import { FileSnapshotStore } from "../src/node/snapshot-store.ts";
 import { NoSnapshot, syncState } from "../src/node/state-sync.ts";
+import type { Log, LogMessage } from "../src/ports.ts";
 import { connectService } from "../src/rpc/client.ts";
 import { type RunningServer, startServer } from "../src/rpc/server.ts";
 import { certifyState, dealCommittee, random, startToyMember } from "./test-lattice.ts";
@@ -61,11 +63,11 @@ describe("joining from checkpoints", () => {
   });
   after(() => assert.equal(fatal.length, 0));
 
-  async function begin(index: number, archive?: ArchiveDirectory): Promise<ToyMember> {
+  async function begin(index: number, archive?: ArchiveDirectory, own = log.member(index)): Promise<ToyMember> {
     const member = await startToyMember({
       committee,
       index,
-      log: log.member(index),
+      log: own,
       directory,
       clock,
       endpoints: addresses,
@@ -198,6 +200,40 @@ describe("joining from checkpoints", () => {
       if (below !== undefined) await log.trim(below + 1n);
     }
     await begin(2);
+    await takesPart(2);
+    assert.deepEqual(fatal, []);
+  });
+
+  test("a running member that the trimmed log has left behind says so, and goes on from a snapshot when started again", async () => {
+    await run(1);
+    await member(2).stop(50);
+    servers[2]?.close();
+    const reader = pausable(log.member(2));
+    await begin(2, undefined, reader.log);
+    await takesPart(2);
+    reader.pause();
+    const left = member(2).committee.position;
+    for (let slot = 8n; log.firstPosition <= left + 1n; slot += 4n) {
+      nowMs = slotStartMs(config, slot + 20n);
+      await until("slots go on", () => member(0).committee.floor("accepted") > slot);
+      const answers = await Promise.all([0, 1].map((index) => held(addresses[index] ?? "")));
+      const below = trimmableBelow(
+        answers.map((each) => each.map(({ checkpoint }) => checkpoint)),
+        2,
+      );
+      if (below !== undefined) await log.trim(below + 1n);
+    }
+    assert.deepEqual(fatal, [], "it does not know yet");
+    reader.go();
+    await until("it notices", () => fatal.length > 0);
+    assert.match(fatal.splice(0).join(), /^HISTORY_GONE: the log starts at position \d+$/);
+    assert.ok(!member(2).ready());
+    assert.equal(exitCodeOf("HISTORY_GONE"), EXIT.again, "whoever runs it starts it again");
+    assert.equal(exitCodeOf("LOG_FORKED"), EXIT.failed);
+    await member(2).stop(50);
+    servers[2]?.close();
+    await begin(2);
+    assert.ok(member(2).committee.position > left);
     await takesPart(2);
     assert.deepEqual(fatal, []);
   });
@@ -363,3 +399,34 @@ describe("joining from checkpoints", () => {
     );
   });
 });
+
+/** A log whose reader can be held up, as a process is that the machine does not let run. */
+function pausable(log: Log): { readonly log: Log; pause(): void; go(): void } {
+  let go: (() => void) | undefined;
+  let held = Promise.resolve();
+  let inner = new AbortController();
+  return {
+    pause() {
+      held = new Promise((resolve) => {
+        go = resolve;
+      });
+      inner.abort();
+    },
+    go: () => go?.(),
+    log: {
+      ...log,
+      async consume(from, deliver, signal) {
+        let next = from;
+        while (!signal.aborted) {
+          await held;
+          inner = new AbortController();
+          const read = (message: LogMessage): void => {
+            next = message.position + 1n;
+            deliver(message);
+          };
+          await log.consume(next, read, AbortSignal.any([signal, inner.signal]));
+        }
+      },
+    },
+  };
+}

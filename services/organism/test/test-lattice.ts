@@ -19,6 +19,7 @@ import type { EpochKeys } from "../src/node/epoch-keys.ts";
 import { FileJournal } from "../src/node/file-journal.ts";
 import { Member } from "../src/node/member.ts";
 import type { ConnectCommittee } from "../src/node/outcome-follower.ts";
+import type { MemberStorage } from "../src/node/storage.ts";
 import type { Logger } from "../src/observe/logger.ts";
 import type { Meters } from "../src/observe/meters.ts";
 import type { Clock, Log } from "../src/ports.ts";
@@ -230,9 +231,22 @@ export interface StartOptions {
   readonly connect?: ConnectCommittee;
   readonly archive?: ArchiveDirectory;
   readonly checkpointEvery?: { readonly entries: bigint; readonly slots: bigint };
+  readonly storage?: MemberStorage;
 }
 
 export async function startToyMember(options: StartOptions) {
+  const member = await Member.start<
+    ReturnType<ReturnType<typeof toyDefinition.createMachine>["genesis"]>,
+    { readonly type: "add"; readonly slot: bigint; readonly amount: number; readonly padding: Uint8Array },
+    ToyDuty,
+    Record<string, never>
+  >({ definition: toyDefinition, settings: {}, ...(await memberOptions(options)) });
+  options.calls?.serve(`relay-${options.index}`, member.services);
+  return member;
+}
+
+/** Everything that a member of `relay` is started with but its definition. */
+export async function memberOptions(options: StartOptions) {
   const { committee, index, log, clock } = options;
   const directory = join(options.directory, `member-${index}`);
   const secrets = options.secrets ?? committee.secrets[index];
@@ -242,14 +256,7 @@ export async function startToyMember(options: StartOptions) {
   const endpoints = Object.fromEntries(
     ORGANISMS.map((organism) => [organism, organism === "relay" ? addresses : []]),
   ) as unknown as { [O in Organism]: string[] };
-  const member = await Member.start<
-    ReturnType<ReturnType<typeof toyDefinition.createMachine>["genesis"]>,
-    { readonly type: "add"; readonly slot: bigint; readonly amount: number; readonly padding: Uint8Array },
-    ToyDuty,
-    Record<string, never>
-  >({
-    definition: toyDefinition,
-    settings: {},
+  return {
     config: committee.config,
     self: index,
     rosters: committee.rosters,
@@ -261,6 +268,7 @@ export async function startToyMember(options: StartOptions) {
     ...(options.connect === undefined ? {} : { connect: options.connect }),
     ...(options.onProof === undefined ? {} : { onProof: options.onProof }),
     ...(options.archive === undefined ? {} : { archive: options.archive }),
+    ...(options.storage === undefined ? {} : { storage: options.storage }),
     ...(options.checkpointEvery === undefined ? {} : { checkpointEvery: options.checkpointEvery }),
     log,
     journal: await FileJournal.open(directory),
@@ -276,7 +284,5 @@ export async function startToyMember(options: StartOptions) {
       ((reason, detail) => {
         throw new Error(`${reason}: ${detail}`);
       }),
-  });
-  calls?.serve(`relay-${index}`, member.services);
-  return member;
+  };
 }

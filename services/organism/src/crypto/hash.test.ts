@@ -22,5 +22,9 @@ test("a tag is length-prefixed: nothing moves across its border", () => {
       assert.deepEqual(hashBytes(tag, bytes), noble(concat(length, Buffer.from(tag), bytes)));
     }),
   );
+  for (const length of [16_383, 16_384, 16_385, 1_000_000]) {
+    const bytes = Uint8Array.from({ length: length + 1 }, (_, at) => at % 251).subarray(1);
+    assert.deepEqual(hashBytes("tag", bytes), noble(concat(Uint8Array.of(0, 0, 0, 3), Buffer.from("tag"), bytes)));
+  }
   assert.notDeepEqual(hashBytes("a", Uint8Array.of(98)), hashBytes("ab", new Uint8Array()));
 });

@@ -6,5 +6,15 @@ export const EXIT = {
   degraded: 3,
   timedOut: 4,
   precondition: 5,
+  /** Ended so that it can load its state anew: start it again at once. */
+  again: 6,
   interrupted: 130,
 } as const;
+
+/**
+ * How a member ends that must not go on, by its reason. What it needs is elsewhere and certified when the log has gone
+ * on without it; everything else wants to be looked at.
+ */
+export function exitCodeOf(reason: string): number {
+  return reason === "HISTORY_GONE" ? EXIT.again : EXIT.failed;
+}

@@ -22,7 +22,7 @@ import type { OrganismDefinition } from "../service.ts";
 import { CorruptFile } from "./append-file.ts";
 import { ArchiveDirectory } from "./archive-directory.ts";
 import { FileEpochKeys } from "./epoch-keys.ts";
-import { EXIT } from "./exit.ts";
+import { EXIT, exitCodeOf } from "./exit.ts";
 import { FileJournal } from "./file-journal.ts";
 import {
   KitProblem,
@@ -202,7 +202,7 @@ async function run<State, Command, D extends Duty, Settings extends Record<strin
     onFatal: (reason, detail) => {
       if (stopping) return;
       logger.error("this member must stop", { reason, problem: detail });
-      process.exit(EXIT.failed);
+      process.exit(exitCodeOf(reason));
     },
   });
   const health = healthService({
