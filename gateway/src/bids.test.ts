@@ -6,6 +6,7 @@ import { fromHex } from "@lattice/organism/codec/codec.ts";
 import { initCrypto } from "@lattice/organism/crypto/engine.ts";
 import { COMMON_FAULTS, Fault, faultsOf } from "@lattice/organism/fault.ts";
 import { committeeId, slotStartMs } from "@lattice/organism/identity/lattice-config.ts";
+import { lastingRosters } from "@lattice/organism/node/roster-book.ts";
 import { defineService } from "@lattice/organism/rpc/define.ts";
 import { startServer } from "@lattice/organism/rpc/server.ts";
 import { OfferService } from "@lattice/proto/lattice/offer/v1/offer_service_pb.ts";
@@ -24,7 +25,7 @@ before(() => initCrypto());
 function bidderAt(nowMs: () => number, offer: readonly string[] = []): Bidder {
   return new Bidder({
     config,
-    rosters,
+    rosters: lastingRosters(rosters),
     endpoints: () => ({ ...none, offer }),
     clock: { nowMs },
     searcherKey: KEY,

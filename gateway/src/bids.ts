@@ -6,8 +6,8 @@ import { CodecError, toHex } from "@lattice/organism/codec/codec.ts";
 import { addressOfSecret } from "@lattice/organism/crypto/secp256k1.ts";
 import { COMMON_FAULTS, Fault } from "@lattice/organism/fault.ts";
 import { committeeId, type LatticeConfig, slotAt, slotStartMs } from "@lattice/organism/identity/lattice-config.ts";
-import type { Rosters } from "@lattice/organism/node/kit.ts";
 import type { Endpoints } from "@lattice/organism/node/outcome-follower.ts";
+import type { RosterView } from "@lattice/organism/node/roster-book.ts";
 import type { BidClass, Bundle } from "@lattice/organism/outcomes/offer.ts";
 import type { Clock } from "@lattice/organism/ports.ts";
 import { type Client, connectService } from "@lattice/organism/rpc/client.ts";
@@ -16,7 +16,8 @@ import { gatewayFault } from "./faults.ts";
 
 export interface BidderOptions {
   readonly config: LatticeConfig;
-  readonly rosters: Rosters;
+  /** Of offer, whose sealing key changes with the epoch. */
+  readonly rosters: RosterView;
   readonly endpoints: () => Endpoints;
   readonly clock: Clock;
   /** secp256k1 secret, 32 bytes: signs bids, and its own account's escrow answers for them. */
@@ -131,7 +132,7 @@ export class Bidder {
     this.#nonce += 1n;
     const context = {
       committee: committeeId(config, "offer"),
-      epoch: rosters.offer.epoch,
+      epoch: rosters.at("offer", slot).epoch,
       slot,
       class: bidClass,
       searcher: this.searcher,
@@ -156,7 +157,7 @@ export class Bidder {
     const { config, rosters, searcherKey, tickets } = this.#options;
     const slot = request.slot ?? this.openSlot(request.class);
     if (this.#registeredUntil < slot) await this.register();
-    const sealingKey = rosters.offer.sealingKey;
+    const { sealingKey, epoch } = rosters.at("offer", slot);
     if (sealingKey === undefined) throw gatewayFault("BAD_BID", "the certified roster of offer states no sealing key");
     const nonce = request.nonce ?? this.reserve(request.class, slot).nonce;
     const references = request.items.flatMap((item) => (item.type === "reference" ? [item.messageId] : []));
@@ -165,7 +166,7 @@ export class Bidder {
       sealed = sealBid({
         config,
         sealingKey,
-        epoch: rosters.offer.epoch,
+        epoch,
         slot,
         class: request.class,
         searcherKey,

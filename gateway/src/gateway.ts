@@ -7,6 +7,7 @@ import { ORGANISMS } from "@lattice/organism/identity/organisms.ts";
 import { FileJournal } from "@lattice/organism/node/file-journal.ts";
 import type { EndpointsFile, Rosters } from "@lattice/organism/node/kit.ts";
 import { OutcomeFollower } from "@lattice/organism/node/outcome-follower.ts";
+import { RosterWatch } from "@lattice/organism/node/roster-watch.ts";
 import type { Logger } from "@lattice/organism/observe/logger.ts";
 import type { Meters } from "@lattice/organism/observe/meters.ts";
 import { UNSEALED } from "@lattice/organism/outcomes/unseal.ts";
@@ -67,9 +68,11 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
   const stopping = new AbortController();
   const journal = await FileJournal.open(settings.GATEWAY_DATA_DIR);
   const chain = new ChainReads(settings.GATEWAY_CHAIN_RPC);
+  // Sealing keys are those of the slot's epoch; signers of tally stay what the settlement contract knows.
+  const watched = new RosterWatch({ config, rosters, organisms: ["unseal", "offer"], endpoints, clock, log });
   const submissions = new SubmissionBook({
     config,
-    rosters,
+    rosters: watched,
     journal,
     chain,
     random,
@@ -87,7 +90,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
       ? undefined
       : new Bidder({
           config,
-          rosters,
+          rosters: watched,
           endpoints,
           clock,
           searcherKey,
@@ -147,6 +150,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
   try {
     bound = await port.listen(settings.GATEWAY_LISTEN);
   } catch (error) {
+    watched.close();
     refunds.close();
     bidder?.close();
     await journal.close();
@@ -234,6 +238,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
       await port.close();
       await Promise.all(clients.map((client) => client.stop()));
       await Promise.all([feed.stop(), follower.close(), polling, reconciling]);
+      watched.close();
       refunds.close();
       bidder?.close();
       await journal.close();

@@ -8,6 +8,7 @@ import { committeeId, type LatticeConfig } from "@lattice/organism/identity/latt
 import type { Organism } from "@lattice/organism/identity/organisms.ts";
 import type { Rosters } from "@lattice/organism/node/kit.ts";
 import { type Endpoints, OutcomeFollower } from "@lattice/organism/node/outcome-follower.ts";
+import { lastingRosters, type RosterView } from "@lattice/organism/node/roster-book.ts";
 import type { Logger } from "@lattice/organism/observe/logger.ts";
 import type { Clock, Random } from "@lattice/organism/ports.ts";
 import { type Client, connectAny } from "@lattice/organism/rpc/client.ts";
@@ -20,7 +21,10 @@ import { Bidder } from "./bids.ts";
 
 /** Where one lattice is found. Hints and certified facts; nothing here is secret. */
 export interface Found {
+  /** The kit's. */
   readonly rosters: Rosters;
+  /** Those of later epochs too, for processes that outlive one: a `RosterWatch`. The kit's when left out. */
+  readonly rosterOf?: RosterView;
   readonly endpoints: () => Endpoints & { readonly aggregator: readonly string[] };
 }
 
@@ -110,10 +114,10 @@ export const offer = {
     config: LatticeConfig,
     searcher: { readonly key: Uint8Array; readonly tickets: (searcher: Uint8Array) => readonly Uint8Array[] },
   ): Bidder {
-    const { rosters, endpoints } = network.find(config);
+    const { rosters, rosterOf, endpoints } = network.find(config);
     return new Bidder({
       config,
-      rosters,
+      rosters: rosterOf ?? lastingRosters(rosters),
       endpoints,
       clock: network.clock,
       searcherKey: searcher.key,

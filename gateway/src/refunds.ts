@@ -34,18 +34,17 @@ const wei = (bytes: Uint8Array | undefined): bigint =>
 
 export class Refunds {
   readonly #options: RefundsOptions;
-  readonly #tally: Client<typeof TallyService>;
+  #tally: { readonly addresses: string; readonly client: Client<typeof TallyService> } | undefined;
 
   constructor(options: RefundsOptions) {
     this.#options = options;
-    const committee = committeeId(options.config, "tally");
-    this.#tally = connectAny(TallyService, options.endpoints().tally, { committee });
   }
 
   /** @throws Fault BAD_CLAIM, or what tally says (NOTHING_ATTESTED when nothing is owed) */
   async of(recipient: Uint8Array): Promise<Claim> {
-    const { lifetimeTotalWei, proof, batch, root } = await this.#tally.getClaim({ recipient });
-    const { attestation } = await this.#tally.getAttestation({ batch });
+    const tally = this.#connection();
+    const { lifetimeTotalWei, proof, batch, root } = await tally.getClaim({ recipient });
+    const { attestation } = await tally.getAttestation({ batch });
     const attestedRoot = attestation === undefined ? undefined : this.#verifiedRoot(attestation);
     if (attestation?.batch !== batch || attestedRoot === undefined || !equalBytes(attestedRoot, root))
       throw gatewayFault("BAD_CLAIM", `batch ${batch} is not attested by the committee`);
@@ -83,7 +82,20 @@ export class Refunds {
     }
   }
 
+  /** To wherever tally's members are now. */
+  #connection(): Client<typeof TallyService> {
+    const { config, endpoints } = this.#options;
+    const { tally } = endpoints();
+    const addresses = tally.join();
+    if (this.#tally?.addresses !== addresses) {
+      this.#tally?.client.close();
+      const client = connectAny(TallyService, tally, { committee: committeeId(config, "tally") });
+      this.#tally = { addresses, client };
+    }
+    return this.#tally.client;
+  }
+
   close(): void {
-    this.#tally.close();
+    this.#tally?.client.close();
   }
 }

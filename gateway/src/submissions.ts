@@ -8,7 +8,7 @@
 import { toHex } from "@lattice/organism/codec/codec.ts";
 import type { OutcomeKind } from "@lattice/organism/committee/outcome.ts";
 import type { LatticeConfig } from "@lattice/organism/identity/lattice-config.ts";
-import type { Rosters } from "@lattice/organism/node/kit.ts";
+import type { RosterView } from "@lattice/organism/node/roster-book.ts";
 import type { Logger } from "@lattice/organism/observe/logger.ts";
 import {
   type DisclosurePolicy,
@@ -49,7 +49,8 @@ export interface ChainView {
 
 export interface SubmissionBookOptions {
   readonly config: LatticeConfig;
-  readonly rosters: Pick<Rosters, "unseal">;
+  /** Of unseal, whose sealing key changes with the epoch. */
+  readonly rosters: RosterView;
   readonly journal: Journal;
   readonly chain: ChainView;
   readonly random: Random;
@@ -283,7 +284,7 @@ export class SubmissionBook {
    */
   async next(slot: bigint): Promise<OutgoingMessage | undefined> {
     const { config, rosters, random, log } = this.#options;
-    const { sealingKey, epoch } = rosters.unseal;
+    const { sealingKey, epoch } = rosters.at("unseal", slot);
     if (sealingKey === undefined) return undefined;
     this.#expire(slot);
     for (let entry = this.#pick(slot); entry !== undefined; entry = this.#pick(slot)) {

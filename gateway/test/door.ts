@@ -1,7 +1,9 @@
 /** A gateway's public side on a real port, over a real book and journal, without a lattice behind it. */
+
 import { connectNodeAdapter } from "@connectrpc/connect-node";
 import type { CertifiedOutcome } from "@lattice/organism/committee/outcome.ts";
 import { committeeId, slotAt } from "@lattice/organism/identity/lattice-config.ts";
+import { lastingRosters } from "@lattice/organism/node/roster-book.ts";
 import { createNoMeters } from "@lattice/organism/observe/meters.ts";
 import { Bidder } from "../src/bids.ts";
 import { callMeter } from "../src/call-meter.ts";
@@ -38,7 +40,14 @@ export function openDoor(
   const bidder =
     searcherKey === undefined
       ? undefined
-      : new Bidder({ ...parts, clock, searcherKey, endpoints: () => ({ ...none, offer }), tickets: () => [] });
+      : new Bidder({
+          ...parts,
+          rosters: lastingRosters(parts.rosters),
+          clock,
+          searcherKey,
+          endpoints: () => ({ ...none, offer }),
+          tickets: () => [],
+        });
   const stopping = new AbortController();
   const meters = createNoMeters();
   const checkBidder = ({ origin }: Caller): void => {

@@ -4,6 +4,7 @@ import { toHex } from "@lattice/organism/codec/codec.ts";
 import { keccak256 } from "@lattice/organism/crypto/secp256k1.ts";
 import type { LatticeConfig } from "@lattice/organism/identity/lattice-config.ts";
 import type { Rosters } from "@lattice/organism/node/kit.ts";
+import { lastingRosters } from "@lattice/organism/node/roster-book.ts";
 import type { Fields, Logger } from "@lattice/organism/observe/logger.ts";
 import type { Journal } from "@lattice/organism/ports.ts";
 import { privateKeyToAccount } from "viem/accounts";
@@ -128,7 +129,8 @@ export function openBook(
   parts: BookParts,
   limits: { readonly pendingMax?: number; readonly settledKept?: number } = {},
 ): SubmissionBook {
-  return new SubmissionBook({ ...parts, random, pendingMax: limits.pendingMax ?? 100, ...limits });
+  const rosters = lastingRosters(parts.rosters);
+  return new SubmissionBook({ ...parts, rosters, random, pendingMax: limits.pendingMax ?? 100, ...limits });
 }
 
 export function bookParts(): BookParts {

@@ -1,4 +1,5 @@
 /** Users of a lattice, as scenarios play them: accounts that sign, JSON-RPC as wallets speak it, and searchers. */
+
 import { readFileSync } from "node:fs";
 import type { SampleAccount } from "@lattice/deploy/local/accounts.ts";
 import type { LocalLattice } from "@lattice/deploy/local/lattice.ts";
@@ -8,6 +9,7 @@ import { signTicket } from "@lattice/organism/committee/ticket.ts";
 import { generateSigningKey } from "@lattice/organism/crypto/ed25519.ts";
 import { committeeId } from "@lattice/organism/identity/lattice-config.ts";
 import { readEndpoints } from "@lattice/organism/node/kit.ts";
+import { lastingRosters } from "@lattice/organism/node/roster-book.ts";
 import { SETTLEMENT_ABI } from "@lattice/tally/contract/settlement-abi.ts";
 import { encodeFunctionData, type Hex } from "viem";
 import { type PrivateKeyAccount, privateKeyToAccount } from "viem/accounts";
@@ -136,7 +138,7 @@ export function bidderOf(lattice: LocalLattice, sample: SampleAccount): Bidder {
   const issuer = generateSigningKey(fromHex(file.seed));
   return new Bidder({
     config,
-    rosters,
+    rosters: lastingRosters(rosters),
     endpoints: () => readEndpoints(layout.endpoints),
     clock: { nowMs: () => Date.now() },
     searcherKey: fromHex(sample.secret),

@@ -11,6 +11,7 @@ import { generateSigningKey } from "@lattice/organism/crypto/ed25519.ts";
 import { committeeId, type LatticeConfig, slotStartMs } from "@lattice/organism/identity/lattice-config.ts";
 import { readEndpoints, readRosters } from "@lattice/organism/node/kit.ts";
 import { OutcomeFollower } from "@lattice/organism/node/outcome-follower.ts";
+import { RosterWatch } from "@lattice/organism/node/roster-watch.ts";
 import { UNSEALED } from "@lattice/organism/outcomes/unseal.ts";
 import { SETTLEMENT_ABI } from "@lattice/tally/contract/settlement-abi.ts";
 import { encodeFunctionData } from "viem";
@@ -40,6 +41,7 @@ export class Searcher {
   readonly #options: SearcherOptions;
   readonly #account;
   readonly #bidder: Bidder;
+  readonly #rosters: RosterWatch;
   #chain: { readonly nonce: number; readonly baseFee: bigint } | undefined;
 
   constructor(options: SearcherOptions) {
@@ -49,11 +51,17 @@ export class Searcher {
     const issuer = generateSigningKey(
       fromHex((JSON.parse(readFileSync(layout.path("admission", "issuer.json"), "utf8")) as { seed: string }).seed),
     );
-    this.#bidder = new Bidder({
-      config,
+    const where = { config, endpoints: () => readEndpoints(layout.endpoints), clock: { nowMs: clock } };
+    const silent = { debug: () => undefined, info: () => undefined, warn: () => undefined, error: () => undefined };
+    this.#rosters = new RosterWatch({
+      ...where,
       rosters: readRosters(layout.rosters, config),
-      endpoints: () => readEndpoints(layout.endpoints),
-      clock: { nowMs: clock },
+      organisms: ["offer"],
+      log: silent,
+    });
+    this.#bidder = new Bidder({
+      ...where,
+      rosters: this.#rosters,
       searcherKey: fromHex(options.account.secret),
       tickets: (searcher) => [
         signTicket(issuer, { audience: committeeId(config, "offer"), subject: searcher, expSlot: 1n << 40n }),
@@ -114,8 +122,12 @@ export class Searcher {
   }
 
   /** Bids every slot until told to stop. */
-  run(stopped: () => boolean): Promise<void> {
-    return this.#options.class === "blind" ? this.#runBlind(stopped) : this.#runSeen(stopped);
+  async run(stopped: () => boolean): Promise<void> {
+    try {
+      await (this.#options.class === "blind" ? this.#runBlind(stopped) : this.#runSeen(stopped));
+    } finally {
+      this.#rosters.close();
+    }
   }
 
   async #runBlind(stopped: () => boolean): Promise<void> {

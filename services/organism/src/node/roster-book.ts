@@ -23,7 +23,17 @@ export interface RosterBookOptions {
   readonly log: Logger;
 }
 
-export class RosterBook {
+/** Which roster a slot belongs to. */
+export interface RosterView {
+  at(organism: Organism, slot: bigint): Roster;
+}
+
+/** One roster for all slots. */
+export function lastingRosters(rosters: { readonly [O in Organism]: Roster }): RosterView {
+  return { at: (organism) => rosters[organism] };
+}
+
+export class RosterBook implements RosterView {
   readonly #options: RosterBookOptions;
   readonly #known: Record<Organism, Roster[]>;
 
@@ -36,6 +46,13 @@ export class RosterBook {
   /** The roster of an organism for a slot, as far as it is known here. */
   at(organism: Organism, slot: bigint): Roster {
     return rosterAt(this.#known[organism], slot);
+  }
+
+  /** The newest roster known here; its slots may be to come. */
+  newest(organism: Organism): Roster {
+    const newest = this.#known[organism].at(-1);
+    if (newest === undefined) throw new RangeError("a committee has a roster");
+    return newest;
   }
 
   /** True when it is a roster of that organism, newer than all that were known. */

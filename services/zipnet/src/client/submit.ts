@@ -57,7 +57,7 @@ export class Submitter {
   readonly #options: SubmitOptions;
   readonly #stop = new AbortController();
   readonly #aggregators = new Map<string, AggregatorClient>();
-  #servers: ServerClient | undefined;
+  #servers: { readonly addresses: string; readonly client: ServerClient } | undefined;
   #client: ZipnetClient | undefined;
   #registering: Promise<void> | undefined;
   #unlisten: () => void = () => undefined;
@@ -136,8 +136,14 @@ export class Submitter {
 
   #connection(): ServerClient {
     const { servers, random } = this.#network;
-    this.#servers ??= connectServers(this.#config, servers(), random(1)[0] ?? 0);
-    return this.#servers;
+    const addresses = servers();
+    const listed = addresses.join();
+    // A server may move: its address is a hint for now.
+    if (this.#servers?.addresses !== listed) {
+      this.#servers?.client.close();
+      this.#servers = { addresses: listed, client: connectServers(this.#config, addresses, random(1)[0] ?? 0) };
+    }
+    return this.#servers.client;
   }
 
   async #newClient(servers: ServerClient): Promise<ZipnetClient> {
@@ -236,7 +242,7 @@ export class Submitter {
     await this.#registering;
     await this.#working;
     for (const client of this.#aggregators.values()) client.close();
-    this.#servers?.close();
+    this.#servers?.client.close();
   }
 }
 
