@@ -1,6 +1,6 @@
 /** The committee log on a real nats-server: the contract of every log, and what only a server can do to one. */
 import assert from "node:assert/strict";
-import { mkdtemp, rm } from "node:fs/promises";
+import { cp, mkdtemp, rename, rm } from "node:fs/promises";
 import { type AddressInfo, connect as connectTcp, createServer, type Server, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -84,6 +84,13 @@ async function asAdmin(admin: LogCredentials, work: (manager: JetStreamManager) 
     await work(await jetstreamManager(connection));
   } finally {
     await connection.close();
+  }
+}
+
+async function stored(log: JetStreamLog, text: string): Promise<void> {
+  for (let attempt = 0; ; attempt++) {
+    assert.ok(attempt < 100, "the server does not come back");
+    if ((await log.append("ctl", bytes(text), `${text}.${attempt}`)) === "stored") return;
   }
 }
 
@@ -229,6 +236,42 @@ describe("on a nats-server", { skip }, () => {
     assert.ok(outcome[0] instanceof LogLost, String(outcome[0]));
     assert.deepEqual(seen, [1n, 2n, 3n, 4n, 5n]);
     for (const log of [a, b]) await log.close();
+  });
+
+  test("a store put back to an older copy: who had read on writes nothing there, and is not deceived by what grows on it", async () => {
+    const account = await freshCommittee();
+    const [a, b] = [await open(account, 0), await open(account, 1)];
+    const store = join(folder, "server", "store");
+    for (let index = 0; index < 3; index++) await a.append("ctl", bytes(`${index}`), `${index}`);
+    await server.stop();
+    await cp(store, `${store}-old`, { recursive: true });
+    server = await start();
+    for (let index = 3; index < 6; index++) await stored(a, `${index}`);
+    const seen: bigint[] = [];
+    let lost: unknown;
+    void b
+      .consume(1n, ({ position }) => seen.push(position), AbortSignal.timeout(60_000))
+      .catch((error: unknown) => {
+        lost = error;
+      });
+    while (seen.length < 6) await new Promise((resolve) => setTimeout(resolve, 20));
+    await a.close();
+    await server.program.kill();
+    await rm(store, { recursive: true });
+    await rename(`${store}-old`, store);
+    server = await start();
+    // Long enough for it to look like a continuation, before anybody has lost patience.
+    const other = await open(account, 0);
+    for (let index = 0; index < 5; index++) await stored(other, `other ${index}`);
+    const fates: string[] = [];
+    while (lost === undefined) fates.push(await b.append("ctl", bytes("late"), `late ${fates.length}`));
+    assert.ok(lost instanceof LogLost, String(lost));
+    assert.match(lost.message, /another message at position 6|ends at position/);
+    assert.deepEqual(seen, [1n, 2n, 3n, 4n, 5n, 6n]);
+    fates.push(await b.append("ctl", bytes("late"), "later"));
+    assert.deepEqual([...new Set(fates)], ["unknown"]);
+    assert.equal(await other.lastPosition(), 8n, "the deceived reader wrote nothing");
+    for (const log of [other, b]) await log.close();
   });
 
   test("a stream that is gone is told, not waited for", async () => {

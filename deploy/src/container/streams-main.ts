@@ -2,16 +2,17 @@
 import { readFileSync } from "node:fs";
 import { EXIT } from "@lattice/organism/node/exit.ts";
 import { z } from "zod";
-import { LOCAL_QUOTAS } from "../local/broker.ts";
+import { localQuotas } from "../local/broker.ts";
 import type { LogCredentials } from "../nats/nats-config.ts";
 import { createCommitteeStream } from "../nats/nats-process.ts";
 import { STREAMS_SETTINGS } from "./container-settings.ts";
+import { MEMBERS } from "./plan.ts";
 
 try {
   const { STREAMS_NATS_URL: url, STREAMS_ADMINS_FILE: file } = STREAMS_SETTINGS.parse(process.env);
   const admins = JSON.parse(readFileSync(file, "utf8")) as readonly LogCredentials[];
   for (const admin of admins) {
-    const outcome = await createCommitteeStream(url, admin, LOCAL_QUOTAS);
+    const outcome = await createCommitteeStream(url, admin, localQuotas(MEMBERS));
     process.stdout.write(`${admin.stream} ${outcome}\n`);
   }
 } catch (error) {

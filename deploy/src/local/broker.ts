@@ -12,14 +12,19 @@ import {
   replaceCredentials,
   writeCredentials,
 } from "../nats/nats-config.ts";
-import { DEFAULT_QUOTAS, type StreamQuotas } from "../nats/nats-process.ts";
+import { committeeQuotas, type StreamQuotas } from "../nats/nats-process.ts";
 import { findNatsServer, type NatsServerBinary } from "../nats/nats-server.ts";
 import type { Layout, Ports } from "./layout.ts";
 
 const ROOT = dirname(dirname(dirname(dirname(fileURLToPath(import.meta.url)))));
-/** Room for hours even if nothing can be trimmed: about 1 MiB a slot for zipnet. */
-export const ACCOUNT_BYTES = 8 * 1024 ** 3;
-export const LOCAL_QUOTAS: StreamQuotas = { ...DEFAULT_QUOTAS, bytes: ACCOUNT_BYTES - 1024 ** 2 };
+/** A limit, not a reservation: hours of slots even if nothing can be trimmed, however large one author's messages are. */
+export const ACCOUNT_BYTES = 32 * 1024 ** 3;
+const STREAM_BYTES = ACCOUNT_BYTES - 1024 ** 2;
+
+/** What each of the six logs of a local lattice may hold. */
+export function localQuotas(members: number): StreamQuotas {
+  return committeeQuotas(members, STREAM_BYTES);
+}
 
 export interface BrokerOptions {
   readonly layout: Layout;
@@ -27,6 +32,8 @@ export interface BrokerOptions {
   readonly members: number;
   /** Further logs of a new lattice, each an account of its own, for whoever tests the broker. */
   readonly extraLogs?: readonly string[];
+  /** Of a new lattice's logs; `localQuotas` when left out. */
+  readonly quotas?: StreamQuotas;
   /** Where server `index` keeps its streams; default below its folder. */
   readonly storeDir?: (index: number) => string;
 }
@@ -83,7 +90,7 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
   });
   await cluster.makeStreams(
     deal.accounts.map(({ admin }) => admin),
-    LOCAL_QUOTAS,
+    options.quotas ?? localQuotas(members),
   );
   return { version: binary.version, cluster, deal, stop: () => cluster.stop(), kill: () => cluster.kill() };
 }

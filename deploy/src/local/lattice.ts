@@ -58,6 +58,10 @@ export interface LatticeOptions {
   readonly extraLogs?: readonly string[];
   /** Changes to what a member process is started with. */
   readonly memberSettings?: (organism: Organism, index: number) => Readonly<Record<string, string>>;
+  /** Changes to what the gateway is started with. */
+  readonly gatewaySettings?: Readonly<Record<string, string>>;
+  /** What each of the six logs may hold; `localQuotas` when left out. */
+  readonly logQuotas?: StreamQuotas;
   readonly logLevel?: string;
   /** Every process appends its spans here. */
   readonly traceFile?: string;
@@ -234,7 +238,10 @@ export class LocalLattice {
         JSON.stringify({ directory: this.layout.directory, logLevel: this.#environment.logLevel }),
       ]);
       this.#spawn("aggregator", AGGREGATOR_SCRIPT, aggregatorEnvironment(this.#environment));
-      this.#spawn("gateway", GATEWAY_SCRIPT, gatewayEnvironment(this.#environment));
+      this.#spawn("gateway", GATEWAY_SCRIPT, {
+        ...gatewayEnvironment(this.#environment),
+        ...this.#options.gatewaySettings,
+      });
     }
     await Promise.all(tasks);
     this.#progress("waiting until everybody is ready");
@@ -261,6 +268,7 @@ export class LocalLattice {
       ports: this.ports,
       members: this.config.zipnet.policy.membersMin,
       ...(this.#options.extraLogs === undefined ? {} : { extraLogs: this.#options.extraLogs }),
+      ...(this.#options.logQuotas === undefined ? {} : { quotas: this.#options.logQuotas }),
       ...(this.#options.natsStoreDir === undefined ? {} : { storeDir: this.#options.natsStoreDir }),
     });
     this.#progress(`nats-server ${this.#broker.version} is up`);
@@ -272,7 +280,10 @@ export class LocalLattice {
     for (const organism of ORGANISMS) for (let index = 0; index < count; index++) this.startMember(organism, index);
     this.#spawn("trimmer", TRIMMER_SCRIPT, trimmerEnvironment(this.#environment));
     this.#spawn("aggregator", AGGREGATOR_SCRIPT, aggregatorEnvironment(this.#environment));
-    this.#spawn("gateway", GATEWAY_SCRIPT, gatewayEnvironment(this.#environment));
+    this.#spawn("gateway", GATEWAY_SCRIPT, {
+      ...gatewayEnvironment(this.#environment),
+      ...this.#options.gatewaySettings,
+    });
   }
 
   startMember(organism: Organism, index: number): void {

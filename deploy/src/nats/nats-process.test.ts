@@ -4,13 +4,20 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, type TestContext, test } from "node:test";
 import { fileURLToPath } from "node:url";
+import { ENTRY_BYTES_MAX, LANES } from "@lattice/organism/committee/entry.ts";
 import { JetStreamLog } from "@lattice/organism/log/jetstream-log.ts";
 import { HistoryGone, LogRefusal } from "@lattice/organism/ports.ts";
 import { jetstreamManager } from "@nats-io/jetstream";
 import { connect, type NatsConnection } from "@nats-io/transport-node";
 import { freePorts } from "../local/free-ports.ts";
 import { dealNats, type LogCredentials, type NatsDeal, readDeal, writeCredentials } from "./nats-config.ts";
-import { createCommitteeStream, DEFAULT_QUOTAS, type NatsServer, startNatsServer } from "./nats-process.ts";
+import {
+  committeeQuotas,
+  createCommitteeStream,
+  DEFAULT_QUOTAS,
+  type NatsServer,
+  startNatsServer,
+} from "./nats-process.ts";
 import { findNatsServer, NatsServerMissing } from "./nats-server.ts";
 import { purgeStream } from "./trimmer.ts";
 
@@ -182,6 +189,43 @@ test("the trimmer purges its own stream from below, and does nothing else", asyn
   await assert.rejects(manager.streams.getMessage("UNSEAL-LOG", { seq: Number(last) }), /permissions violation/i);
   await assert.rejects(connection.request("unseal.log.0.ctl", "forged", { timeout: 2000 }), /permissions violation/i);
   await connection.close();
+});
+
+test("an author that fills both its lanes with the largest messages leaves everybody else their room", async (context) => {
+  if (absent(context)) return;
+  const authors = 2;
+  const small = dealNats([{ organism: "offer", members: authors }]);
+  const [port = 0, monitorPort = 0] = await freePorts(2);
+  const directory = join(folder, "largest");
+  const other = await startNatsServer({ binary: binary ?? "", directory, deal: small, port, monitorPort });
+  try {
+    const account = small.accounts[0];
+    assert.ok(account !== undefined);
+    const quotas = committeeQuotas(authors, 7 * 1024 ** 2);
+    assert.equal(quotas.messagesPerSubject, 3);
+    await createCommitteeStream(other.url, account.admin, quotas);
+    const largest = new Uint8Array(ENTRY_BYTES_MAX).fill(1);
+    for (const [member, each] of account.members.entries()) {
+      const log = await JetStreamLog.open({ servers: [other.url], ...each, member });
+      assert.equal((await log.usage()).ownShare, 0, "what others hold is not its own");
+      for (const lane of LANES) {
+        for (let turn = 0; turn < quotas.messagesPerSubject; turn++) {
+          const id = `${"f".repeat(64)}.${member}${lane}${turn}`;
+          assert.equal(await log.append(lane, largest, id), "stored", `${member} ${lane} ${turn}`);
+        }
+        await assert.rejects(log.append(lane, new Uint8Array(1), `${member} ${lane} more`), { reason: "LOG_FULL" });
+      }
+      assert.equal((await log.usage()).ownShare, 1);
+      await log.close();
+    }
+  } finally {
+    await other.stop();
+  }
+});
+
+test("no log is so small that nobody has room in it", () => {
+  assert.throws(() => committeeQuotas(7, 1024 ** 2), RangeError);
+  assert.equal(committeeQuotas(7, 8 * 1024 ** 2).messagesPerSubject, 1);
 });
 
 test("an author's quota stops that author only", async (context) => {

@@ -2,6 +2,7 @@
 import { writeFileSync } from "node:fs";
 import { mkdir } from "node:fs/promises";
 import { dirname, join } from "node:path";
+import { ENTRY_BYTES_MAX } from "@lattice/organism/committee/entry.ts";
 import { DiscardPolicy, JetStreamApiError, jetstreamManager, RetentionPolicy, StorageType } from "@nats-io/jetstream";
 import { connect, nanos } from "@nats-io/transport-node";
 import { Program, ProgramFailure, portIsFree } from "../chain/child-process.ts";
@@ -77,16 +78,30 @@ export async function startNatsServer(options: StartOptions): Promise<NatsServer
 export interface StreamQuotas {
   /** Of one author's lane, in messages: a flooding author stops itself only. */
   readonly messagesPerSubject: number;
-  /** Of the whole log; above what all authors may hold together at their usual sizes. */
+  /** Of the whole log. */
   readonly bytes: number;
   readonly messageBytes: number;
 }
 
-export const DEFAULT_QUOTAS: StreamQuotas = {
-  messagesPerSubject: 1_000_000,
-  bytes: ACCOUNT_BYTES,
-  messageBytes: 2 * 1024 * 1024,
-};
+/** An entry at its largest, with the headers that JetStream counts into a message's size. */
+export const LOG_MESSAGE_BYTES = ENTRY_BYTES_MAX + 1024;
+/** What the server keeps beside a message: its own record, the subject. */
+const RECORD_BYTES = 256;
+const LANES_PER_AUTHOR = 2;
+
+/**
+ * The most that each author's lane may hold so that all lanes together, filled with the largest messages, still fit: JetStream
+ * limits a subject by messages and not by bytes, so whoever fills its own lanes would otherwise fill everybody's log (log.md §6).
+ */
+export function committeeQuotas(authors: number, bytes: number): StreamQuotas {
+  const largest = LOG_MESSAGE_BYTES + RECORD_BYTES;
+  const messagesPerSubject = Math.floor(bytes / (LANES_PER_AUTHOR * authors * largest));
+  if (messagesPerSubject < 1) throw new RangeError(`${bytes} bytes are no room for ${authors} authors`);
+  return { messagesPerSubject, bytes, messageBytes: LOG_MESSAGE_BYTES };
+}
+
+/** Of three authors on a server with its own defaults. */
+export const DEFAULT_QUOTAS: StreamQuotas = committeeQuotas(3, ACCOUNT_BYTES);
 
 const DUPLICATE_WINDOW_MS = 120_000;
 const STREAM_NOT_FOUND = 10_059;

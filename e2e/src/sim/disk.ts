@@ -25,6 +25,7 @@ interface Kept {
   readonly promises: Map<string, { readonly slot: bigint; readonly bytes: Uint8Array }>;
   readonly values: Map<string, Uint8Array>;
   readonly entries: Set<string>;
+  newestEntry: Uint8Array | undefined;
   readonly outcomes: Uint8Array[];
   readonly bodies: Map<string, { readonly slot: bigint; readonly body: Uint8Array }>;
   readonly landed: Set<bigint>;
@@ -37,6 +38,7 @@ function empty(): Kept {
     promises: new Map(),
     values: new Map(),
     entries: new Set(),
+    newestEntry: undefined,
     outcomes: [],
     bodies: new Map(),
     landed: new Set(),
@@ -50,6 +52,7 @@ function copyOf(kept: Kept): Kept {
     promises: new Map(kept.promises),
     values: new Map(kept.values),
     entries: new Set(kept.entries),
+    newestEntry: kept.newestEntry,
     outcomes: [...kept.outcomes],
     bodies: new Map(kept.bodies),
     landed: new Set(kept.landed),
@@ -136,7 +139,7 @@ export class SimDisk {
     const { promises, values, entries } = copyOf(this.#kept);
     const written = new Map<string, { readonly bytes: Uint8Array; durable: boolean; done: Promise<void> }>();
     for (const [key, { bytes }] of promises) written.set(key, { bytes, durable: true, done: Promise.resolve() });
-    let { incarnation } = this.#kept;
+    let { incarnation, newestEntry } = this.#kept;
     return {
       nextIncarnation: async (atLeast) => {
         incarnation = incarnation + 1n > atLeast ? incarnation + 1n : atLeast;
@@ -164,12 +167,18 @@ export class SimDisk {
         return known?.durable === true ? known.bytes : undefined;
       },
       isPromised: (key) => written.get(key)?.durable === true,
-      entry: async (id) => {
+      entry: async (id, raw) => {
         const key = toHex(id);
+        const copy = raw.slice();
         entries.add(key);
-        await this.write(process, (kept) => kept.entries.add(key));
+        newestEntry = copy;
+        await this.write(process, (kept) => {
+          kept.entries.add(key);
+          kept.newestEntry = copy;
+        });
       },
       wrote: (id) => entries.has(toHex(id)),
+      newestEntry: () => newestEntry,
       put: async (name, bytes) => {
         const copy = bytes.slice();
         values.set(name, copy);

@@ -60,6 +60,8 @@ export interface LogUsage {
   readonly bytes: number;
   /** Undefined: no limit. */
   readonly bytesMax: number | undefined;
+  /** Of what this member's own fullest lane may hold, the part that it holds, 0 to 1; absent where lanes have no limit. */
+  readonly ownShare?: number;
   readonly firstPosition: bigint;
 }
 
@@ -159,4 +161,6 @@ export interface MemberJournal extends Journal {
   wrote(id: Uint8Array): boolean;
   /** Whether `promised` has something under this key, without fetching it. */
   isPromised(key: string): boolean;
+  /** The entry that was journaled last, as it was signed: how far the log had been read by then stands in it. */
+  newestEntry(): Uint8Array | undefined;
 }

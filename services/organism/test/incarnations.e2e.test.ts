@@ -276,4 +276,39 @@ describe("one voice per key", () => {
     assert.equal(rolledBack.lastPosition, before);
     await rolledBack.close();
   });
+
+  test("a member that was killed knows by what it said last how long the log was", async () => {
+    const [, , c] = await Promise.all([0, 1, 2].map((index) => start(index)));
+    assert.ok(c !== undefined);
+    await certified(c, 1n);
+    const keptLog = join(directory, "log-of-slot-1");
+    await cp(join(directory, "log"), keptLog);
+    await certified(c, 2n);
+    // Its folder as kill -9 leaves it: no snapshot was due, nothing was noted at the end.
+    const killed = join(directory, "killed");
+    await cp(join(directory, "first"), killed, { recursive: true });
+    const startOn = async (kept: EmbeddedLog) =>
+      startToyMember({
+        committee,
+        index: 2,
+        log: kept.member(2),
+        directory: killed,
+        clock,
+        journalIsOld: true,
+        onFatal: (reason) => fatal.push(reason),
+      });
+    const rolledBack = await EmbeddedLog.open(keptLog);
+    const before = rolledBack.lastPosition;
+    const again = await startOn(rolledBack);
+    assert.deepEqual(fatal, ["LOG_ROLLED_BACK"]);
+    assert.ok(!again.ready());
+    await again.stop(50);
+    assert.equal(rolledBack.lastPosition, before);
+    await rolledBack.close();
+    // On the log as it was, it goes on.
+    const onward = await startOn(log);
+    assert.ok(onward.ready());
+    assert.equal(fatal.filter((reason) => reason.includes("LOG_")).length, 1, fatal.join());
+    await onward.stop(50);
+  });
 });

@@ -18,6 +18,7 @@ import {
   jetstreamManager,
 } from "@nats-io/jetstream";
 import { connect, type NatsConnection } from "@nats-io/transport-node";
+import { equalBytes } from "../codec/codec.ts";
 import type { Lane } from "../committee/entry.ts";
 import {
   type AppendFate,
@@ -113,6 +114,13 @@ export class JetStreamLog implements Log {
   readonly #shun: Shunned;
   /** Why this log cannot be used any more. */
   #unfit: string | undefined;
+  /** The connection is down. */
+  #away = false;
+  /** Readers that wait for the log: what it is when it comes back is not known yet. */
+  readonly #waiting = new Set<AbortSignal>();
+  readonly #readers = new Set<AbortSignal>();
+  /** Ends each consumer that is running. */
+  readonly #consumers = new Set<(why: string) => void>();
 
   private constructor(options: JetStreamOptions, connection: NatsConnection, manager: JetStreamManager, shun: Shunned) {
     this.#options = options;
@@ -183,8 +191,12 @@ export class JetStreamLog implements Log {
       if (this.#closing) return;
       if (status.type === "disconnect") {
         lostAt ??= performance.now();
+        this.#away = true;
+        for (const reader of this.#readers) this.#waiting.add(reader);
+        for (const lose of this.#consumers) lose("the connection was lost");
         this.#say(`connection to nats-server ${status.server} lost; waiting for ${this.#options.servers.join(" or ")}`);
       } else if (status.type === "reconnect") {
+        this.#away = false;
         this.#say(`connected to nats-server ${status.server} again${after(lostAt)}`);
         lostAt = undefined;
       }
@@ -214,8 +226,12 @@ export class JetStreamLog implements Log {
   }
 
   async usage(): Promise<LogUsage> {
-    const { state, config } = await this.#manager.streams.info(this.#options.stream);
+    const { stream, subject, member } = this.#options;
+    const own = { subjects_filter: `${subject}.${member}.*` };
+    const { state, config } = await this.#manager.streams.info(stream, own);
+    const fullest = Math.max(0, ...Object.values(state.subjects ?? {}));
     return {
+      ...(config.max_msgs_per_subject > 0 ? { ownShare: fullest / config.max_msgs_per_subject } : {}),
       bytes: state.bytes,
       bytesMax: config.max_bytes > 0 ? config.max_bytes : undefined,
       firstPosition: BigInt(state.messages === 0 ? state.last_seq + 1 : state.first_seq),
@@ -270,6 +286,11 @@ export class JetStreamLog implements Log {
   }
 
   async append(lane: Lane, raw: Uint8Array, id: string): Promise<AppendFate> {
+    // Whoever has lost sight of the log must not write into whatever answers first: it may be an older one.
+    if (this.#away || this.#waiting.size > 0) {
+      await pause(ASK_AGAIN_MS);
+      return "unknown";
+    }
     const subject = `${this.#options.subject}.${this.#options.member}.${lane}`;
     try {
       await this.#client.publish(subject, raw, { msgID: id, timeout: PUBLISH_TIMEOUT_MS, retries: 0 });
@@ -286,17 +307,21 @@ export class JetStreamLog implements Log {
   async consume(from: bigint, deliver: (message: LogMessage) => void, signal: AbortSignal): Promise<void> {
     if (from < 1n) throw new HistoryGone(1n);
     let next = from;
+    /** The newest message handed on: what the log must still hold when it is read anew. */
+    let newest: LogMessage | undefined;
     /** Since when the log has ended too early, or has not been there. */
     let behindAt: number | undefined;
     let brokenAt: number | undefined;
     let waitingFor: string | undefined;
     const resumed = (): void => {
       if (brokenAt === undefined) return;
+      this.#waiting.delete(signal);
       this.#say(`log consumption resumed at position ${next}${after(brokenAt)}`);
       brokenAt = undefined;
       waitingFor = undefined;
       for (const listener of this.#restored) listener();
     };
+    this.#readers.add(signal);
     while (!signal.aborted) {
       try {
         const { first_seq: first, last_seq: last } = await this.#ask();
@@ -311,16 +336,24 @@ export class JetStreamLog implements Log {
         behindAt = undefined;
         await this.#session(
           next,
+          newest !== undefined && newest.position >= BigInt(first) ? newest : undefined,
           (message) => {
             deliver(message);
+            newest = message;
             next = message.position + 1n;
           },
           signal,
           resumed,
         );
       } catch (error) {
-        if (error instanceof HistoryGone || error instanceof LogLost) throw error;
-        if (signal.aborted || this.#closing) return;
+        if (error instanceof HistoryGone) {
+          this.#readers.delete(signal);
+          this.#waiting.delete(signal);
+          throw error;
+        }
+        this.#waiting.add(signal);
+        if (error instanceof LogLost) throw error;
+        if (signal.aborted || this.#closing) break;
         if (this.#connection.isClosed()) {
           throw new LogLost(this.#unfit ?? "nats-server has ended this member's connection for good");
         }
@@ -335,18 +368,26 @@ export class JetStreamLog implements Log {
       }
       if (!signal.aborted) await pause(RESTART_PAUSE_MS * (0.5 + Math.random()));
     }
+    // Not for a log that was lost: nothing more is written there.
+    this.#readers.delete(signal);
+    this.#waiting.delete(signal);
   }
 
-  /** One consumer's life: ends when aborted; throws on silence, on a hole, and when the consumer is gone. */
+  /**
+   * One consumer's life: ends when aborted; throws on silence, on a hole, and when the consumer is gone.
+   * @param newest the message before `from`, read again first: an older store may have grown past it meanwhile
+   * @throws LogLost when the log holds something else in its place
+   */
   async #session(
     from: bigint,
+    newest: LogMessage | undefined,
     deliver: (message: LogMessage) => void,
     signal: AbortSignal,
     begun: () => void,
   ): Promise<void> {
     const create = (): Promise<Consumer> =>
       this.#client.consumers.get(this.#options.stream, {
-        opt_start_seq: Number(from),
+        opt_start_seq: Number(newest?.position ?? from),
         inactive_threshold: PULL_EXPIRES_MS,
       });
     const consumer = await firstAnswer(create, CREATE_AGAIN_MS, ASK_PATIENCE_MS);
@@ -360,15 +401,17 @@ export class JetStreamLog implements Log {
     let lost: string | undefined;
     let ticks = 0;
     let ticksMax = SILENT_TICKS;
+    let known = newest === undefined;
     const heard = (): void => {
       ticks = 0;
       ticksMax = SILENT_TICKS;
-      begun();
+      if (known) begun();
     };
     const lose = (why: string): void => {
       lost ??= why;
       messages.stop();
     };
+    this.#consumers.add(lose);
     const watchdog = setInterval(() => {
       ticks += 1;
       if (ticks >= ticksMax) lose("nats-server is silent");
@@ -384,8 +427,12 @@ export class JetStreamLog implements Log {
     try {
       if (signal.aborted) return;
       for await (const message of messages) {
-        heard();
         const position = BigInt(message.seq);
+        if (position === newest?.position && !equalBytes(message.data, newest.raw)) {
+          throw new LogLost(`the log holds another message at position ${position} than it delivered before`);
+        }
+        known = true;
+        heard();
         if (position < next) continue;
         if (position > next) throw new Error(`hole: position ${next} expected, ${position} came`);
         if (signal.aborted) return;
@@ -394,6 +441,7 @@ export class JetStreamLog implements Log {
       }
     } finally {
       clearInterval(watchdog);
+      this.#consumers.delete(lose);
       signal.removeEventListener("abort", stop);
       messages.stop();
       await notices.catch(() => undefined);

@@ -54,8 +54,12 @@ describe("the journal on disk", () => {
       assert.equal(journal.get("other"), undefined);
       assert.ok(journal.wrote(id(1)));
       assert.ok(!journal.wrote(id(2)));
+      assert.deepEqual(journal.newestEntry(), bytes("an entry"));
     }
     await journal.close();
+    const other = await FileJournal.open(fresh());
+    assert.equal(other.newestEntry(), undefined);
+    await other.close();
   });
 
   test("long promises lie on disk alone, and are the same through writes, restarts and compactions", async () => {
@@ -199,6 +203,7 @@ describe("the journal on disk", () => {
     assert.deepEqual(again.get("value"), new Uint8Array(2000).fill(9));
     assert.deepEqual(again.get("late"), bytes("late"));
     assert.ok(again.wrote(id(3)) && again.wrote(id(4)));
+    assert.deepEqual(again.newestEntry(), bytes("late entry"));
     assert.equal(await again.nextIncarnation(0n), 8n);
     await again.close();
   });

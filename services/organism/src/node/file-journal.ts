@@ -26,7 +26,7 @@ const ENTRIES_KEPT = 16_384;
 const RECORD = union({
   incarnation: struct({ incarnation: u64 }),
   promise: struct({ key: text(256), slot: u64, bytes: bytes(VALUE_BYTES_MAX) }),
-  /** Empty `raw`: kept through a compaction for its id only. */
+  /** Empty `raw`: kept through a compaction for its id only, as all but the newest are. */
   entry: struct({ id: fixed(32), raw: bytes(VALUE_BYTES_MAX) }),
   put: struct({ name: text(256), bytes: bytes(VALUE_BYTES_MAX) }),
   trim: struct({ below: u64 }),
@@ -65,6 +65,7 @@ export class FileJournal implements MemberJournal {
   readonly #promises = new Map<string, KeptPromise>();
   readonly #values = new Map<string, Uint8Array>();
   readonly #entries = new Set<string>();
+  #newestEntry: { readonly key: string; readonly raw: Uint8Array } | undefined;
   /** While the file is being replaced, writes wait: what they acknowledge must be in the file that stays. */
   #compacting: Promise<void> = Promise.resolve();
 
@@ -113,6 +114,7 @@ export class FileJournal implements MemberJournal {
   #forgetAll(): void {
     this.#incarnation = 0n;
     this.#below = 0n;
+    this.#newestEntry = undefined;
     for (const kept of [this.#promises, this.#values, this.#entries]) kept.clear();
   }
 
@@ -136,13 +138,14 @@ export class FileJournal implements MemberJournal {
         for (const [key, { slot }] of this.#promises) if (slot < record.below) this.#promises.delete(key);
         return;
       case "entry":
-        this.#rememberEntry(record.id);
+        this.#rememberEntry(record.id, record.raw);
         return;
     }
   }
 
-  #rememberEntry(id: Uint8Array): void {
+  #rememberEntry(id: Uint8Array, raw: Uint8Array): void {
     const key = entryKey(id);
+    if (raw.length > 0) this.#newestEntry = { key, raw };
     this.#entries.delete(key);
     this.#entries.add(key);
     if (this.#entries.size <= ENTRIES_KEPT) return;
@@ -202,12 +205,16 @@ export class FileJournal implements MemberJournal {
   }
 
   async entry(id: Uint8Array, raw: Uint8Array): Promise<void> {
-    this.#rememberEntry(id);
+    this.#rememberEntry(id, raw);
     await this.#write({ type: "entry", id, raw });
   }
 
   wrote(id: Uint8Array): boolean {
     return this.#entries.has(entryKey(id));
+  }
+
+  newestEntry(): Uint8Array | undefined {
+    return this.#newestEntry?.raw;
   }
 
   async put(name: string, value: Uint8Array): Promise<void> {
@@ -246,9 +253,10 @@ export class FileJournal implements MemberJournal {
         { type: "incarnation", incarnation: this.#incarnation },
         { type: "trim", below: this.#below },
         ...[...this.#values].map(([name, value]) => ({ type: "put", name, bytes: value }) as const),
-        ...[...this.#entries].map(
-          (key) => ({ type: "entry", id: new Uint8Array(Buffer.from(key, "latin1")), raw: new Uint8Array() }) as const,
-        ),
+        ...[...this.#entries].map((key) => {
+          const raw = key === this.#newestEntry?.key ? this.#newestEntry.raw : new Uint8Array();
+          return { type: "entry", id: new Uint8Array(Buffer.from(key, "latin1")), raw } as const;
+        }),
       ];
       await Promise.all(alive.map((record) => fresh.append(encode(RECORD, record))));
       const promises = [...this.#promises];

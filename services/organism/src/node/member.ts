@@ -6,7 +6,7 @@ import { decode, encode, equalBytes, fixed, type Infer, struct, toHex, tryDecode
 import { checkpointDigest } from "../committee/checkpoint.ts";
 import { type CommitteeCommand, encodeCommand } from "../committee/commands.ts";
 import { type Applied, Committee, type Dissent } from "../committee/committee.ts";
-import { LANES, type Lane } from "../committee/entry.ts";
+import { decodeEntry, LANES, type Lane } from "../committee/entry.ts";
 import { type CertifiedOutcome, type Outcome, outcomeDigest } from "../committee/outcome.ts";
 import { ROSTER_STAGE, type Roster } from "../committee/roster.ts";
 import { blsSign } from "../crypto/bls.ts";
@@ -25,6 +25,7 @@ import {
   type Clock,
   HistoryGone,
   type Log,
+  type LogRefusal,
   type LogUsage,
   type MemberJournal,
   PromiseConflict,
@@ -159,6 +160,8 @@ export class Member<State, Command, D extends Duty, Settings> {
   /** Something fatal has happened: not another word. */
   #silent = false;
   #abstainBelow = 0n;
+  /** The log takes nothing from this member now. */
+  #refused = false;
 
   private constructor(
     options: MemberOptions<State, Command, D, Settings>,
@@ -303,8 +306,7 @@ export class Member<State, Command, D extends Duty, Settings> {
     await this.#node.start?.();
     const mark = this.#options.journal.get(APPLIED);
     if (mark !== undefined) this.#mark = decode(APPLIED_MARK, mark);
-    const marked = this.#mark?.generation === this.committee.generation ? this.#mark.position : 0n;
-    const applied = marked > this.committee.position ? marked : this.committee.position;
+    const applied = this.#appliedBefore();
     const target = await log.lastPosition(applied);
     if (target < applied) {
       this.#fail("LOG_ROLLED_BACK", `the log ends at ${target}, this member has applied ${applied}`);
@@ -349,6 +351,20 @@ export class Member<State, Command, D extends Duty, Settings> {
     logger.info("member is ready", { position: this.committee.position });
   }
 
+  /**
+   * How far this member is known to have read the log before: by its snapshot, by the mark that goes with it, and by what
+   * it said last. That one says no more than how long the log was: it may have been signed over a forked one.
+   */
+  #appliedBefore(): bigint {
+    const { generation, position } = this.committee;
+    const known = [position];
+    if (this.#mark?.generation === generation) known.push(this.#mark.position);
+    const raw = this.#options.journal.newestEntry();
+    const said = raw === undefined ? undefined : decodeEntry(raw).body;
+    if (said?.generation === generation) known.push(said.seenPosition);
+    return known.reduce((most, each) => (each > most ? each : most));
+  }
+
   #onPosition: (position: bigint) => void = () => undefined;
 
   async #consume(): Promise<void> {
@@ -383,11 +399,23 @@ export class Member<State, Command, D extends Duty, Settings> {
       timers: this.#timers,
       view: () => ({ position: this.committee.position, head: this.committee.head }),
       joined: () => this.committee.author(self)?.incarnation ?? 0n,
-      onPressure: (refused) => this.#options.meters.gauge("lattice_log_refusing", refused === undefined ? 0 : 1),
+      onPressure: (refused) => this.#noteRefused(refused),
       onLost: (reason, detail) => this.#fail(reason, detail),
     });
     const refusal = await this.#appender.join();
     if (refusal !== undefined) this.#fail("JOIN_REFUSED", `${refusal.reason}: ${refusal.detail}`);
+  }
+
+  #noteRefused(refused: LogRefusal | undefined): void {
+    const { meters, logger } = this.#options;
+    meters.gauge("lattice_log_refusing", refused === undefined ? 0 : 1);
+    if ((refused !== undefined) === this.#refused) return;
+    this.#refused = refused !== undefined;
+    if (refused === undefined) logger.info("the log takes this member's entries again");
+    else {
+      const { reason, message } = refused;
+      logger.error("the log refuses this member's entries; they are tried again", { reason, problem: message });
+    }
   }
 
   /**
@@ -592,9 +620,10 @@ export class Member<State, Command, D extends Duty, Settings> {
         this.#usage = usage;
         meters.gauge("lattice_log_bytes", usage.bytes);
         meters.gauge("lattice_log_limit_bytes", usage.bytesMax ?? 0);
+        meters.gauge("lattice_log_own_share", usage.ownShare ?? 0);
         meters.gauge("lattice_log_nearly_full", this.#logFull ? 1 : 0);
         if (this.#logFull === before) return;
-        const found = { bytes: usage.bytes, bytes_max: usage.bytesMax ?? 0 };
+        const found = { bytes: usage.bytes, bytes_max: usage.bytesMax ?? 0, own_share: usage.ownShare ?? 0 };
         if (this.#logFull) logger.error("the log is nearly full: no new slot begins until it is trimmed", found);
         else logger.info("the log has room again", found);
       },
@@ -603,8 +632,8 @@ export class Member<State, Command, D extends Duty, Settings> {
   }
 
   get #logFull(): boolean {
-    const max = this.#usage?.bytesMax;
-    return max !== undefined && (this.#usage?.bytes ?? 0) > max * USAGE_MAX;
+    const { bytes, bytesMax, ownShare = 0 } = this.#usage ?? { bytes: 0, bytesMax: undefined };
+    return ownShare > USAGE_MAX || (bytesMax !== undefined && bytes > bytesMax * USAGE_MAX);
   }
 
   #noteUpstream(organism: Organism, certified: CertifiedOutcome): void {

@@ -60,7 +60,10 @@ export const METRICS: { readonly [name: string]: MetricEntry } = {
   lattice_frauds_proven_total: counter("Fraud proofs that blocked a key, by kind (entries, votes).", "kind"),
   lattice_log_bytes: gauge("What the committee's log holds.", "By"),
   lattice_log_limit_bytes: gauge("What it may hold; 0 when it has no limit.", "By"),
-  lattice_log_nearly_full: gauge("1 above 80 % of the limit: no new slot begins."),
+  lattice_log_own_share: gauge("The part of its own quota, 0 to 1, that the fuller of this member's lanes holds."),
+  lattice_log_nearly_full: gauge(
+    "1 above 80 % of the log's limit or of this member's own quota: it begins no new slot.",
+  ),
   lattice_checkpoint_position: gauge("Log position of the newest certified checkpoint."),
   lattice_checkpoint_dissent_total: counter("Votes for another state than this member's at a checkpoint.", "author"),
   lattice_snapshot_position: gauge("Log position of the newest certified snapshot on disk."),
