@@ -17,6 +17,7 @@ import { settlementGenesisAccount } from "@lattice/tally/contract/genesis-accoun
 import { foundLocally } from "../ceremony/local-ceremony.ts";
 import { type ExecutionClient, startExecutionClient } from "../chain/execution-client.ts";
 import { type GethGenesis, type Hex, localGenesis } from "../chain/genesis.ts";
+import type { StreamQuotas } from "../nats/nats-process.ts";
 import { createAccounts, GENESIS_BALANCE_WEI, loadAccounts, type SampleAccounts, saveAccounts } from "./accounts.ts";
 import { type Broker, provideNatsServer, startBroker } from "./broker.ts";
 import { warmCompileCache } from "./compile-cache.ts";
