@@ -118,7 +118,8 @@ describe("a flooded log", { skip: binary === undefined ? "there is no nats-serve
 
   /** What an honest member shows certificates for. */
   async function held(index: number) {
-    const { held: wire } = await calls.connect(CommitteeService)(`relay-${index}`).getCheckpoint({});
+    const peer = calls.connect(CommitteeService)(`relay-${index}`, committee.rosters.relay.committee);
+    const { held: wire } = await peer.getCheckpoint({});
     const found = wire.flatMap((each) => fromWireCheckpoint(each) ?? []);
     assert.ok(found.every((each) => checkCheckpoint(config, "relay", each) === undefined));
     return found.map(({ checkpoint }) => checkpoint);

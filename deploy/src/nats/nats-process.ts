@@ -100,8 +100,12 @@ export function committeeQuotas(authors: number, bytes: number): StreamQuotas {
   return { messagesPerSubject, bytes, messageBytes: LOG_MESSAGE_BYTES };
 }
 
-/** Of three authors on a server with its own defaults. */
-export const DEFAULT_QUOTAS: StreamQuotas = committeeQuotas(3, ACCOUNT_BYTES);
+/** For a broker that lives as long as one ceremony, benchmark or test: nobody in it floods. */
+export const DEFAULT_QUOTAS: StreamQuotas = {
+  messagesPerSubject: 1_000_000,
+  bytes: ACCOUNT_BYTES,
+  messageBytes: 2 * 1024 * 1024,
+};
 
 const DUPLICATE_WINDOW_MS = 120_000;
 const STREAM_NOT_FOUND = 10_059;
