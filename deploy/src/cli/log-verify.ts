@@ -1,7 +1,5 @@
 /** `builder log verify`: judges an exported log, offline, by the lattice config alone. */
 import { createReadStream } from "node:fs";
-import { definition as atelier } from "@lattice/atelier/definition.ts";
-import { definition as offer } from "@lattice/offer/definition.ts";
 import { CodecError, toHex } from "@lattice/organism/codec/codec.ts";
 import { type LogRecord, LogRecordReader } from "@lattice/organism/committee/log-export.ts";
 import { type LogFindings, type LogProblem, LogVerifier } from "@lattice/organism/committee/log-verify.ts";
@@ -12,10 +10,7 @@ import type { Duty } from "@lattice/organism/machine.ts";
 import { EXIT } from "@lattice/organism/node/exit.ts";
 import { KitProblem, readConfig } from "@lattice/organism/node/kit.ts";
 import type { OrganismDefinition } from "@lattice/organism/service.ts";
-import { definition as relay } from "@lattice/relay/definition.ts";
-import { definition as tally } from "@lattice/tally/definition.ts";
-import { definition as unseal } from "@lattice/unseal/definition.ts";
-import { definition as zipnet } from "@lattice/zipnet/definition.ts";
+import { withDefinition } from "./definitions.ts";
 import type { Output } from "./fraud-verify.ts";
 
 export interface LogVerifyOptions {
@@ -37,26 +32,15 @@ export function verifierOf(
   organism: Organism,
   checkpointEvery?: { readonly entries: bigint; readonly slots: bigint },
 ): AnyLogVerifier {
-  const of = <S, C, D extends Duty, T>(definition: OrganismDefinition<S, C, D, T>): AnyLogVerifier =>
-    new LogVerifier<S, C, D>({
-      config,
-      createMachine: (_, roster) => definition.createMachine(config, roster),
-      ...(checkpointEvery === undefined ? {} : { checkpointEvery }),
-    });
-  switch (organism) {
-    case "zipnet":
-      return of(zipnet);
-    case "unseal":
-      return of(unseal);
-    case "offer":
-      return of(offer);
-    case "atelier":
-      return of(atelier);
-    case "relay":
-      return of(relay);
-    case "tally":
-      return of(tally);
-  }
+  return withDefinition(
+    organism,
+    <S, C, D extends Duty, T>(definition: OrganismDefinition<S, C, D, T>): AnyLogVerifier =>
+      new LogVerifier<S, C, D>({
+        config,
+        createMachine: (_, roster) => definition.createMachine(config, roster),
+        ...(checkpointEvery === undefined ? {} : { checkpointEvery }),
+      }),
+  );
 }
 
 /** Feeds a file to a judge. @throws whatever reading it throws, CodecError included */

@@ -6,6 +6,7 @@ import { addCeremonyCommands } from "../ceremony/cli.ts";
 import type { runDemo } from "../local/demo.ts";
 import type { runUp } from "../local/up.ts";
 import type { FraudVerifyOptions } from "./fraud-verify.ts";
+import { addGuestCommands } from "./guest-commands.ts";
 import { addLogCommands } from "./log-commands.ts";
 
 function integer(minimum: number, maximum: number): (text: string) => number {
@@ -72,6 +73,7 @@ local
 
 addCeremonyCommands(program);
 addLogCommands(program);
+addGuestCommands(program);
 
 const fraud = program.command("fraud").description("proofs that a member said two things");
 

@@ -359,6 +359,30 @@ export const MUTATIONS: readonly Mutation[] = [
     ...quick,
   },
   {
+    name: "guests are given who closed slots that are decided",
+    caughtBy: "guests are given nothing of what is over",
+    edits: [
+      {
+        file: "organism/src/committee/guest-view.ts",
+        find: "closes: decided ? new Map() : record.closes,",
+        replace: "closes: record.closes,",
+      },
+    ],
+    mode: "calm",
+    slots: 24,
+    seeds: 2,
+    members: 3,
+  },
+  {
+    name: "guests are given shares of decided slots",
+    caughtBy: "guests are given nothing of what is over",
+    edits: [{ file: "unseal/src/core/machine.ts", find: "slot < below ? emptyRecord() : known]", replace: "known]" }],
+    mode: "calm",
+    slots: 24,
+    seeds: 2,
+    members: 3,
+  },
+  {
     name: "nothing ever expires",
     caughtBy: "it comes back",
     edits: [

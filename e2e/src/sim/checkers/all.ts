@@ -12,6 +12,7 @@ import { missingLiveness } from "./liveness.ts";
 import { oneOutcome } from "./one-outcome.ts";
 import { oneWord } from "./one-word.ts";
 import { refunds } from "./refunds.ts";
+import { nothingRemains } from "./remains.ts";
 import { sameHistory } from "./same-history.ts";
 import { sameState } from "./same-state.ts";
 import { sealedUntilClose } from "./sealed-until-close.ts";
@@ -38,6 +39,7 @@ export function makeCheckers(): Checkers {
       frauds(world),
       ...sameState(),
       guestsFollow(world),
+      nothingRemains(world),
       oneOutcome(),
       ...certificates(world),
       ...sealedUntilClose(),
