@@ -5,6 +5,7 @@ import { scenario as checkpointJoin } from "./checkpoint-join.ts";
 import { scenario as dkgFaults } from "./dkg-faults.ts";
 import { scenario as equivocate } from "./equivocate.ts";
 import { scenario as frontRun } from "./front-run.ts";
+import { scenario as guestView } from "./guest-view.ts";
 import { scenario as killOne } from "./kill-one.ts";
 import { diskFull, natsAllDown, natsLeaderKill } from "./nats-faults.ts";
 import { scenario as restartAll } from "./restart-all.ts";
@@ -18,6 +19,7 @@ export const SCENARIOS: readonly Scenario[] = [
   killOne,
   restartAll,
   checkpointJoin,
+  guestView,
   canary,
   frontRun,
   badInput,
