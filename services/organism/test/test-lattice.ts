@@ -14,7 +14,7 @@ import { combineSignatures } from "../src/crypto/threshold.ts";
 import { agreementKey } from "../src/crypto/x25519.ts";
 import { type AdmissionRule, committeeId, type LatticeConfig } from "../src/identity/lattice-config.ts";
 import { ORGANISMS, type Organism } from "../src/identity/organisms.ts";
-import type { ArchiveDirectory } from "../src/node/archive-directory.ts";
+import type { Archive } from "../src/node/archive.ts";
 import type { EpochKeys } from "../src/node/epoch-keys.ts";
 import { FileJournal } from "../src/node/file-journal.ts";
 import { Member } from "../src/node/member.ts";
@@ -229,7 +229,7 @@ export interface StartOptions {
   /** Where members of `relay` answer. */
   readonly endpoints?: readonly string[];
   readonly connect?: ConnectCommittee;
-  readonly archive?: ArchiveDirectory;
+  readonly archive?: Archive;
   readonly checkpointEvery?: { readonly entries: bigint; readonly slots: bigint };
   readonly storage?: MemberStorage;
 }

@@ -12,34 +12,37 @@ import { CERTIFIED, type CertifiedOutcome } from "../committee/outcome.ts";
 import { type LatticeConfig, latticeId } from "../identity/lattice-config.ts";
 import type { Organism } from "../identity/organisms.ts";
 import { syncDirectory } from "./append-file.ts";
+import { ARCHIVED_SNAPSHOTS, type Archive, outcomePath } from "./archive.ts";
 import { FileSnapshotStore } from "./snapshot-store.ts";
 
-const SLOTS_PER_FOLDER = 1000n;
-const SNAPSHOTS_KEPT = 8;
-
-export class ArchiveDirectory {
+export class ArchiveDirectory implements Archive {
   readonly snapshots: FileSnapshotStore;
-  readonly #outcomes: string;
+  readonly #own: string;
 
-  private constructor(outcomes: string, snapshots: FileSnapshotStore) {
-    this.#outcomes = outcomes;
+  private constructor(own: string, snapshots: FileSnapshotStore) {
+    this.#own = own;
     this.snapshots = snapshots;
   }
 
   static async open(folder: string, config: LatticeConfig, organism: Organism): Promise<ArchiveDirectory> {
     const own = join(folder, toHex(latticeId(config)), organism);
-    const snapshots = await FileSnapshotStore.open(join(own, "snapshots"), config, organism, SNAPSHOTS_KEPT);
-    return new ArchiveDirectory(join(own, "outcomes"), snapshots);
+    const snapshots = await FileSnapshotStore.open(join(own, "snapshots"), config, organism, ARCHIVED_SNAPSHOTS);
+    return new ArchiveDirectory(own, snapshots);
   }
 
-  #path(stage: string, slot: bigint): { readonly folder: string; readonly name: string } {
-    return { folder: join(this.#outcomes, `${slot / SLOTS_PER_FOLDER}`), name: `${slot}.${stage}` };
+  #path(stage: string, slot: bigint): { readonly folder: string; readonly name: string } | undefined {
+    const [top, folder, name] = outcomePath(stage, slot) ?? [];
+    return top === undefined || folder === undefined || name === undefined
+      ? undefined
+      : { folder: join(this.#own, top, folder), name };
   }
 
   /** Resolves once it is on disk; the first one there stays. */
   async putOutcome(certified: CertifiedOutcome): Promise<void> {
     const { stage, slot } = certified.outcome;
-    const { folder, name } = this.#path(stage, slot);
+    const place = this.#path(stage, slot);
+    if (place === undefined) return;
+    const { folder, name } = place;
     const path = join(folder, name);
     if (await exists(path)) return;
     await mkdir(folder, { recursive: true, mode: 0o700 });
@@ -57,11 +60,11 @@ export class ArchiveDirectory {
 
   /** What lies there for this slot and stage, not judged; undefined for anything that is not an outcome of it. */
   async outcome(stage: string, slot: bigint): Promise<CertifiedOutcome | undefined> {
-    if (!/^[a-z-]{1,32}$/.test(stage)) return undefined;
-    const { folder, name } = this.#path(stage, slot);
+    const place = this.#path(stage, slot);
+    if (place === undefined) return undefined;
     let raw: Uint8Array;
     try {
-      raw = new Uint8Array(await readFile(join(folder, name)));
+      raw = new Uint8Array(await readFile(join(place.folder, place.name)));
     } catch {
       return undefined;
     }

@@ -13,7 +13,7 @@ import type { Clock, Log, LogUsage, Random, Timers } from "../ports.ts";
 import { defineService, type GrpcService } from "../rpc/define.ts";
 import { withHeartbeat } from "../rpc/heartbeat.ts";
 import type { BodyPolicy } from "../service.ts";
-import type { ArchiveDirectory } from "./archive-directory.ts";
+import type { Archive } from "./archive.ts";
 import { BODY_BOX_INFO, BODY_REQUEST_TAG, bodyAad, bodyRequestDigest } from "./body-fetcher.ts";
 import { toWireOutcome } from "./committee-wire.ts";
 import type { FraudProofs } from "./fraud-proofs.ts";
@@ -53,7 +53,7 @@ export interface CommitteeServiceOptions<State, Command, D extends Duty> {
   readonly usage: () => LogUsage | undefined;
   readonly log: Log;
   /** Where outcomes are that this member has let go of. */
-  readonly archiveDirectory?: ArchiveDirectory;
+  readonly archiveOutside?: Archive;
 }
 
 export function committeeService<State, Command, D extends Duty>(
@@ -90,7 +90,7 @@ export function committeeService<State, Command, D extends Duty>(
 
   /** Only what this lattice's committee certified, whoever wrote it there. */
   async function archived(stage: string, slot: bigint): Promise<CertifiedOutcome | undefined> {
-    const found = await options.archiveDirectory?.outcome(stage, slot);
+    const found = await options.archiveOutside?.outcome(stage, slot);
     return found !== undefined && checkUpstream(config, organism, found) === undefined ? found : undefined;
   }
 

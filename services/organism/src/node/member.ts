@@ -37,7 +37,7 @@ import type { GrpcService } from "../rpc/define.ts";
 import type { MemberHost, MemberSecrets, OrganismDefinition, OrganismNode } from "../service.ts";
 import { abstainingJournal } from "./abstaining-journal.ts";
 import { Appender } from "./appender.ts";
-import type { ArchiveDirectory } from "./archive-directory.ts";
+import type { Archive } from "./archive.ts";
 import { BodyFetcher } from "./body-fetcher.ts";
 import { CheckpointKeeper } from "./checkpoint-keeper.ts";
 import { committeeService } from "./committee-service.ts";
@@ -79,7 +79,7 @@ export interface MemberOptions<State, Command, D extends Duty, Settings> {
   /** Files in `directory` when left out. */
   readonly storage?: MemberStorage;
   /** Outcomes and snapshots go there too; snapshots may come from there. */
-  readonly archive?: ArchiveDirectory;
+  readonly archive?: Archive;
   /** How members of other committees are reached; gRPC when left out. */
   readonly connect?: ConnectCommittee;
   /** When checkpoints are due, if not as usual: in tests, alike for all members. */
@@ -256,7 +256,7 @@ export class Member<State, Command, D extends Duty, Settings> {
         memberKey: this.#memberKey,
         usage: () => this.#usage,
         log: options.log,
-        ...(options.archive === undefined ? {} : { archiveDirectory: options.archive }),
+        ...(options.archive === undefined ? {} : { archiveOutside: options.archive }),
         proofs,
         differing: () => this.#integrity.differing.map(({ member }) => member),
       }),
@@ -584,9 +584,7 @@ export class Member<State, Command, D extends Duty, Settings> {
     this.#archive
       .put(certified)
       .catch((error: unknown) => logger.error("the outcome archive failed", errorFields(error)));
-    archive
-      ?.putOutcome(certified)
-      .catch((error: unknown) => logger.error("the archive directory failed", errorFields(error)));
+    archive?.putOutcome(certified).catch((error: unknown) => logger.error("the archive failed", errorFields(error)));
   }
 
   /** A newer snapshot is on disk: what it makes superfluous goes. */

@@ -20,7 +20,6 @@ import { reflectionServices } from "../rpc/reflection.ts";
 import { startServer } from "../rpc/server.ts";
 import type { OrganismDefinition } from "../service.ts";
 import { CorruptFile } from "./append-file.ts";
-import { ArchiveDirectory } from "./archive-directory.ts";
 import { FileEpochKeys } from "./epoch-keys.ts";
 import { EXIT, exitCodeOf } from "./exit.ts";
 import { FileJournal } from "./file-journal.ts";
@@ -36,6 +35,7 @@ import {
 } from "./kit.ts";
 import { Member } from "./member.ts";
 import { memberClock } from "./member-clock.ts";
+import { openArchive } from "./open-archive.ts";
 import { parseSettings, SettingsProblems, type SharedSettings } from "./settings.ts";
 import { NoSnapshot } from "./state-sync.ts";
 
@@ -166,6 +166,7 @@ async function run<State, Command, D extends Duty, Settings extends Record<strin
     ...(shared.LATTICE_TRACE_FILE === undefined ? {} : { file: shared.LATTICE_TRACE_FILE }),
   });
   const clock = memberClock(shared.LATTICE_TEST_CLOCK_FILE, config);
+  const archive = await openArchive(shared, config, definition.organism);
   let stopping = false;
   const member = await Member.start<State, Command, D, Settings>({
     definition,
@@ -181,9 +182,7 @@ async function run<State, Command, D extends Duty, Settings extends Record<strin
     journal,
     journalIsOld,
     directory: shared.LATTICE_DATA_DIR,
-    ...(shared.LATTICE_ARCHIVE_DIR === undefined
-      ? {}
-      : { archive: await ArchiveDirectory.open(shared.LATTICE_ARCHIVE_DIR, config, definition.organism) }),
+    ...(archive === undefined ? {} : { archive }),
     clock,
     random: (count) => new Uint8Array(randomBytes(count)),
     logger,

@@ -26,6 +26,15 @@ export const SHARED_SETTINGS = z.object({
     .string()
     .optional()
     .describe("a folder outside the member where certified outcomes and snapshots are kept too; members may share it"),
+  LATTICE_ARCHIVE_S3_URL: z
+    .url({ protocol: /^https?$/ })
+    .optional()
+    .describe("the same in a bucket of an S3-compatible store, http(s)://host[:port]/bucket[/prefix]; not both"),
+  LATTICE_ARCHIVE_S3_REGION: z.string().default("us-east-1").describe("the region that requests to it are signed for"),
+  LATTICE_ARCHIVE_S3_CREDENTIALS_FILE: z
+    .string()
+    .optional()
+    .describe("JSON {accessKeyId, secretAccessKey}, mode 0400; needed with LATTICE_ARCHIVE_S3_URL"),
   LATTICE_LISTEN: LISTEN.describe("gRPC address"),
   LATTICE_METRICS_LISTEN: LISTEN.optional().describe("Prometheus metrics, /livez and /readyz"),
   LATTICE_NATS_SERVERS: z.string().describe("nats://host:port of every server, comma separated"),

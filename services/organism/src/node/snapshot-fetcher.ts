@@ -111,7 +111,7 @@ export function compareCheckpoints(a: CertifiedCheckpoint, b: CertifiedCheckpoin
   return one.position < other.position ? -1 : one.position > other.position ? 1 : 0;
 }
 
-/** A folder that members share. */
+/** An archive that members share. */
 export function archiveSource(
   store: SnapshotStore & { refresh(): Promise<void> },
   name = "the archive",

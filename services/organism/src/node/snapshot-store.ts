@@ -1,27 +1,25 @@
 /**
  * Certified snapshots in a folder: a member's own, or the archive that members of a committee share. Everything that
  * is read is judged again, by the lattice config alone: a folder is no more trusted than a peer.
- *
- * File: u8 version ‖ u32 length ‖ CertifiedCheckpoint ‖ state, named `<generation>.<position>`.
+ * Files as in snapshot-file.ts, named `<generation>.<position>`.
  */
 import { randomBytes } from "node:crypto";
 import { type FileHandle, mkdir, open, readdir, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { encode, equalBytes, tryDecode } from "../codec/codec.ts";
-import {
-  CERTIFIED_CHECKPOINT,
-  type CertifiedCheckpoint,
-  type Checkpoint,
-  checkCheckpoint,
-  stateHash,
-} from "../committee/checkpoint.ts";
+import { equalBytes } from "../codec/codec.ts";
+import { type CertifiedCheckpoint, type Checkpoint, checkCheckpoint, stateHash } from "../committee/checkpoint.ts";
 import type { LatticeConfig } from "../identity/lattice-config.ts";
 import type { Organism } from "../identity/organisms.ts";
 import { syncDirectory } from "./append-file.ts";
+import {
+  decodeSnapshotHead,
+  encodeSnapshotHead,
+  SNAPSHOT_HEAD_BYTES_MAX,
+  SNAPSHOT_NAME,
+  type SnapshotHead,
+  snapshotName,
+} from "./snapshot-file.ts";
 
-const VERSION = 2;
-const HEAD_BYTES = 5;
-const CERTIFICATE_BYTES_MAX = 4096;
 /** The newest, the one that logs are trimmed below, and one for whoever is still fetching it. */
 export const SNAPSHOTS_KEPT = 3;
 
@@ -82,7 +80,7 @@ export class FileSnapshotStore implements SnapshotStore {
   async refresh(): Promise<void> {
     const known = new Map(this.#held.map((each) => [each.name, each]));
     const held: Held[] = [];
-    for (const name of (await readdir(this.#folder)).filter((each) => /^\d{20}\.\d{20}$/.test(each))) {
+    for (const name of (await readdir(this.#folder)).filter((each) => SNAPSHOT_NAME.test(each))) {
       const found = known.get(name) ?? (await this.#examine(name));
       if (found !== undefined) held.push(found);
     }
@@ -94,7 +92,7 @@ export class FileSnapshotStore implements SnapshotStore {
     if (file === undefined) return undefined;
     try {
       const head = await readHead(file);
-      if (head === undefined || name !== fileName(head.certified.checkpoint)) return undefined;
+      if (head === undefined || name !== snapshotName(head.certified.checkpoint)) return undefined;
       if (checkCheckpoint(this.#config, this.#organism, head.certified) !== undefined) return undefined;
       const { checkpoint } = head.certified;
       if ((await file.stat()).size !== head.stateAt + checkpoint.stateBytes) return undefined;
@@ -110,7 +108,7 @@ export class FileSnapshotStore implements SnapshotStore {
   }
 
   #find(key: SnapshotKey): Held | undefined {
-    const name = fileName(key);
+    const name = snapshotName(key);
     return this.#held.find((each) => each.name === name);
   }
 
@@ -123,16 +121,12 @@ export class FileSnapshotStore implements SnapshotStore {
       throw new SnapshotMismatch(`the state is not the one certified for position ${checkpoint.position}`);
     }
     if (this.#find(checkpoint) !== undefined) return;
-    const certificate = encode(CERTIFIED_CHECKPOINT, certified);
-    const head = Buffer.alloc(HEAD_BYTES);
-    head.writeUInt8(VERSION, 0);
-    head.writeUInt32BE(certificate.length, 1);
-    const name = fileName(checkpoint);
+    const name = snapshotName(checkpoint);
     // A name of its own: members that share an archive write the same file at the same time.
     const unfinished = join(this.#folder, `${name}.${randomBytes(6).toString("hex")}.new`);
     const file = await open(unfinished, "wx", 0o600);
     try {
-      for (const part of [head, certificate, state]) await file.writeFile(part);
+      for (const part of [encodeSnapshotHead(certified), state]) await file.writeFile(part);
       await file.sync();
     } finally {
       await file.close();
@@ -189,15 +183,8 @@ function onlyMissing(error: unknown): undefined {
   return undefined;
 }
 
-async function readHead(
-  file: FileHandle,
-): Promise<{ readonly certified: CertifiedCheckpoint; readonly stateAt: number } | undefined> {
-  const head = Buffer.from(await readAt(file, 0, HEAD_BYTES));
-  if (head.length < HEAD_BYTES || head.readUInt8(0) !== VERSION) return undefined;
-  const length = head.readUInt32BE(1);
-  if (length > CERTIFICATE_BYTES_MAX) return undefined;
-  const certified = tryDecode(CERTIFIED_CHECKPOINT, await readAt(file, HEAD_BYTES, length));
-  return certified === undefined ? undefined : { certified, stateAt: HEAD_BYTES + length };
+async function readHead(file: FileHandle): Promise<SnapshotHead | undefined> {
+  return decodeSnapshotHead(await readAt(file, 0, SNAPSHOT_HEAD_BYTES_MAX));
 }
 
 /** Fewer bytes where the file ends. */
@@ -210,9 +197,4 @@ async function readAt(file: FileHandle, offset: number, length: number): Promise
     done += bytesRead;
   }
   return buffer.subarray(0, done);
-}
-
-/** Names sort as (generation, position) does. */
-function fileName({ generation, position }: SnapshotKey): string {
-  return [generation, position].map((each) => each.toString().padStart(20, "0")).join(".");
 }

@@ -1,0 +1,25 @@
+/**
+ * An archive outside member and log, possibly shared by members, possibly on another machine: every certified outcome
+ * and the newest certified snapshots of one committee. Whoever reads from it judges what it reads.
+ */
+import type { CertifiedOutcome } from "../committee/outcome.ts";
+import type { SnapshotStore } from "./snapshot-store.ts";
+
+export interface Archive {
+  /** Others may write there too: `refresh` looks again. */
+  readonly snapshots: SnapshotStore & { refresh(): Promise<void> };
+  /** Resolves once it is kept; the first one there stays. */
+  putOutcome(certified: CertifiedOutcome): Promise<void>;
+  /** What lies there for this slot and stage, not judged; undefined for anything that is not an outcome of it. */
+  outcome(stage: string, slot: bigint): Promise<CertifiedOutcome | undefined>;
+}
+
+/** Snapshots that an archive keeps. */
+export const ARCHIVED_SNAPSHOTS = 8;
+const SLOTS_PER_FOLDER = 1000n;
+
+/** `outcomes/<slot / 1000>/<slot>.<stage>`, the parts of it. Undefined for what is no stage. */
+export function outcomePath(stage: string, slot: bigint): readonly [string, string, string] | undefined {
+  if (!/^[a-z-]{1,32}$/.test(stage)) return undefined;
+  return ["outcomes", `${slot / SLOTS_PER_FOLDER}`, `${slot}.${stage}`];
+}
