@@ -1,6 +1,6 @@
 /**
- * From a member's append to the entry applied by all three members, on JetStream (one replica, every message synced)
- * and on the embedded log; against what no signed, durable log can do without: one sync of the author's own disk, one
+ * From a member's append to the entry applied by all three members, on JetStream (one server, or a cluster of three with
+ * a replica on each; every message synced) and on the embedded log; against what no signed, durable log can do without: one sync of the author's own disk, one
  * signature, a publish, delivery to three ordered consumers and a verification by each.
  * All in this process, interleaved in one run; medians. Run: `node deploy/src/bench/log.bench.ts`.
  */
@@ -27,8 +27,9 @@ import { type JetStreamClient, jetstream } from "@nats-io/jetstream";
 import { connect, type NatsConnection } from "@nats-io/transport-node";
 import { freePorts } from "../local/free-ports.ts";
 import { localConfig } from "../local/profile.ts";
+import { NatsCluster } from "../nats/nats-cluster.ts";
 import { type CommitteeAccount, dealNats } from "../nats/nats-config.ts";
-import { createCommitteeStream, startNatsServer } from "../nats/nats-process.ts";
+import { DEFAULT_QUOTAS } from "../nats/nats-process.ts";
 import { findNatsServer } from "../nats/nats-server.ts";
 
 export interface LogBench {
@@ -52,6 +53,7 @@ export interface LogBench {
 
 const MEMBERS = 3;
 const AT_ONCE = 64;
+const ENTRIES_AT_ONCE = 640;
 const COMMAND_BYTES = 256;
 const TAG = "lattice/bench/v1";
 const TOOLS = fileURLToPath(new URL("../../../.tools", import.meta.url));
@@ -200,14 +202,18 @@ async function ours(
 }
 
 /** The least a signed, durable log needs; or, without `signed`, JetStream alone. */
-async function peer(url: string, account: CommitteeAccount, file: AppendFile | undefined): Promise<Contender> {
+async function peer(
+  urls: readonly string[],
+  account: CommitteeAccount,
+  file: AppendFile | undefined,
+): Promise<Contender> {
   const arrivals = new Arrivals();
   const key = generateSigningKey(random(32));
   const stops: (() => void)[] = [];
   const connections: NatsConnection[] = [];
   const clients: JetStreamClient[] = [];
   for (const { user, password, inboxPrefix, stream } of account.members) {
-    const connection = await connect({ servers: url, user, pass: password, inboxPrefix });
+    const connection = await connect({ servers: [...urls], user, pass: password, inboxPrefix });
     connections.push(connection);
     const client = jetstream(connection);
     clients.push(client);
@@ -258,38 +264,48 @@ async function secondsOf(times: number, atOnce: number, say: () => Promise<void>
   return (performance.now() - start) / 1000;
 }
 
-export async function bench(options: { readonly entries?: number; readonly repeats?: number } = {}): Promise<LogBench> {
-  const { entries = 100, repeats = 15 } = options;
+export interface LogBenchOptions {
+  readonly entries?: number;
+  readonly repeats?: number;
+  /** nats-servers, each with a replica. */
+  readonly servers?: 1 | 3;
+}
+
+export async function bench({ entries = 100, repeats = 15, servers = 1 }: LogBenchOptions = {}): Promise<LogBench> {
   await initCrypto();
   const binary = await findNatsServer({ toolsDir: TOOLS, environment: process.env, download: true });
   const directory = await mkdtemp(join(tmpdir(), "lattice-log-bench-"));
   const deal = dealNats(["ours", "peer", "alone"].map((organism) => ({ organism, members: MEMBERS })));
-  const [port = 0, monitorPort = 0] = await freePorts(2);
-  const server = await startNatsServer({
-    binary: binary.path,
-    directory: join(directory, "server"),
-    deal,
-    port,
-    monitorPort,
-  });
+  const ports = await Promise.all(
+    Array.from({ length: servers }, async () => {
+      const [client = 0, monitor = 0, route = 0] = await freePorts(3);
+      return { client, monitor, route };
+    }),
+  );
+  const cluster = await NatsCluster.start({ binary: binary.path, directory: join(directory, "server"), deal, ports });
   const contenders: Contender[] = [];
   try {
-    for (const { admin } of deal.accounts) await createCommitteeStream(server.url, admin);
+    await cluster.makeStreams(
+      deal.accounts.map(({ admin }) => admin),
+      DEFAULT_QUOTAS,
+    );
     const [own, signed, alone] = deal.accounts;
     if (own === undefined || signed === undefined || alone === undefined) throw new Error("three accounts");
     const logs = await Promise.all(
       own.members.map((credentials, member) =>
-        JetStreamLog.open({ servers: [server.url], ...credentials, member, monitorUrls: [server.monitorUrl] }),
+        JetStreamLog.open({ servers: cluster.urls, ...credentials, member, monitorUrls: cluster.monitorUrls }),
       ),
     );
     contenders.push(await ours("lattice on JetStream", join(directory, "jetstream"), logs, async () => undefined));
     const file = await AppendFile.open(join(directory, "peer"), () => undefined);
-    contenders.push(await peer(server.url, signed, file), await peer(server.url, alone, undefined));
-    const embedded = await EmbeddedLog.open(join(directory, "embedded"));
-    const handles = Array.from({ length: MEMBERS }, (_, index) => embedded.member(index));
-    contenders.push(
-      await ours("lattice on the embedded log", join(directory, "journals"), handles, () => embedded.close()),
-    );
+    contenders.push(await peer(cluster.urls, signed, file), await peer(cluster.urls, alone, undefined));
+    if (servers === 1) {
+      const embedded = await EmbeddedLog.open(join(directory, "embedded"));
+      const handles = Array.from({ length: MEMBERS }, (_, index) => embedded.member(index));
+      contenders.push(
+        await ours("lattice on the embedded log", join(directory, "journals"), handles, () => embedded.close()),
+      );
+    }
 
     const single = contenders.map((): number[] => []);
     const many = contenders.map((): number[] => []);
@@ -297,7 +313,7 @@ export async function bench(options: { readonly entries?: number; readonly repea
     for (let repeat = 0; repeat < repeats; repeat++) {
       for (const [index, { say }] of contenders.entries()) {
         single[index]?.push(((await secondsOf(entries, 1, say)) / entries) * 1e6);
-        many[index]?.push((entries * 4) / (await secondsOf(entries * 4, AT_ONCE, say)));
+        many[index]?.push(ENTRIES_AT_ONCE / (await secondsOf(ENTRIES_AT_ONCE, AT_ONCE, say)));
       }
     }
     const rows = contenders.map(({ what }, index) => ({
@@ -309,7 +325,7 @@ export async function bench(options: { readonly entries?: number; readonly repea
     if (lattice === undefined || least === undefined) throw new Error("no rows");
     return {
       name: "log",
-      peer: `raw publish to three ordered consumers + one sync + Ed25519 sign and verify, nats-server ${binary.version} R1 sync always`,
+      peer: `raw publish to three ordered consumers + one sync + Ed25519 sign and verify, nats-server ${binary.version} R${servers} sync always`,
       repeats,
       commandBytes: COMMAND_BYTES,
       rows,
@@ -319,7 +335,7 @@ export async function bench(options: { readonly entries?: number; readonly repea
     };
   } finally {
     for (const contender of contenders) await contender.close();
-    await server.stop();
+    await cluster.stop();
     await rm(directory, { recursive: true, force: true });
   }
 }

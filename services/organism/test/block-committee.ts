@@ -122,6 +122,7 @@ export class BlockCommittee {
   /** Time passes until `slot`, and all members have decided it. */
   async decide(slot: bigint): Promise<void> {
     this.nowMs = slotStartMs(this.#options.dealt.config, slot);
+    for (const { host } of this.members.values()) host.wake();
     await this.until(`slot ${slot} is decided`, () => this.#all((each) => each.committee.floor("accepted") > slot));
   }
 

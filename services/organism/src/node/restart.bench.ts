@@ -59,11 +59,12 @@ export async function bench() {
   try {
     const options: BlockOptions = { dealt: dealCommittee(3), directory };
     const committee = await BlockCommittee.open(options);
-    for (const index of [0, 1, 2]) await committee.start(index);
+    // Two are a quorum; the third would say nothing else.
+    for (const index of [0, 1]) await committee.start(index);
     const historyAt = performance.now();
     for (let slot = 1n; committee.log.lastPosition < BigInt(HISTORY_ENTRIES - TAIL_ENTRIES - 100); slot++) {
       const left = HISTORY_ENTRIES - TAIL_ENTRIES - Number(committee.log.lastPosition);
-      await committee.say(Math.min(ENTRIES_A_SLOT, left), 256);
+      await committee.say(Math.min(ENTRIES_A_SLOT, left), 256, 300);
       await committee.decide(slot);
     }
     const savedPosition = (): bigint => BigInt(committee.meters.get(0)?.value("lattice_snapshot_position") ?? 0);
