@@ -1,23 +1,9 @@
 /** What a guest keeps: its own key, its tickets, and the newest state that a quorum certified for it. */
 import { randomBytes } from "node:crypto";
 import { readFileSync, renameSync, statSync, writeFileSync } from "node:fs";
-import {
-  bytes,
-  type Codec,
-  encode,
-  fromHex,
-  literal,
-  struct,
-  toHex,
-  tryDecode,
-} from "@lattice/organism/codec/codec.ts";
-import {
-  CERTIFIED_CHECKPOINT,
-  type CertifiedCheckpoint,
-  checkCheckpoint,
-  guestHash,
-  STATE_BYTES_MAX,
-} from "@lattice/organism/committee/checkpoint.ts";
+import { encode, fromHex, toHex, tryDecode } from "@lattice/organism/codec/codec.ts";
+import { type CertifiedCheckpoint, checkCheckpoint, guestHash } from "@lattice/organism/committee/checkpoint.ts";
+import { GUEST_STATE } from "@lattice/organism/committee/guest-view.ts";
 import { generateSigningKey, type SigningKey } from "@lattice/organism/crypto/ed25519.ts";
 import type { LatticeConfig } from "@lattice/organism/identity/lattice-config.ts";
 import type { Organism } from "@lattice/organism/identity/organisms.ts";
@@ -63,13 +49,6 @@ export function readTickets(paths: readonly string[]): Uint8Array[] {
     }
   });
 }
-
-/** File: what a guest goes on from. Certificates are checked again when it is read. */
-export const GUEST_STATE = struct({
-  version: literal(1),
-  certified: CERTIFIED_CHECKPOINT as Codec<CertifiedCheckpoint>,
-  view: bytes(STATE_BYTES_MAX),
-});
 
 export interface GuestState {
   readonly certified: CertifiedCheckpoint;

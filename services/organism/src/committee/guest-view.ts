@@ -9,9 +9,17 @@
  * of their state, so a quorum certifies the guest's state at each checkpoint as well. `apply` therefore never judges a
  * later entry by anything that is left out here.
  */
-import { type Codec, CodecError, decode, encode, Writer } from "../codec/codec.ts";
+import { bytes, type Codec, CodecError, decode, encode, literal, struct, Writer } from "../codec/codec.ts";
 import type { Duty, Machine } from "../machine.ts";
+import { CERTIFIED_CHECKPOINT, type CertifiedCheckpoint, STATE_BYTES_MAX } from "./checkpoint.ts";
 import { SHARED_STATE, type SharedState, type SlotRecord } from "./state.ts";
+
+/** What a guest keeps to go on from. Whoever reads it checks the certificate and the hash again. */
+export const GUEST_STATE = struct({
+  version: literal(1),
+  certified: CERTIFIED_CHECKPOINT as Codec<CertifiedCheckpoint>,
+  view: bytes(STATE_BYTES_MAX),
+});
 
 /** The lowest slot of which a stage is undecided. */
 export function lowestUndecided(floors: ReadonlyMap<string, bigint>, first: bigint): bigint {
