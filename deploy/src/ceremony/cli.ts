@@ -34,7 +34,8 @@ export function addCeremonyCommands(program: Command): void {
     .description("makes one member's own keys; prints the public half for the founding file")
     .requiredOption("--organism <name>", ORGANISMS.join(", "), organism)
     .requiredOption("--directory <path>", "the member's folder")
-    .action(async (options: { organism: Organism; directory: string }) => {
+    .option("--keep <key file>", "of the seat's holder so far: keeps tally's signer and zipnet's operator key")
+    .action(async (options: { organism: Organism; directory: string; keep?: string }) => {
       process.exitCode = await (await commands()).createMember(options);
     });
 
@@ -75,11 +76,30 @@ export function addCeremonyCommands(program: Command): void {
     .option("--credentials <file>", "default: nats-ceremony.json in the member's folder")
     .option("--patience-s <s>", "how long others may be absent before they are left out", positive, 600)
     .option("--retry", "asks for another attempt when the newest one has failed", false)
+    .option("--discard", "erases shares of an earlier proposal for the same epoch that came too late", false)
     .action(
-      async (options: { directory: string; succession: string; nats: string[]; patienceS: number; retry: boolean }) => {
+      async (options: {
+        directory: string;
+        succession: string;
+        nats: string[];
+        patienceS: number;
+        retry: boolean;
+        discard: boolean;
+      }) => {
         process.exitCode = await (await import("./reshare.ts")).reshare(options);
       },
     );
+
+  ceremony
+    .command("broker")
+    .description("runs a nats-server for ceremonies until it is stopped, with a credential a participant")
+    .requiredOption("--directory <path>", "where participant-<i>.json and the log lie")
+    .requiredOption("--participants <n>", "of a resharing: the old members, then whoever is new", positive)
+    .option("--host <address>", "where it listens", "127.0.0.1")
+    .option("--port <port>", "default: any free one", positive)
+    .action(async (options: { directory: string; participants: number; host: string; port?: number }) => {
+      process.exitCode = await (await import("./broker.ts")).runCeremonyBroker(options);
+    });
 
   ceremony
     .command("assemble")

@@ -57,10 +57,20 @@ export async function readably(work: () => Promise<number>): Promise<number> {
   }
 }
 
+const KEPT_KEYS = z.looseObject({
+  signerKey: z.string().length(64).optional(),
+  operatorKey: z.string().length(64).optional(),
+});
+
 /** Makes one member's own keys and prints the public half for the founding file. */
-export function createMember(options: { readonly organism: Organism; readonly directory: string }): Promise<number> {
+export function createMember(options: {
+  readonly organism: Organism;
+  readonly directory: string;
+  readonly keep?: string;
+}): Promise<number> {
   return readably(async () => {
-    const keys = await new MemberFolder(options.directory).create(options.organism);
+    const kept = options.keep === undefined ? {} : parseFile(KEPT_KEYS, options.keep, "key file");
+    const keys = await new MemberFolder(options.directory).create(options.organism, kept);
     process.stdout.write(`${JSON.stringify({ organism: keys.organism, ...memberToJson(publicOf(keys)) })}\n`);
     return EXIT.ok;
   });

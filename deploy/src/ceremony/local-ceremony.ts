@@ -22,7 +22,8 @@ import { createCommitteeStream, type NatsServer, startNatsServer } from "../nats
 import { assemble, foundingToJson, memberFromJson, PUBLIC_MEMBER, parseFile, readResult } from "./founding-file.ts";
 import { MemberFolder } from "./member-folder.ts";
 
-const BUILDER = join(dirname(dirname(fileURLToPath(import.meta.url))), "cli", "main.ts");
+/** The command line. */
+export const BUILDER = join(dirname(dirname(fileURLToPath(import.meta.url))), "cli", "main.ts");
 /** A crowded machine starts eighteen processes slowly; nobody is left out for that. */
 const PATIENCE_S = 120;
 

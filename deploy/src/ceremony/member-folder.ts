@@ -34,6 +34,9 @@ const OWN_KEYS = z.strictObject({
 });
 export type OwnKeys = z.infer<typeof OWN_KEYS>;
 
+/** What a seat keeps when it changes hands: the settlement contract and the lattice id know them. */
+export type KeptKeys = Partial<Pick<OwnKeys, "signerKey" | "operatorKey">>;
+
 export class MemberFolder {
   readonly directory: string;
   constructor(directory: string) {
@@ -60,7 +63,7 @@ export class MemberFolder {
   }
 
   /** Fresh keys of a member that has none yet. @throws CeremonyProblem */
-  async create(organism: Organism): Promise<OwnKeys> {
+  async create(organism: Organism, kept: KeptKeys = {}): Promise<OwnKeys> {
     if (existsSync(this.ownKeysFile) || this.hasKeys)
       throw new CeremonyProblem(`${this.directory}: holds a member's keys already`);
     const fresh = (): string => randomBytes(32).toString("hex");
@@ -68,8 +71,8 @@ export class MemberFolder {
       organism,
       boxKey: fresh(),
       memberKey: fresh(),
-      ...(organism === "tally" ? { signerKey: toHex(secp256k1Secret()) } : {}),
-      ...(organism === "zipnet" ? { serverKey: fresh(), operatorKey: fresh() } : {}),
+      ...(organism === "tally" ? { signerKey: kept.signerKey ?? toHex(secp256k1Secret()) } : {}),
+      ...(organism === "zipnet" ? { serverKey: fresh(), operatorKey: kept.operatorKey ?? fresh() } : {}),
     };
     await writeWhole(this.ownKeysFile, `${JSON.stringify(keys)}\n`, 0o400);
     return keys;
@@ -142,7 +145,7 @@ async function writeWhole(path: string, content: string, mode: number): Promise<
 }
 
 /** Zeros over the content, then no name. A file system that copies on write, and flash, may keep old blocks. */
-async function overwrite(path: string): Promise<void> {
+export async function overwrite(path: string): Promise<void> {
   await chmod(path, 0o600);
   const file = await open(path, "r+");
   try {

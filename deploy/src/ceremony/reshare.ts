@@ -18,20 +18,21 @@ import {
   successionRoster,
 } from "@lattice/organism/ceremony/succession.ts";
 import { CodecError, decode, equalBytes, fromHex, toHex } from "@lattice/organism/codec/codec.ts";
-import { CERTIFIED } from "@lattice/organism/committee/outcome.ts";
+import { CERTIFIED, type CertifiedOutcome } from "@lattice/organism/committee/outcome.ts";
 import { checkRoster } from "@lattice/organism/committee/roster.ts";
 import { generateSigningKey } from "@lattice/organism/crypto/ed25519.ts";
 import { initCrypto } from "@lattice/organism/crypto/engine.ts";
 import { publicOf as publicShareOf } from "@lattice/organism/crypto/shamir.ts";
+import { configToHex } from "@lattice/organism/identity/lattice-config.ts";
 import { ORGANISMS } from "@lattice/organism/identity/organisms.ts";
 import { syncDirectory } from "@lattice/organism/node/append-file.ts";
 import { EXIT } from "@lattice/organism/node/exit.ts";
 import { FileJournal } from "@lattice/organism/node/file-journal.ts";
-import { parseConfigHex } from "@lattice/organism/node/kit.ts";
+import { parseConfigHex, readSharesFile } from "@lattice/organism/node/kit.ts";
 import { z } from "zod";
 import { blameLine, openLog, progressOf, readably, say, type TakePartOptions } from "./commands.ts";
-import { memberFromJson, PUBLIC_MEMBER, parseFile, rosterHex } from "./founding-file.ts";
-import { CeremonyProblem, MemberFolder } from "./member-folder.ts";
+import { memberFromJson, memberToJson, PUBLIC_MEMBER, parseFile, rosterHex } from "./founding-file.ts";
+import { CeremonyProblem, MemberFolder, overwrite } from "./member-folder.ts";
 
 const HEX = z.string().regex(/^(?:[0-9a-f]{2})*$/, "lower-case hex expected");
 const SLOT = z.string().regex(/^\d{1,19}$/, "a slot number as text expected");
@@ -67,6 +68,21 @@ export function readSuccession(path: string): Succession {
   }
 }
 
+/** The file's text; `readSuccession` reads it. @param roster the newest certified one, which `from` is */
+export function successionToJson(succession: Succession, roster: CertifiedOutcome): string {
+  const { config, organism, members, activationSlot, sealingUntilSlot } = succession;
+  const file: z.infer<typeof SUCCESSION_FILE> = {
+    version: 1,
+    config: configToHex(config),
+    organism,
+    roster: rosterHex(roster),
+    members: members.map(memberToJson),
+    activationSlot: activationSlot.toString(),
+    sealingUntilSlot: sealingUntilSlot.toString(),
+  };
+  return `${JSON.stringify(file, null, 2)}\n`;
+}
+
 const SHARES = z.looseObject({ certificateShare: HEX.length(64), secondShare: HEX.length(64).optional() });
 const KEYS = z.looseObject({ memberKey: HEX.length(64), boxKey: HEX.length(64) });
 
@@ -83,6 +99,17 @@ async function sharesUnder(directory: string, publicShare: Uint8Array): Promise<
   return undefined;
 }
 
+/** Whether shares belong to this very proposal. */
+async function isOf({ config, organism, activationSlot, members }: Succession, path: string): Promise<boolean> {
+  const { roster } = readSharesFile(path);
+  const checked = checkRoster(config, organism, decode(CERTIFIED, fromHex(roster)));
+  if ("problem" in checked) return false;
+  return (
+    checked.roster.activationSlot === activationSlot &&
+    checked.roster.members.every(({ memberKey }, i) => equalBytes(memberKey, members[i]?.memberKey ?? new Uint8Array()))
+  );
+}
+
 async function writeSecretly(path: string, content: string): Promise<void> {
   const temporary = `${path}.new`;
   const file = await open(temporary, "w", 0o400);
@@ -95,7 +122,9 @@ async function writeSecretly(path: string, content: string): Promise<void> {
   await rename(temporary, path);
 }
 
-export function reshare(options: Omit<TakePartOptions, "founding"> & { readonly succession: string }): Promise<number> {
+export function reshare(
+  options: Omit<TakePartOptions, "founding"> & { readonly succession: string; readonly discard?: boolean },
+): Promise<number> {
   return readably(async () => {
     await initCrypto();
     const succession = readSuccession(options.succession);
@@ -104,8 +133,15 @@ export function reshare(options: Omit<TakePartOptions, "founding"> & { readonly 
     const folder = new MemberFolder(options.directory);
     const sharesFile = join(folder.directory, "shares", `${epoch}.json`);
     if (existsSync(sharesFile)) {
-      say(`${sharesFile} is there already; nothing to do`);
-      return EXIT.ok;
+      if (await isOf(succession, sharesFile)) {
+        say(`${sharesFile} is there already; nothing to do`);
+        return EXIT.ok;
+      }
+      if (options.discard !== true)
+        throw new CeremonyProblem(
+          `${sharesFile} is of another proposal for epoch ${epoch}; if that one came too late (roster status), put --discard`,
+        );
+      await overwrite(sharesFile);
     }
     const keys = parseFile(KEYS, folder.hasKeys ? folder.keyFile : folder.ownKeysFile, "member's keys");
     const memberKey = generateSigningKey(fromHex(keys.memberKey));

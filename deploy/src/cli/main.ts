@@ -5,6 +5,7 @@ import { Command, InvalidArgumentError } from "commander";
 import { addCeremonyCommands } from "../ceremony/cli.ts";
 import type { runDemo } from "../local/demo.ts";
 import type { runUp } from "../local/up.ts";
+import { addRosterCommands } from "../roster/cli.ts";
 import type { FraudVerifyOptions } from "./fraud-verify.ts";
 import { addGuestCommands } from "./guest-commands.ts";
 import { addLogCommands } from "./log-commands.ts";
@@ -72,6 +73,7 @@ local
   });
 
 addCeremonyCommands(program);
+addRosterCommands(program);
 addLogCommands(program);
 addGuestCommands(program);
 

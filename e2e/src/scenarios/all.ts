@@ -8,6 +8,8 @@ import { scenario as frontRun } from "./front-run.ts";
 import { scenario as guestView } from "./guest-view.ts";
 import { scenario as killOne } from "./kill-one.ts";
 import { diskFull, natsAllDown, natsLeaderKill } from "./nats-faults.ts";
+import { scenario as replaceMember } from "./replace-member.ts";
+import { scenario as reshare } from "./reshare.ts";
 import { scenario as restartAll } from "./restart-all.ts";
 import type { Scenario } from "./scenario.ts";
 import { scenario as slot } from "./slot.ts";
@@ -28,4 +30,6 @@ export const SCENARIOS: readonly Scenario[] = [
   natsAllDown,
   diskFull,
   dkgFaults,
+  replaceMember,
+  reshare,
 ];

@@ -231,9 +231,10 @@ export class Committee<State, Command, D extends Duty> {
   /** True when the member's key of this epoch is among them. */
   isBlocked(index: number): boolean {
     const key = this.roster.members[index]?.memberKey;
-    return key !== undefined && this.#isBlockedKey(key);
+    return key !== undefined && this.isBlockedKey(key);
   }
-  #isBlockedKey(key: Uint8Array): boolean {
+  /** True when that member key is among them, whoever holds its seat now. */
+  isBlockedKey(key: Uint8Array): boolean {
     return this.#shared.blocked.some(({ memberKey }) => equalBytes(memberKey, key));
   }
   /** The chain head after `position`, while it is kept. */
@@ -491,7 +492,7 @@ export class Committee<State, Command, D extends Duty> {
     const member = roster.members[index];
     if (author === undefined || member === undefined) return refused("NOT_AUTHOR", "no such member");
     // All incarnations: the proof is against the key that admits them. What it said before still counts.
-    if (this.#isBlockedKey(member.memberKey))
+    if (this.isBlockedKey(member.memberKey))
       return refused("KEY_BLOCKED", `member ${index} was proven to say two things`);
 
     const command = readCommand(body.command);

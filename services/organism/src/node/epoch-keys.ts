@@ -2,7 +2,7 @@
  * A member's shares, epoch by epoch. The first come with its key file; those of later epochs are put beside it, one
  * file each, by the resharing ceremony: `shares/<epoch>.json`, with the certified roster that they belong to.
  */
-import { link, mkdir, open, readdir, readFile, rename, rm } from "node:fs/promises";
+import { link, mkdir, open, readdir, readFile, rename, rm, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { CodecError, decode, encode, equalBytes, fromHex, toHex } from "../codec/codec.ts";
 import { CERTIFIED, type CertifiedOutcome } from "../committee/outcome.ts";
@@ -67,7 +67,8 @@ interface Held {
 export class FileEpochKeys implements EpochKeys {
   readonly #options: FileEpochKeysOptions;
   readonly #held = new Map<bigint, Held>();
-  readonly #looked = new Set<string>();
+  /** Files that were read, with the time of their last change. */
+  readonly #looked = new Map<string, number>();
   #firstErased = false;
 
   private constructor(options: FileEpochKeysOptions) {
@@ -105,14 +106,18 @@ export class FileEpochKeys implements EpochKeys {
       return;
     }
     for (const name of names.sort()) {
-      if (!/^\d+\.json$/.test(name) || this.#looked.has(name)) continue;
-      this.#looked.add(name);
+      if (!/^\d+\.json$/.test(name)) continue;
       try {
+        // A proposal that came too late is followed by another one for the same epoch.
+        const { mtimeMs } = await stat(join(directory, name));
+        if (this.#looked.get(name) === mtimeMs) continue;
+        this.#looked.set(name, mtimeMs);
         const { epoch, held } = this.#judge(readSharesFile(join(directory, name)));
         this.#held.set(epoch, held);
       } catch (error) {
         if (error instanceof CodecError) onProblem(`shares in ${name}: ${error.message}`);
         else if (error instanceof KitProblem) onProblem(error.message);
+        else if ((error as NodeJS.ErrnoException).code === "ENOENT") continue;
         else throw error;
       }
     }

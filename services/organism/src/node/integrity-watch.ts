@@ -11,6 +11,7 @@ import { decodeEntry } from "../committee/entry.ts";
 import { fraudProofHash, verifyFraudProof } from "../committee/fraud.ts";
 import { type Difference, ForkWatch, type SignedHead, verifyHead } from "../committee/heads.ts";
 import type { CertifiedOutcome } from "../committee/outcome.ts";
+import type { Roster } from "../committee/roster.ts";
 import type { LatticeConfig } from "../identity/lattice-config.ts";
 import type { Duty } from "../machine.ts";
 import { errorFields, type Logger } from "../observe/logger.ts";
@@ -275,7 +276,7 @@ export class IntegrityWatch<State, Command, D extends Duty> {
       const head = fromWireHead(await peer.getHead({ position }, { deadlineMs: ANSWER_MS }));
       const usable =
         head !== undefined &&
-        verifyHead(committee.roster, head) &&
+        verifyHead(this.#rosterOf(head.statement.member), head) &&
         head.statement.generation === committee.generation &&
         head.statement.position <= position;
       if (usable) return head;
@@ -284,6 +285,16 @@ export class IntegrityWatch<State, Command, D extends Duty> {
       logger.debug("a member does not say its head", errorFields(error));
     }
     return undefined;
+  }
+
+  /** The roster under which a member speaks: a newcomer does so before its epoch begins. */
+  #rosterOf(member: number): Roster {
+    const { committee } = this.#options;
+    const admitted = committee.author(member)?.memberKey;
+    const held = committee.rosters.findLast(
+      ({ members }) => admitted !== undefined && equalBytes(members[member]?.memberKey ?? new Uint8Array(), admitted),
+    );
+    return held ?? committee.roster;
   }
 
   /** On two chains a corrupt member may have voted for two outcomes: both shares together prove it. */

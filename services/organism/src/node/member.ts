@@ -147,6 +147,8 @@ export class Member<State, Command, D extends Duty, Settings> {
   readonly #book: RosterBook;
   /** This committee's rosters with their certificates, by activation slot. */
   readonly #certifiedRosters = new Map<bigint, CertifiedOutcome>();
+  /** Epochs whose shares the metric tells of. */
+  readonly #gauged = new Set<bigint>();
   #rosterTurn = 0;
   #rostersAskedMs = Number.NEGATIVE_INFINITY;
   #keysLookedMs = 0;
@@ -335,7 +337,7 @@ export class Member<State, Command, D extends Duty, Settings> {
     this.#consuming = this.#consume();
     await reached;
     this.#onPosition = () => undefined;
-    if (this.committee.isBlocked(this.#options.self)) {
+    if (this.committee.isBlockedKey(this.#memberKey.publicKey)) {
       this.#fail("KEY_BLOCKED", "this member's own key was proven to say two things");
     }
     if (!this.#silent) await this.#integrity.begin();
@@ -460,6 +462,7 @@ export class Member<State, Command, D extends Duty, Settings> {
     if (now - this.#keysLookedMs >= KEYS_EVERY_MS) {
       this.#keysLookedMs = now;
       this.#keys.refresh().catch((error: unknown) => logger.warn("shares cannot be read", errorFields(error)));
+      this.#gaugeShares();
       const [oldest] = this.committee.rosters;
       if (oldest !== undefined) {
         this.#keys.erase(oldest.epoch).catch((error: unknown) => {
@@ -479,6 +482,18 @@ export class Member<State, Command, D extends Duty, Settings> {
       this.#attempt(`roster/${next.outcome.epoch}`, () =>
         this.#append("ctl", encodeCommand({ type: "roster", certified: next })),
       );
+    }
+  }
+
+  /** 1 for each epoch whose shares are held; 0 for one to come or in force without, and for one that is over. */
+  #gaugeShares(): void {
+    const { meters } = this.#options;
+    for (const { epoch } of this.committee.rosters) this.#gauged.add(epoch);
+    const oldest = this.committee.rosters[0]?.epoch ?? 0n;
+    for (const epoch of this.#gauged) {
+      const held = this.#keys.of(epoch) !== undefined;
+      meters.gauge("lattice_dkg_has_share", held ? 1 : 0, { epoch: epoch.toString() });
+      if (epoch < oldest && !held) this.#gauged.delete(epoch);
     }
   }
 
@@ -507,7 +522,7 @@ export class Member<State, Command, D extends Duty, Settings> {
       logger.debug("entry refused", { position, author: applied.author, ...applied.refusal });
     }
     this.#integrity.delivered(raw, applied);
-    if (applied.fraud !== undefined && this.committee.isBlocked(self)) {
+    if (applied.fraud !== undefined && this.committee.isBlockedKey(this.#memberKey.publicKey)) {
       this.#fail("KEY_BLOCKED", "this member's own key was proven to say two things");
     }
     this.#checkMark(position);

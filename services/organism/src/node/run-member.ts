@@ -157,8 +157,6 @@ async function run<State, Command, D extends Duty, Settings extends Record<strin
   });
   const scraped = shared.LATTICE_METRICS_LISTEN === undefined ? undefined : await createMeters({ labels });
   const meters = scraped?.meters ?? createNoMeters();
-  // The key file was compared with the roster above; a member without its shares has not come this far.
-  meters.gauge("lattice_dkg_has_share", 1);
   const tracer = await createSlotTracer({
     latticeId: latticeId(config),
     service: definition.organism,

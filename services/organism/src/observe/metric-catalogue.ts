@@ -69,7 +69,11 @@ export const METRICS: { readonly [name: string]: MetricEntry } = {
   lattice_snapshot_position: gauge("Log position of the newest certified snapshot on disk."),
   lattice_snapshot_bytes: gauge("Size of the newest snapshot.", "By"),
   lattice_outcomes_total: counter("Decisions, by stage and kind (result, empty, skipped).", "stage", "kind"),
-  lattice_dkg_has_share: gauge("1 while this member holds the shares that its committee's roster says it has."),
+  lattice_dkg_has_share: gauge(
+    "1 while this member holds its shares of an epoch that is in force or to come; 0 once they are erased.",
+    "1",
+    "epoch",
+  ),
   // Calls.
   lattice_rpc_server_call_duration_seconds: seconds("Calls served, by method and status.", LATENCY_S, "method", "code"),
   lattice_rpc_server_open_streams: gauge("Server streams open now."),

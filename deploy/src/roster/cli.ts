@@ -1,0 +1,65 @@
+/** `builder roster …`: a committee's members, and the epoch that changes them. */
+import { isOrganism, ORGANISMS, type Organism } from "@lattice/organism/identity/organisms.ts";
+import { type Command, InvalidArgumentError } from "commander";
+import type { ProposeOptions, RosterOptions, StatusOptions } from "./commands.ts";
+
+function organism(text: string): Organism {
+  if (!isOrganism(text)) throw new InvalidArgumentError(`one of ${ORGANISMS.join(", ")} expected`);
+  return text;
+}
+
+function slots(text: string): bigint {
+  if (!/^[1-9]\d{0,17}$/.test(text)) throw new InvalidArgumentError("a number of slots, 1 or more, expected");
+  return BigInt(text);
+}
+
+function member(text: string): number {
+  if (!/^\d{1,2}$/.test(text)) throw new InvalidArgumentError("a member's index expected");
+  return Number(text);
+}
+
+function seconds(text: string): number {
+  if (!/^\d{1,6}$/.test(text)) throw new InvalidArgumentError("seconds expected");
+  return Number(text);
+}
+
+export function addRosterCommands(program: Command): void {
+  const roster = program.command("roster").description("a committee's members, and the epoch that changes them");
+  const commands = () => import("./commands.ts");
+  const asked = (command: Command): Command =>
+    command
+      .requiredOption("--config <file>", "the lattice config (one line of hex)")
+      .requiredOption("--endpoints <file>", "where members answer")
+      .requiredOption("--organism <name>", ORGANISMS.join(", "), organism);
+
+  asked(roster.command("show").description("the roster in force, who speaks, and whether it may be changed now"))
+    .option("--json", "one JSON object on stdout", false)
+    .action(async (options: RosterOptions) => {
+      process.exitCode = await (await commands()).showRoster(options);
+    });
+
+  asked(roster.command("propose").description("writes the succession file of the next epoch, if there may be one"))
+    .option("--replace <index>", "the member that gives up its seat; default: the one whose key is blocked", member)
+    .option("--with <file>", "public half of whoever takes it: what `ceremony member` printed")
+    .option("--refresh", "the same members with fresh shares", false)
+    .option("--activation-slot <slot>", "the first slot of the epoch", slots)
+    .option("--in-slots <n>", "or so many slots from now", slots, 300n)
+    .option("--every-slots <n>", "or the next multiple of n at least --in-slots ahead: alike for all operators", slots)
+    .requiredOption("--out <file>", "where the succession file goes")
+    .action(async (options: ProposeOptions) => {
+      process.exitCode = await (await commands()).proposeRoster(options);
+    });
+
+  roster
+    .command("status")
+    .description(
+      "how far a proposed epoch has come; exits 0 when all of it is done, 3 while not, 1 when it never will be",
+    )
+    .requiredOption("--succession <file>", "the succession file")
+    .requiredOption("--endpoints <file>", "where members answer")
+    .option("--wait-s <s>", "asks again for so long", seconds, 0)
+    .option("--json", "one JSON object on stdout", false)
+    .action(async (options: StatusOptions) => {
+      process.exitCode = await (await commands()).rosterStatus(options);
+    });
+}

@@ -1,0 +1,191 @@
+/** A committee as its operators see it from outside: every member is asked, and nothing is believed that is not signed or certified. */
+import { equalBytes, toHex } from "@lattice/organism/codec/codec.ts";
+import { type SignedHead, verifyHead } from "@lattice/organism/committee/heads.ts";
+import type { CertifiedOutcome } from "@lattice/organism/committee/outcome.ts";
+import { checkRoster, type Quorum, type Roster, rosterQuorum } from "@lattice/organism/committee/roster.ts";
+import { committeeId, type LatticeConfig } from "@lattice/organism/identity/lattice-config.ts";
+import type { Organism } from "@lattice/organism/identity/organisms.ts";
+import { fromWireOutcome } from "@lattice/organism/node/committee-wire.ts";
+import { fromWireHead } from "@lattice/organism/node/integrity-wire.ts";
+import { connectService } from "@lattice/organism/rpc/client.ts";
+import { CommitteeService } from "@lattice/proto/lattice/committee/v1/committee_service_pb.ts";
+
+/** What one address answered. */
+export interface Answer {
+  readonly index: number;
+  readonly address: string;
+  /** Why there is no answer. */
+  readonly problem?: string;
+  readonly decidedSlot?: bigint;
+  readonly caughtUp?: boolean;
+  /** Keys that it says were proven to say two things. */
+  readonly blocked?: readonly Uint8Array[];
+  /** Certified under the pinned key. */
+  readonly rosters?: readonly { readonly roster: Roster; readonly certified: CertifiedOutcome }[];
+  /** Signed by whoever answers, at a position that all who answer have applied. */
+  readonly head?: SignedHead;
+}
+
+/** How one seat of the newest roster is taken. */
+export interface Seat {
+  readonly index: number;
+  readonly memberKey: Uint8Array;
+  readonly address: string;
+  /** It answers under the newest roster's key, has caught up, and has the chain head of the most. */
+  readonly live: boolean;
+  /** Its key was proven to say two things, as f + 1 members say. */
+  readonly blocked: boolean;
+  /** Why it is not live. */
+  readonly problem: string | undefined;
+}
+
+export interface CommitteeView {
+  readonly config: LatticeConfig;
+  readonly organism: Organism;
+  /** The newest roster that a quorum has taken up. */
+  readonly roster: Roster;
+  readonly certified: CertifiedOutcome;
+  readonly quorum: Quorum;
+  /** By how many members each later or equal roster is known, by epoch. */
+  readonly knownBy: ReadonlyMap<bigint, number>;
+  readonly seats: readonly Seat[];
+  /** Live seats that are not blocked, less the quorum. */
+  readonly margin: number;
+  /** The newest slot that a quorum has decided. */
+  readonly decidedSlot: bigint;
+  readonly answers: readonly Answer[];
+}
+
+const DEADLINE_MS = 3000;
+
+/** Asks everybody. Never throws for a member's sake. */
+export async function askCommittee(
+  config: LatticeConfig,
+  organism: Organism,
+  addresses: readonly string[],
+): Promise<Answer[]> {
+  const committee = committeeId(config, organism);
+  const clients = addresses.map((address) =>
+    connectService(CommitteeService, address, { committee, deadlineMs: DEADLINE_MS }),
+  );
+  try {
+    const answers = await Promise.all(
+      clients.map(async (client, index): Promise<Answer & { readonly position?: bigint }> => {
+        const address = addresses[index] ?? "";
+        try {
+          const [status, { rosters }] = await Promise.all([client.getStatus({}), client.getRosters({})]);
+          return {
+            index,
+            address,
+            position: status.position,
+            decidedSlot: status.decidedSlot,
+            caughtUp: status.caughtUp,
+            blocked: status.members.filter(({ blocked }) => blocked).map(({ memberKey }) => memberKey),
+            rosters: rosters.flatMap((wire) => {
+              const certified = fromWireOutcome(wire);
+              if (certified === undefined) return [];
+              const checked = checkRoster(config, organism, certified);
+              return "problem" in checked ? [] : [{ roster: checked.roster, certified }];
+            }),
+          };
+        } catch (error) {
+          return { index, address, problem: error instanceof Error ? error.message : String(error) };
+        }
+      }),
+    );
+    const applied = answers.flatMap(({ position }) => position ?? []);
+    const common = applied.reduce((lowest, each) => (each < lowest ? each : lowest), applied[0] ?? 0n);
+    return await Promise.all(
+      answers.map(async ({ position: _, ...answer }): Promise<Answer> => {
+        const client = clients[answer.index];
+        if (client === undefined || answer.problem !== undefined) return answer;
+        try {
+          const head = fromWireHead(await client.getHead({ position: common }));
+          return head === undefined ? { ...answer, problem: "its head is malformed" } : { ...answer, head };
+        } catch (error) {
+          return { ...answer, problem: error instanceof Error ? error.message : String(error) };
+        }
+      }),
+    );
+  } finally {
+    for (const client of clients) client.close();
+  }
+}
+
+/** Rosters by how many have them, newest first; two of one epoch are two. */
+function counted(answers: readonly Answer[]) {
+  const found = new Map<string, { roster: Roster; certified: CertifiedOutcome; count: number }>();
+  for (const { rosters = [] } of answers) {
+    for (const { roster, certified } of rosters) {
+      const key = toHex(certified.outcome.commitment);
+      const known = found.get(key);
+      if (known === undefined) found.set(key, { roster, certified, count: 1 });
+      else known.count += 1;
+    }
+  }
+  return [...found.values()].sort((a, b) => (a.roster.epoch < b.roster.epoch ? 1 : -1));
+}
+
+/** The chain head that most of those who answer have signed. */
+function usualHead(answers: readonly Answer[]): string | undefined {
+  const counts = new Map<string, number>();
+  for (const { head } of answers) {
+    if (head !== undefined) counts.set(headKey(head), (counts.get(headKey(head)) ?? 0) + 1);
+  }
+  return [...counts].sort((a, b) => b[1] - a[1])[0]?.[0];
+}
+const headKey = ({ statement }: SignedHead): string => `${statement.generation}/${toHex(statement.head)}`;
+
+/** What the answers come to; or one line why they come to nothing. Pure. */
+export function judgeCommittee(
+  config: LatticeConfig,
+  organism: Organism,
+  answers: readonly Answer[],
+): CommitteeView | { readonly problem: string } {
+  const rosters = counted(answers);
+  const newest = rosters.find(({ roster, count }) => count >= rosterQuorum(config, organism, roster).quorum);
+  if (newest === undefined) {
+    const silent = answers.filter(({ problem }) => problem !== undefined);
+    const why = silent.map(({ index, address, problem }) => `member ${index} at ${address}: ${problem}`);
+    return { problem: [`${organism}: no roster is known to a quorum of its members`, ...why].join("; ") };
+  }
+  const { roster, certified } = newest;
+  const quorum = rosterQuorum(config, organism, roster);
+  const usual = usualHead(answers);
+  const seats = roster.members.map((member): Seat => {
+    const answer = answers[member.index];
+    const accusers = answers.filter(({ blocked = [] }) => blocked.some((key) => equalBytes(key, member.memberKey)));
+    const blocked = accusers.length > quorum.faults;
+    const problem = seatProblem(roster, answer, usual);
+    return {
+      index: member.index,
+      memberKey: member.memberKey,
+      address: answer?.address ?? "",
+      live: problem === undefined,
+      blocked,
+      problem: blocked ? "its key was proven to say two things" : problem,
+    };
+  });
+  const decided = answers.flatMap(({ decidedSlot }) => decidedSlot ?? []).sort((a, b) => (a < b ? 1 : -1));
+  return {
+    config,
+    organism,
+    roster,
+    certified,
+    quorum,
+    knownBy: new Map(rosters.map(({ roster: each, count }) => [each.epoch, count])),
+    seats,
+    margin: seats.filter(({ live, blocked }) => live && !blocked).length - quorum.quorum,
+    decidedSlot: decided[quorum.quorum - 1] ?? 0n,
+    answers,
+  };
+}
+
+function seatProblem(roster: Roster, answer: Answer | undefined, usual: string | undefined): string | undefined {
+  if (answer === undefined) return "no address of it is known";
+  const { head, problem, index } = answer;
+  if (problem !== undefined || head === undefined) return problem ?? "it does not say its chain head";
+  if (head.statement.member !== index || !verifyHead(roster, head)) return "whoever answers there has another key";
+  if (answer.caughtUp !== true) return "it has not caught up with its log";
+  return headKey(head) === usual ? undefined : "it has another chain head than the others";
+}

@@ -1,0 +1,121 @@
+/**
+ * What a committee's next roster may be, judged before anybody deals a share: one member at a time, only while the
+ * committee is healthy, and nothing that the lattice id or the settlement contract fixes. Pure.
+ */
+import type { FoundingMember } from "@lattice/organism/ceremony/founding.ts";
+import type { Succession } from "@lattice/organism/ceremony/succession.ts";
+import { equalBytes, toHex } from "@lattice/organism/codec/codec.ts";
+import { WINDOW_AHEAD } from "@lattice/organism/committee/state.ts";
+import type { CommitteeView } from "./committee-view.ts";
+
+/** Refused, and where to read on. */
+export const RETIRE = "that takes another lattice: docs/operators.md, “What an epoch cannot change”";
+/** Slots that a committee may be behind the clock and still be called healthy. */
+const BEHIND_MAX = 64n;
+/** Sealing keys serve until an epoch replaces them. */
+const NO_LAST_SLOT = (1n << 63n) - 1n;
+
+export interface ProposalRequest {
+  /** The seat to be taken by somebody else; undefined: the same members with fresh shares. */
+  readonly replace: number | undefined;
+  /** Public half of whoever takes it. */
+  readonly with: FoundingMember | undefined;
+  readonly activationSlot: bigint;
+  /** The slot that runs now. */
+  readonly nowSlot: bigint;
+}
+
+/** The first slot that an epoch may begin with when its roster is in the log during `slot`. */
+export function earliestActivation(pipelineDepth: number, slot: bigint): bigint {
+  const depth = BigInt(pipelineDepth);
+  return slot + (depth > WINDOW_AHEAD ? depth : WINDOW_AHEAD) + 1n;
+}
+
+/** Why nothing may be changed now, as readable lines; empty while the committee is healthy. @param leaving the seat given up */
+export function healthProblems(view: CommitteeView, leaving: number | undefined, nowSlot: bigint): string[] {
+  const problems: string[] = [];
+  const { roster, seats, decidedSlot, quorum } = view;
+  if (roster.activationSlot > decidedSlot) {
+    problems.push(
+      `epoch ${roster.epoch} begins with slot ${roster.activationSlot}, which is not decided yet: one at a time`,
+    );
+  }
+  if ([...view.knownBy.keys()].some((epoch) => epoch > roster.epoch)) {
+    problems.push(`some members know a roster after epoch ${roster.epoch}: wait until all do`);
+  }
+  if (nowSlot - decidedSlot > BEHIND_MAX) {
+    problems.push(`slot ${decidedSlot} is the last one decided, ${nowSlot} runs: the committee stands still`);
+  }
+  for (const { index, blocked, problem } of seats) {
+    if (problem === undefined || index === leaving || blocked) continue;
+    problems.push(`member ${index} is away (${problem}): bring it back first`);
+  }
+  const staying = seats.filter(({ index, live, blocked }) => live && !blocked && index !== leaving).length;
+  if (staying < quorum.quorum) {
+    problems.push(`${staying} members stay and speak, a quorum is ${quorum.quorum}`);
+  }
+  const blocked = seats.filter((seat) => seat.blocked).map(({ index }) => index);
+  if (blocked.length > 0 && (leaving === undefined || !blocked.includes(leaving))) {
+    problems.push(`member ${blocked.join(", ")} is blocked for saying two things: replace it first`);
+  }
+  return problems;
+}
+
+/** The seat that must be replaced before anything else: one whose key is blocked. */
+export function seatToReplace(view: CommitteeView): number | undefined {
+  return view.seats.find(({ blocked }) => blocked)?.index;
+}
+
+function newcomerProblems(view: CommitteeView, seat: number, newcomer: FoundingMember): string[] {
+  const { config, organism, roster } = view;
+  const problems: string[] = [];
+  const before = roster.members[seat];
+  if (before === undefined) return [`${organism} has members 0 to ${roster.members.length - 1}, no member ${seat}`];
+  for (const { index, memberKey, boxKey } of roster.members) {
+    if (equalBytes(memberKey, newcomer.memberKey)) problems.push(`member ${index} has that member key already`);
+    if (equalBytes(boxKey, newcomer.boxKey)) problems.push(`member ${index} has that box key already`);
+  }
+  const hex = (bytes: Uint8Array | undefined): string => (bytes === undefined ? "none" : toHex(bytes));
+  if (hex(newcomer.signer) !== hex(before.signer)) {
+    problems.push(
+      `signer ${hex(newcomer.signer)}: the settlement contract knows ${hex(before.signer)} for member ${seat} (ceremony member --keep keeps it); ${RETIRE}`,
+    );
+  }
+  const operator = organism === "zipnet" ? config.zipnet.content.operators[seat] : undefined;
+  if (newcomer.operator !== undefined && hex(newcomer.operator) !== hex(operator)) {
+    problems.push(
+      `operator ${hex(newcomer.operator)}: the lattice id fixes ${hex(operator)} for member ${seat} (ceremony member --keep keeps it); ${RETIRE}`,
+    );
+  }
+  return problems;
+}
+
+/** The agreed terms of the next ceremony, or every reason against it. */
+export function propose(
+  view: CommitteeView,
+  request: ProposalRequest,
+): { readonly succession: Succession } | { readonly problems: readonly string[] } {
+  const { roster, config, organism } = view;
+  const { replace, with: newcomer, activationSlot, nowSlot } = request;
+  const problems = healthProblems(view, replace, nowSlot);
+  if ((replace === undefined) !== (newcomer === undefined)) {
+    problems.push(
+      replace === undefined
+        ? "a newcomer needs a seat: which member does it replace?"
+        : `whoever takes the seat of member ${replace} makes its keys first: builder ceremony member, then --with`,
+    );
+  }
+  if (replace !== undefined && newcomer !== undefined) problems.push(...newcomerProblems(view, replace, newcomer));
+  const earliest = earliestActivation(config.pipelineDepth, nowSlot);
+  if (activationSlot < earliest) {
+    problems.push(`slot ${activationSlot} is too near: ${earliest} at the earliest, and the ceremony takes its time`);
+  }
+  if (problems.length > 0) return { problems };
+  const members = roster.members.map((member, index) => {
+    const { memberKey, boxKey, signer } = index === replace && newcomer !== undefined ? newcomer : member;
+    return { memberKey, boxKey, ...(signer === undefined ? {} : { signer }) };
+  });
+  return {
+    succession: { config, organism, from: roster, members, activationSlot, sealingUntilSlot: NO_LAST_SLOT },
+  };
+}
