@@ -56,17 +56,22 @@ async function serve({ directory, participants, host, port }: CeremonyBrokerOpti
   const [freePort = 0, monitorPort = 0] = await freePorts(2);
   const binary = (await provideNatsServer()).path;
   const server = await startNatsServer({ binary, directory, deal, host, port: port ?? freePort, monitorPort });
+  let stopping = false;
   try {
     for (const { admin } of deal.accounts) await createCommitteeStream(server.url, admin);
     process.stdout.write(`${JSON.stringify({ url: `nats://${host}:${port ?? freePort}`, participants })}\n`);
     await new Promise<void>((resolve) => {
-      process.once("SIGTERM", resolve).once("SIGINT", resolve);
+      const stop = (): void => {
+        stopping = true;
+        resolve();
+      };
+      process.once("SIGTERM", stop).once("SIGINT", stop);
       void server.program.ended.then((how) => {
-        say(`nats-server ended: ${how}`);
+        if (!stopping) say(`nats-server ended: ${how}`);
         resolve();
       });
     });
-    return server.program.alive ? EXIT.ok : EXIT.failed;
+    return stopping ? EXIT.ok : EXIT.failed;
   } finally {
     await server.stop();
   }

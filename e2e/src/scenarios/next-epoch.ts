@@ -19,12 +19,16 @@ export interface Change {
 }
 
 export class NextEpoch {
-  readonly #context: ScenarioContext;
-  readonly #lattice: LocalLattice;
+  readonly #context: Pick<ScenarioContext, "check" | "directory">;
+  readonly #lattice: Pick<LocalLattice, "layout" | "rosters">;
   readonly #change: Change;
   readonly #work: string;
 
-  constructor(context: ScenarioContext, lattice: LocalLattice, change: Change) {
+  constructor(
+    context: Pick<ScenarioContext, "check" | "directory">,
+    lattice: Pick<LocalLattice, "layout" | "rosters">,
+    change: Change,
+  ) {
     this.#context = context;
     this.#lattice = lattice;
     this.#change = change;
