@@ -146,6 +146,28 @@ describe("on a cluster of three nats-servers", { skip: "missing" in found ? foun
     };
   });
 
+  test("whoever only writes is told when the stream has a leader again, and not before", async (context) => {
+    const log = await open(2, 0);
+    let told = 0;
+    log.restored(() => {
+      told += 1;
+    });
+    assert.equal(await log.append("ctl", bytes("before"), "before"), "stored");
+    const leader = await cluster.leaderOf(account(2).admin);
+    assert.ok(leader !== undefined);
+    context.after(async () => {
+      await log.close();
+      await cluster.start(leader);
+    });
+    await cluster.killServer(leader);
+    assert.equal(told, 0, "nothing was away for this writer");
+    assert.equal(await log.append("ctl", bytes("lost"), "lost"), "unknown");
+    const until = Date.now() + 60_000;
+    while (told === 0 && Date.now() < until) await new Promise((resolve) => setTimeout(resolve, 20));
+    assert.equal(told, 1);
+    assert.equal(await log.append("ctl", bytes("lost"), "lost"), "stored");
+  });
+
   for (const [name, down, up] of [
     ["killed", (index: number) => cluster.killServer(index), (index: number) => cluster.start(index)],
     [

@@ -43,10 +43,15 @@ const CONNECT_PATIENCE_MS = 30_000;
 const DIAL_TIMEOUT_MS = 3000;
 const PING_INTERVAL_MS = 5000;
 /** A request is repeated after this long, and given up after that. */
-const ASK_AGAIN_MS = 400;
+const ASK_AGAIN_MS = [250];
+/** What is not said because the log is not recognised yet has this fate after so long. */
+const REFUSED_PAUSE_MS = 250;
 const ASK_PATIENCE_MS = 4000;
-/** Consumers left behind count against the account until the server drops them, so they are not asked for as often. */
-const CREATE_AGAIN_MS = 1000;
+/**
+ * Pauses before a consumer is asked for again, the last one from then on. Those that are left behind count against the
+ * account until the server drops them, so there are few; the first are short, for a cluster that is just electing.
+ */
+const CREATE_AGAIN_MS = [250, 250, 500, 1000];
 const INFO_PATIENCE_MS = 30_000;
 /** How long a connection may take to show that there is somebody at the other end. */
 const ALIVE_PATIENCE_MS = 2000;
@@ -111,6 +116,9 @@ export class JetStreamLog implements Log {
   #verifying: NodeJS.Timeout | undefined;
   #closing = false;
   #leaving: Promise<void> | undefined;
+  #returning: Promise<void> | undefined;
+  /** An append was acknowledged since the last one that was not. */
+  #taking = true;
   readonly #shun: Shunned;
   /** Why this log cannot be used any more. */
   #unfit: string | undefined;
@@ -288,19 +296,51 @@ export class JetStreamLog implements Log {
   async append(lane: Lane, raw: Uint8Array, id: string): Promise<AppendFate> {
     // Whoever has lost sight of the log must not write into whatever answers first: it may be an older one.
     if (this.#away || this.#waiting.size > 0) {
-      await pause(ASK_AGAIN_MS);
+      this.#tellReturn();
+      await pause(REFUSED_PAUSE_MS);
       return "unknown";
     }
     const subject = `${this.#options.subject}.${this.#options.member}.${lane}`;
     try {
       await this.#client.publish(subject, raw, { msgID: id, timeout: PUBLISH_TIMEOUT_MS, retries: 0 });
+      this.#taking = true;
       return "stored";
     } catch (error) {
       const refusal = refusalOf(error);
       if (refusal !== undefined) throw refusal;
       if (error instanceof Error && /timeout/i.test(error.name)) void this.#leaveIfDead();
+      this.#tellReturn();
       return "unknown";
     }
+  }
+
+  #tellReturn(): void {
+    this.#returning ??= this.#return().finally(() => {
+      this.#returning = undefined;
+    });
+  }
+
+  /**
+   * Whoever writes is told when the stream has a leader again. Consumption cannot tell: its consumer may live on another
+   * server and go on saying that all is well.
+   */
+  async #return(): Promise<void> {
+    // Appends that fail one after another while the stream answers are too much for it: nothing is said twice at once.
+    let away = this.#taking || this.#away;
+    this.#taking = false;
+    while (!this.#closing && !this.#connection.isClosed()) {
+      try {
+        await this.#ask();
+        break;
+      } catch (error) {
+        if (!isPassing(error)) return;
+        away = true;
+        await pause(RESTART_PAUSE_MS);
+      }
+    }
+    // A reader that waits tells it itself, once it has recognised the log.
+    if (!away || this.#closing || this.#away || this.#waiting.size > 0) return;
+    for (const listener of this.#restored) listener();
   }
 
   /** @throws HistoryGone; LogLost when the stream has been cut or replaced, or the server admits this member no more */
@@ -383,7 +423,7 @@ export class JetStreamLog implements Log {
     newest: LogMessage | undefined,
     deliver: (message: LogMessage) => void,
     signal: AbortSignal,
-    begun: () => void,
+    resumed: () => void,
   ): Promise<void> {
     const create = (): Promise<Consumer> =>
       this.#client.consumers.get(this.#options.stream, {
@@ -405,7 +445,7 @@ export class JetStreamLog implements Log {
     const heard = (): void => {
       ticks = 0;
       ticksMax = SILENT_TICKS;
-      if (known) begun();
+      if (known) resumed();
     };
     const lose = (why: string): void => {
       lost ??= why;
@@ -473,15 +513,19 @@ const LOST_CONSUMER: ReadonlySet<string> = new Set([
  * Asks, and asks again beside what is still waiting: the first answer counts. @throws what does not pass at once, what
  * passes after `patienceMs`
  */
-function firstAnswer<T>(ask: () => Promise<T>, againMs: number, patienceMs: number): Promise<T> {
+function firstAnswer<T>(ask: () => Promise<T>, againMs: readonly number[], patienceMs: number): Promise<T> {
   return new Promise((resolve, reject) => {
     let last: unknown;
+    let asked = 0;
+    let again: NodeJS.Timeout | undefined;
     const finish = (settle: () => void): void => {
-      clearInterval(again);
+      clearTimeout(again);
       clearTimeout(end);
       settle();
     };
     const once = (): void => {
+      again = setTimeout(once, againMs[Math.min(asked, againMs.length - 1)]);
+      asked += 1;
       ask().then(
         (answer) => finish(() => resolve(answer)),
         (error: unknown) => {
@@ -490,7 +534,6 @@ function firstAnswer<T>(ask: () => Promise<T>, againMs: number, patienceMs: numb
         },
       );
     };
-    const again = setInterval(once, againMs);
     const end = setTimeout(() => finish(() => reject(last ?? new Error(NO_ANSWER))), patienceMs);
     once();
   });
