@@ -63,7 +63,7 @@ export const PROCESS_PROBLEMS: readonly ProblemGroup[] = [
       {
         reason: "LOG_FORKED",
         meaning:
-          "More members read another chain than may be corrupt: the broker shows members different logs. The detail names them and the positions.",
+          "So many members read another chain that no quorum can be on this one: the broker shows members different logs, or this member was given damaged entries. The detail names them and the positions.",
         remedy:
           "Leave it down; stop the broker, compare GetHead of all members, go on with the log that a quorum reads.",
       },

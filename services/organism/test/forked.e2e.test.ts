@@ -81,10 +81,28 @@ describe("a broker that forks", () => {
     assert.equal(await assertOneCertificateEach(all), 1);
   });
 
-  test("n = 3, f = 0: one difference is enough, all stop", async () => {
+  test("n = 3, f = 0, split 2 to 1: the one stops, the two are a quorum and go on, also from a start", async () => {
+    committee = await WatchedCommittee.deal(3, "none");
+    const all = await committee.startAll([0, 1, 2]);
+    const [a, b, alone] = [at(all, 0), at(all, 1), at(all, 2)];
+    await committee.certified(a, 1n);
+    committee.log.fork([2]);
+    const certified = committee.certified(a, 2n);
+    await committee.until("it stops", () => alone.fatal.length > 0);
+    assert.deepEqual(reasons(alone), ["LOG_FORKED"]);
+    await certified;
+    await committee.crash(b);
+    const again = await committee.start(1);
+    await committee.certified(again, 3n);
+    for (const each of [a, b, again]) assert.deepEqual(each.fatal, []);
+    await assertOneCertificateEach(all);
+  });
+
+  test("n = 3, f = 0, everybody alone: all stop", async () => {
     committee = await WatchedCommittee.deal(3, "none");
     const all = await committee.startAll([0, 1, 2]);
     await committee.certified(at(all, 0), 1n);
+    committee.log.fork([1]);
     committee.log.fork([2]);
     committee.nowMs += 100;
     await committee.until("all stop", () => all.every(({ fatal }) => fatal.length > 0));

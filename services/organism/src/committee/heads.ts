@@ -58,10 +58,10 @@ export interface Difference {
 /**
  * Who was last seen on this member's chain and who on another.
  *
- * f + 1 others on another chain: at least one of them is honest, so the broker forks, and this member stops. Fewer may
- * all be corrupt and say so to stop it, so it names them and goes on. With n ≥ 3f + 1 that leaves at most one chain on
- * which honest members go on: of h ≥ 2f + 1 honest members, two sides that both go on would each see at most f honest
- * ones on the other, which is 2f in all.
+ * More than n − q others on another chain: no quorum can be on this one, so nothing is certified along it, and this member
+ * stops. Fewer are named, and it goes on: f members may all be corrupt and say so to stop it (f ≤ n − q), and with more
+ * the quorum that is left is right. That leaves at most one chain on which honest members go on: with a and b of them on
+ * two chains, a + b ≤ n − f, both would need a, b ≤ n − q, so 2q ≤ n + f, and q = ⌊(n + f) / 2⌋ + 1 is more.
  */
 export class ForkWatch {
   readonly #quorum: Quorum;
@@ -100,8 +100,8 @@ export class ForkWatch {
     return [...this.#differing.values()].sort((a, b) => a.member - b.member);
   }
 
-  /** True when more members are on another chain than may be corrupt: this member must stop. */
+  /** True when so many members are on another chain that no quorum can be on this one: this member must stop. */
   get forked(): boolean {
-    return this.#differing.size > this.#quorum.faults;
+    return this.#differing.size > this.#quorum.members - this.#quorum.quorum;
   }
 }

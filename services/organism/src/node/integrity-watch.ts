@@ -2,7 +2,7 @@
  * A member's eyes on its log and on the other members (log.md §4, §6): compares chain heads with them every slot, past
  * the broker; catches who says two things and brings the proof; notices what the log does not deliver.
  *
- * It reports and counts. What stops the member is decided here once, in `forked` (docs/decisions/0021).
+ * It reports and counts. What stops the member is decided here once, in `forked` (docs/decisions/0021 and 0026).
  */
 import { equalBytes, toHex } from "../codec/codec.ts";
 import { type CommitteeCommand, decodeCommand, FRAUD_PROOF_BYTES_MAX } from "../committee/commands.ts";
@@ -49,7 +49,7 @@ export interface IntegrityOptions<State, Command, D extends Duty> {
   readonly timers: Timers;
   readonly logger: Logger;
   readonly meters: Meters;
-  /** More members are on another chain than may be corrupt: this member must stop. */
+  /** So many members are on another chain that no quorum can be on this one: this member must stop. */
   readonly onForked: (detail: string) => void;
   /** There is a proof to bring. */
   readonly onAccusation: () => void;
