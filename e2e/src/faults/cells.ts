@@ -22,7 +22,7 @@ import { DISK_MEMBER, NATS_SERVERS, type World } from "./world.ts";
 
 export interface Cell {
   readonly name: string;
-  /** Row of the fault matrix: F1 … F18. */
+  /** Row of the fault matrix: F1 … F18, or F0 for none. */
   readonly family: string;
   readonly injects: string;
   readonly holdSlots: number;
@@ -36,8 +36,20 @@ export interface Cell {
   inject(world: World): Promise<() => Promise<void> | void>;
 }
 
+/** Nothing goes wrong in it: what a machine loses by itself, for comparison. */
+export const BASELINE: Cell = {
+  name: "baseline",
+  family: "F0",
+  injects: "nothing: what this machine loses without a fault",
+  holdSlots: 5,
+  bound: 4,
+  async inject() {
+    return () => undefined;
+  },
+};
+
 const victim = (organism: Organism, index = 1): MemberId => ({ organism, index });
-const HOLD = 3;
+const HOLD = 2;
 
 /** Sets conditions on links, and mends the whole network afterwards. */
 function onLinks(pick: (world: World) => readonly { set(conditions: Conditions): void }[], conditions: Conditions) {
@@ -123,7 +135,7 @@ function natsCells(): Cell[] {
         name: `kill-nats-${server + 1}`,
         family: "F4",
         injects: `kill -9 of nats-server ${server + 1} of 3, which leads two of the streams`,
-        holdSlots: 5,
+        holdSlots: 4,
         bound: 8,
         async inject(world) {
           await world.nats.killServer(server);
@@ -135,7 +147,7 @@ function natsCells(): Cell[] {
       name: "kill-nats-leader",
       family: "F4",
       injects: "kill -9 of the nats-server that leads zipnet's stream, whichever it is by then",
-      holdSlots: 5,
+      holdSlots: 4,
       bound: 8,
       async inject(world) {
         const server = await leaderOf(world, "zipnet");
@@ -172,7 +184,7 @@ function natsCells(): Cell[] {
         name: `stop-nats-${server + 1}`,
         family: "F15",
         injects: `SIGSTOP of nats-server ${server + 1} of 3: it keeps its connections and says nothing`,
-        holdSlots: 6,
+        holdSlots: 4,
         bound: 8,
         async inject(world) {
           world.nats.signal(server, "SIGSTOP");
@@ -184,7 +196,7 @@ function natsCells(): Cell[] {
       name: "stop-nats-leader",
       family: "F15",
       injects: "SIGSTOP of the nats-server that leads the ledger's and relay's streams' committee unseal",
-      holdSlots: 6,
+      holdSlots: 4,
       bound: 8,
       async inject(world) {
         const server = await leaderOf(world, "unseal");
@@ -369,6 +381,38 @@ function linkCells(): Cell[] {
       bound: 8,
       effect: "corrupted",
       inject: onLinks(everyNats, { messages: { direction: "up", corrupt: 0.1 } }),
+    },
+    {
+      name: "corrupt-out",
+      family: "F18",
+      injects:
+        "one bit of every tenth message is another when relay-2 is delivered it; what stops over another chain is started again",
+      holdSlots: HOLD,
+      bound: 8,
+      effect: "corrupted",
+      async inject(world) {
+        const committee = [0, 1, 2].map((index) => victim("relay", index));
+        const damaged = victim("relay", 2);
+        const before = world.logOf(damaged).length;
+        for (const link of world.network.natsOf(damaged)) link.set({ messages: { direction: "down", corrupt: 0.1 } });
+        let over = false;
+        const again = (async () => {
+          while (!over) {
+            for (const member of committee) world.start(member);
+            await world.ms(1000);
+          }
+        })();
+        return async () => {
+          // Its own links only now mended: until then it reads another chain whenever it comes back.
+          world.network.mend();
+          await world.slots(2);
+          over = true;
+          await again;
+          for (const member of committee) await backAgain(world, member);
+          if (!/another chain|LOG_FORKED/.test(world.logOf(damaged).slice(before)))
+            throw new Error("it did not say that it read another chain");
+        };
+      },
     },
   ];
 }
@@ -603,6 +647,7 @@ export function flipBit(path: string, share: number): void {
 
 /** Every cell, by family. */
 export const CELLS: readonly Cell[] = [
+  BASELINE,
   ...killCells(),
   ...natsCells(),
   ...partitionCells(),

@@ -18,6 +18,7 @@ import { JetStreamLog } from "@lattice/organism/log/jetstream-log.ts";
 import type { Duty, Machine } from "@lattice/organism/machine.ts";
 import { Appender } from "@lattice/organism/node/appender.ts";
 import { FileJournal } from "@lattice/organism/node/file-journal.ts";
+import { endOfSilence, LeaderProbe } from "./leader-probe.ts";
 
 const COMMAND = struct({ writer: u64, number: u64 });
 type Operation = { writer: bigint; number: bigint };
@@ -76,6 +77,8 @@ function machine(onOperation: (operation: LedgerEntry) => void): Machine<{ count
 export interface LogLedgerOptions {
   readonly config: LatticeConfig;
   readonly credentials: readonly LogCredentials[];
+  /** May ask about the stream. */
+  readonly admin: LogCredentials;
   readonly servers: readonly string[];
   readonly directory: string;
   /** Pause between one writer's operations. */
@@ -102,9 +105,9 @@ export class LogLedger {
   /** What each writer's own committee applied, in order. */
   readonly applied: LedgerEntry[][] = [];
   refused = 0;
-  /** When the broker acknowledged, and when each writer's committee applied; elapsed ms. */
-  readonly #storedAtMs: number[] = [];
-  readonly #appliedAtMs: number[][] = [];
+  /** What each writer consumed, and when, elapsed ms. */
+  readonly #consumed: { readonly position: bigint; readonly atMs: number }[][] = [];
+  #probe: LeaderProbe | undefined;
   #working: Promise<void>[] = [];
   #stopping = false;
 
@@ -133,6 +136,7 @@ export class LogLedger {
       sealingUntilSlot: 0n,
     };
     const ledger = new LogLedger(options, roster);
+    ledger.#probe = await LeaderProbe.start(options.servers, options.admin);
     for (const [index, seed] of seeds.entries()) await ledger.#open(index, seed);
     ledger.#working = ledger.#writers.map((writer, index) => ledger.#write(writer, index));
     return ledger;
@@ -144,15 +148,12 @@ export class LogLedger {
     if (own === undefined) throw new RangeError(`no writer ${index}`);
     const applied: LedgerEntry[] = [];
     this.applied.push(applied);
-    const appliedAtMs: number[] = [];
-    this.#appliedAtMs.push(appliedAtMs);
+    const consumed: { readonly position: bigint; readonly atMs: number }[] = [];
+    this.#consumed.push(consumed);
     const committee = new Committee({
       config,
       roster: this.#roster,
-      machine: machine((each) => {
-        applied.push(each);
-        appliedAtMs.push(performance.now());
-      }),
+      machine: machine((each) => applied.push(each)),
     });
     const log = await JetStreamLog.open({
       servers,
@@ -169,18 +170,7 @@ export class LogLedger {
       author: index,
       memberKey: seed,
       random: (count) => new Uint8Array(randomBytes(count)),
-      log: {
-        lastPosition: (atLeast) => log.lastPosition(atLeast),
-        firstPosition: () => log.firstPosition(),
-        restored: (listener) => log.restored(listener),
-        consume: (from, deliver, signal) => log.consume(from, deliver, signal),
-        close: () => log.close(),
-        append: async (lane, raw, id) => {
-          const fate = await log.append(lane, raw, id);
-          if (fate === "stored") this.#storedAtMs.push(performance.now());
-          return fate;
-        },
-      },
+      log,
       journal,
       clock: { nowMs: () => Date.now() },
       view: () => ({ position: committee.position, head: committee.head }),
@@ -188,7 +178,10 @@ export class LogLedger {
     });
     const reading = log.consume(
       1n,
-      ({ position, raw }) => appender.consumed(committee.apply(position, raw)),
+      ({ position, raw }) => {
+        appender.consumed(committee.apply(position, raw));
+        consumed.push({ position, atMs: performance.now() });
+      },
       this.#stop.signal,
     );
     reading.catch((error: unknown) => onEvent?.(`ledger ${index} cannot read: ${String(error)}`));
@@ -221,21 +214,15 @@ export class LogLedger {
   }
 
   /**
-   * After the longest time since `fromMs` without an acknowledgement by the broker: how long until the last writer had
-   * applied something again. Undefined when there was no such time of at least a second.
+   * From the stream and the cluster having leaders again, after an outage since `fromMs`, until the last writer had applied an entry that
+   * was not there then. Undefined when there was no outage, or it is not over for somebody.
    */
   resumedAfterMs(fromMs: number): number | undefined {
-    const stored = [fromMs, ...this.#storedAtMs.filter((at) => at >= fromMs)].sort((a, b) => a - b);
-    let [gap, backAt] = [0, 0];
-    for (const [index, at] of stored.entries()) {
-      const silence = at - (stored[index - 1] ?? at);
-      if (silence > gap) [gap, backAt] = [silence, at];
-    }
-    if (gap < 1000) return undefined;
-    // An entry may be delivered a little before its author hears that it is stored.
-    const firsts = this.#appliedAtMs.map((times) => times.find((at) => at >= backAt - 20));
+    const back = endOfSilence(this.#probe?.signs ?? [], fromMs);
+    if (back === undefined) return undefined;
+    const firsts = this.#consumed.map((seen) => seen.find(({ position }) => position > back.lastPosition));
     if (firsts.includes(undefined)) return undefined;
-    return Math.max(0, ...firsts.map((at) => (at ?? backAt) - backAt));
+    return Math.max(0, ...firsts.map((first) => (first?.atMs ?? back.atMs) - back.atMs));
   }
 
   /** Stops writing and holds the log, read afresh from each server, against the ledger. @returns violations */
@@ -297,6 +284,7 @@ export class LogLedger {
     this.#stopping = true;
     for (const { appender } of this.#writers) appender.close();
     this.#stop.abort();
+    await this.#probe?.close();
     for (const { log, journal } of this.#writers) {
       await log.close();
       await journal.close();

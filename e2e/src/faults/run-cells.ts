@@ -3,6 +3,8 @@
  * the end the ledger is held against the log and a separate program judges all that was certified.
  */
 
+import { existsSync, readFileSync } from "node:fs";
+import { availableParallelism, loadavg } from "node:os";
 import { IN_SLOT, STAGES } from "@lattice/deploy/local/collector.ts";
 import { judgeFile } from "@lattice/deploy/local/demo.ts";
 import { exportRun, readTraffic, writeExport } from "@lattice/deploy/local/export.ts";
@@ -30,8 +32,10 @@ export interface CellResult {
   readonly acknowledged: number;
   /** The longest time without such an acknowledgement. */
   readonly silenceMs: number;
-  /** From the broker's own recovery until every writer had applied something again; null where it never was away. */
+  /** From the stream having a leader again until every writer had consumed something new; null where it never had none. */
   readonly resumedAfterMs: number | null;
+  /** What wanted to run on each processor at its end, of everything on the machine: above 1 slots are lost by themselves. */
+  readonly load: number;
   readonly slots: readonly [number, number];
 }
 
@@ -43,18 +47,26 @@ export interface BatchResult {
 }
 
 const WARM_SLOTS = 25;
-const RECOVERY_SLOTS_MAX = 30;
+/** A slot is known to have gone through a while after it; the one before a cell may have been the last one's. */
+const WARM_AGO = 3n;
+const RECOVERY_SLOTS_MAX = 20;
 const ACKNOWLEDGED_MIN = 10;
 const STARTUP_SLOTS = 90;
+/** Fewer are a busy moment. */
+const CHAIN_SILENCES = 3;
 /** Wants things to have happened that faults may keep from happening; or asked here in another way. */
 const NOT_JUDGED = /^(claim_paid|transactions_in_block_or_told|blind_bundle_landed|seen_bundle_landed): /;
-const ACCOUNTED_SLOTS = 30;
+const ACCOUNTED_SLOTS = 15;
 
 /** @throws ScenarioFailure where there is no nats-server */
 export async function runCells(
   context: ScenarioContext,
   cells: readonly Cell[],
-  options: WorldOptions & { readonly onResult?: (result: CellResult) => void },
+  options: WorldOptions & {
+    readonly onResult?: (result: CellResult) => void;
+    /** From the first cell on: none begins after it, the run is judged as far as it came. */
+    readonly cellsMs?: number;
+  },
 ): Promise<BatchResult> {
   const world = await World.start(context, options);
   const { collector } = world.session;
@@ -66,9 +78,13 @@ export async function runCells(
   if (!started) return { cells: [], problems: ["no slot went through before the first cell"], acknowledged: 0 };
   const first = collector.slots().find((slot) => through(world, slot)) ?? 1n;
   const results: CellResult[] = [];
+  const untilMs = performance.now() + (options.cellsMs ?? Number.POSITIVE_INFINITY);
+  const interrupted = (): boolean => context.signal?.aborted === true;
   for (const cell of cells) {
-    if (context.signal?.aborted === true) break;
+    if (interrupted() || performance.now() > untilMs) break;
     const result = await runCell(world, cell);
+    // What an interrupt cut short shows nothing.
+    if (interrupted()) break;
     results.push(result);
     options.onResult?.(result);
   }
@@ -89,12 +105,13 @@ async function runCell(world: World, cell: Cell): Promise<CellResult> {
   const fromMs = performance.now();
   const acknowledgedBefore = ledger.acknowledged.length;
   const effectBefore = cell.effect === undefined ? 0 : network.counts[cell.effect];
+  const silentBefore = chainSilences(world);
   let recovered: bigint | undefined;
   let mended = from;
   if (missing) voids.push("disks that can be filled need the right to mount them");
   else {
     const warm = await collector.until(
-      () => completeFrom(from - 1n) !== undefined,
+      () => completeFrom(from - WARM_AGO) !== undefined,
       WARM_SLOTS * context.slotMs,
       context.signal,
     );
@@ -118,9 +135,13 @@ async function runCell(world: World, cell: Cell): Promise<CellResult> {
       context.signal,
     );
     recovered = completeFrom(mended);
-    if (recovered === undefined) reasons.push(`no slot went through within ${RECOVERY_SLOTS_MAX} slots`);
+    // Nothing of the lattice's: without its answers there is no block, whatever members do.
+    const silent = chainSilences(world) - silentBefore;
+    const late = silent >= CHAIN_SILENCES ? voids : reasons;
+    const chain = silent >= CHAIN_SILENCES ? `; the execution client left ${silent} calls without an answer` : "";
+    if (recovered === undefined) late.push(`no slot went through within ${RECOVERY_SLOTS_MAX} slots${chain}`);
     else if (recovered - mended > BigInt(cell.bound))
-      reasons.push(`the first slot went through after ${recovered - mended}, at most ${cell.bound} are allowed`);
+      late.push(`the first slot went through after ${recovered - mended}, at most ${cell.bound} are allowed${chain}`);
     for (const member of network.members) {
       if (!world.running(member)) {
         reasons.push(`${memberName(member)} ended: ${lastLine(world.logOf(member))}`);
@@ -156,6 +177,7 @@ async function runCell(world: World, cell: Cell): Promise<CellResult> {
     acknowledged,
     silenceMs: Math.round(ledger.longestSilenceMs(fromMs)),
     resumedAfterMs: rounded(ledger.resumedAfterMs(fromMs)),
+    load: Math.round((10 * (loadavg()[0] ?? 0)) / availableParallelism()) / 10,
     slots: [Number(from), Number(recovered ?? world.slot)],
   };
 }
@@ -182,6 +204,12 @@ function endedAt({ session: { collector } }: World, slot: bigint): string {
     }
   }
   return `relay/accepted ${collector.get("relay", "accepted", slot)?.certified.outcome.kind ?? "undecided"}`;
+}
+
+/** Calls to the chain's execution client that its sequencer has given up. No cell touches that client. */
+function chainSilences({ lattice }: World): number {
+  const file = lattice.layout.log("sequencer");
+  return existsSync(file) ? readFileSync(file, "utf8").split("the execution client fails").length - 1 : 0;
 }
 
 function rounded(ms: number | undefined): number | null {
@@ -239,5 +267,7 @@ async function unaccounted({ lattice, context, session }: World): Promise<string
     const { newest } = session.collector;
     if (open.size > 0) await session.collector.until(() => session.collector.newest > newest, 2 * context.slotMs);
   }
+  // An interrupt leaves them no time to land.
+  if (context.signal?.aborted === true) return [];
   return [...open].map((hash) => `transaction ${hash} was acknowledged, did not land, and its sender is not told`);
 }

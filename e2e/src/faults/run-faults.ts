@@ -1,13 +1,16 @@
-/** `npm run e2e -- faults [--cell NAME…] [--list] [--json] [--seed N] [--slot-ms N] [--keep]`. */
+/** `npm run e2e -- faults [--cell NAME…] [--list] [--json] [--seed N] [--slot-ms N] [--minutes N] [--out FILE] [--keep]`, `npm run e2e -- faults --table FILE`. */
+import { appendFileSync, readFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { onInterrupt } from "@lattice/deploy/local/session.ts";
 import { EXIT } from "@lattice/organism/node/exit.ts";
 import { ScenarioContext, ScenarioFailure } from "../scenarios/scenario.ts";
-import { CELLS, type Cell } from "./cells.ts";
+import { resultLine, resultRow, tableOf } from "./cell-report.ts";
+import { BASELINE, CELLS, type Cell } from "./cells.ts";
 import { type BatchResult, type CellResult, runCells } from "./run-cells.ts";
 
-const USAGE = "npm run e2e -- faults [--cell NAME…] [--list] [--json] [--seed N] [--slot-ms N] [--keep]";
-const SLOT_MS = 2000;
+const USAGE =
+  "npm run e2e -- faults [--cell NAME…] [--list] [--json] [--seed N] [--slot-ms N] [--minutes N] [--out FILE] [--keep], or: faults --table FILE";
+const SLOT_MS = 4000;
 
 function usage(problem: string): never {
   process.stderr.write(`${problem}\n${USAGE}\n`);
@@ -26,6 +29,9 @@ function readArguments(args: readonly string[]) {
         keep: { type: "boolean", default: false },
         seed: { type: "string", default: "1" },
         "slot-ms": { type: "string", default: String(SLOT_MS) },
+        minutes: { type: "string" },
+        out: { type: "string" },
+        table: { type: "string" },
       },
     });
   } catch (error) {
@@ -33,14 +39,15 @@ function readArguments(args: readonly string[]) {
   }
 }
 
-/** Cells by name or by family (`F8`); all when none is named. */
+/** Cells by name or by family (`F8`), all when none is named, the one without a fault before them. */
 export function chosenCells(wanted: readonly string[]): readonly Cell[] {
   if (wanted.length === 0) return CELLS;
-  return wanted.flatMap((name) => {
+  const chosen = wanted.flatMap((name) => {
     const found = CELLS.filter((cell) => cell.name === name || cell.family === name);
     if (found.length === 0) usage(`no cell ${name}; --list names them`);
     return found;
   });
+  return [BASELINE, ...chosen.filter((cell) => cell !== BASELINE)];
 }
 
 function list(json: boolean): void {
@@ -54,25 +61,27 @@ function list(json: boolean): void {
     process.stdout.write(`${family.padEnd(3)}  ${name.padEnd(width)}  ${injects}\n`);
 }
 
-const MARKS = { passed: "✓", failed: "×", void: "○" } as const;
-
-function resultLine(each: CellResult): string {
-  const { cell, result, slotsLost, recoverySlots, acknowledged, silenceMs, reasons, lostAt } = each;
-  const resumed = each.resumedAfterMs === null ? "" : `, consumers back ${each.resumedAfterMs} ms after the broker`;
-  const stages = Object.entries(lostAt).map(([where, count]) => `${count} ${where}`);
-  const figures = `lost ${slotsLost ?? "?"}, back after ${recoverySlots ?? "?"} slots, ${acknowledged} acknowledged, longest silence ${(silenceMs / 1000).toFixed(1)} s${resumed}`;
-  const why = reasons.length === 0 ? "" : `: ${reasons.slice(0, 3).join("; ")}`;
-  return `${MARKS[result]} ${cell} (${figures})${stages.length === 0 ? "" : ` [${stages.join(", ")}]`}${why}`;
-}
-
 /** @returns the exit code */
 export async function runFaults(args: readonly string[]): Promise<number> {
   const { values, positionals } = readArguments(args);
   if (positionals.length > 0) usage(`${positionals[0]}: cells are named with --cell`);
+  if (values.table !== undefined) {
+    process.stdout.write(tableOf(readFileSync(values.table, "utf8")));
+    return EXIT.ok;
+  }
   const slotMs = Number(values["slot-ms"]);
   if (!Number.isInteger(slotMs) || slotMs < 1000 || slotMs > 60_000) usage("--slot-ms: 1000 to 60000 is expected");
   const seed = Number(values.seed);
   if (!Number.isSafeInteger(seed) || seed < 0) usage("--seed: a whole number is expected");
+  const startedAtMs = Date.now();
+  const minutes = values.minutes === undefined ? undefined : Number(values.minutes);
+  if (minutes !== undefined && !(minutes > 0)) usage("--minutes: a number above 0 is expected");
+  // One line a cell as it ends, and again when the run has been judged: the last line of a cell counts.
+  const note = (each: CellResult, judged: boolean): void => {
+    if (values.out === undefined) return;
+    const at = new Date(startedAtMs).toISOString();
+    appendFileSync(values.out, `${JSON.stringify({ run: at, seed, slot_ms: slotMs, judged, ...resultRow(each) })}\n`);
+  };
   if (values.list) {
     list(values.json);
     return EXIT.ok;
@@ -87,13 +96,16 @@ export async function runFaults(args: readonly string[]): Promise<number> {
   const abort = new AbortController();
   const off = onInterrupt(abort, say);
   const context = new ScenarioContext({ slotMs, say, signal: abort.signal });
-  const startedAtMs = Date.now();
   let batch: BatchResult;
   try {
     batch = await runCells(context, cells, {
       seed,
       smallDisks: cells.some(({ smallDisks }) => smallDisks === true),
-      onResult: (result) => show(resultLine(result)),
+      ...(minutes === undefined ? {} : { cellsMs: minutes * 60_000 }),
+      onResult: (result) => {
+        show(resultLine(result));
+        note(result, false);
+      },
     });
   } catch (error) {
     if (abort.signal.aborted) return EXIT.interrupted;
@@ -104,24 +116,12 @@ export async function runFaults(args: readonly string[]): Promise<number> {
     await context.end(values.keep);
     off();
   }
+  for (const each of batch.cells) note(each, true);
   const count = (wanted: CellResult["result"]): number => batch.cells.filter(({ result }) => result === wanted).length;
   const [passed, failed, nothing] = [count("passed"), count("failed"), count("void")];
   for (const problem of batch.problems) show(`× ${problem}`);
   if (values.json) {
-    const rows = batch.cells.map((each) => ({
-      cell: each.cell,
-      family: each.family,
-      injects: each.injects,
-      result: each.result,
-      reasons: each.reasons,
-      slots_lost: each.slotsLost,
-      recovery_slots: each.recoverySlots,
-      lost_at: each.lostAt,
-      acknowledged: each.acknowledged,
-      silence_ms: each.silenceMs,
-      resumed_after_ms: each.resumedAfterMs,
-      slots: each.slots,
-    }));
+    const rows = batch.cells.map(resultRow);
     const report = {
       schema_version: 1,
       seed,

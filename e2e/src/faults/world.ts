@@ -82,6 +82,7 @@ export class World {
     const ledger = await LogLedger.start({
       config: lattice.config,
       credentials: account.members,
+      admin: account.admin,
       servers: broker.cluster.urls,
       directory: join(context.directory, LEDGER),
       everyMs: LEDGER_EVERY_MS,

@@ -1,16 +1,18 @@
 /** Scenarios about the broker: cells of the fault matrix, run together, every check of theirs one of the scenario's. */
-import { CELLS, type Cell } from "../faults/cells.ts";
+import { resultLine } from "../faults/cell-report.ts";
+import { BASELINE, CELLS, type Cell } from "../faults/cells.ts";
 import { runCells } from "../faults/run-cells.ts";
 import type { Scenario } from "./scenario.ts";
 
 const SEED = 7;
+const RESUMED_MS = 1000;
 
 function ofCells(name: string, description: string, chosen: (cell: Cell) => boolean): Scenario {
   return {
     name,
     description,
     async run(context) {
-      const cells = CELLS.filter(chosen);
+      const cells = [BASELINE, ...CELLS.filter(chosen)];
       const {
         problems,
         acknowledged,
@@ -18,13 +20,14 @@ function ofCells(name: string, description: string, chosen: (cell: Cell) => bool
       } = await runCells(context, cells, {
         seed: SEED,
         smallDisks: cells.some(({ smallDisks }) => smallDisks === true),
-        onResult: ({ cell, recoverySlots, silenceMs, resumedAfterMs }) =>
-          context.say(
-            `${cell}: a slot went through ${recoverySlots ?? "?"} slots later, longest silence of the ledger ${silenceMs} ms, consumers back ${resumedAfterMs ?? 0} ms after the broker`,
-          ),
+        onResult: (result) => context.say(resultLine(result)),
       });
-      for (const { cell, injects, result, reasons } of results)
+      for (const { cell, injects, result, reasons, resumedAfterMs } of results) {
         context.check(`${cell}: ${injects}`, result === "passed", reasons.join("; "));
+        if (resumedAfterMs === null) continue;
+        const name = `${cell}: every member of the ledger's log consumes again within ${RESUMED_MS} ms of a leader`;
+        context.check(name, resumedAfterMs <= RESUMED_MS, `${resumedAfterMs} ms`);
+      }
       context.check("every cell was run", results.length === cells.length, `${results.length} of ${cells.length}`);
       context.check(
         "nothing acknowledged is lost, doubled or reordered; the invariants hold",
