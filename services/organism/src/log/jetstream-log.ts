@@ -54,7 +54,7 @@ const ASK_PATIENCE_MS = 4000;
 const CREATE_AGAIN_MS = [250, 250, 500, 1000];
 const INFO_PATIENCE_MS = 30_000;
 /** How long a connection may take to show that there is somebody at the other end. */
-const ALIVE_PATIENCE_MS = 2000;
+const ALIVE_PATIENCE_MS = 1500;
 /** The watchdog counts ticks rather than time: a process that was itself stopped has not been left alone. */
 const WATCH_TICK_MS = 250;
 const SILENT_TICKS = 6;
