@@ -7,6 +7,7 @@
  */
 import { randomBytes } from "node:crypto";
 import { join } from "node:path";
+import { endOfSilence, LeaderProbe } from "@lattice/deploy/nats/leader-probe.ts";
 import type { LogCredentials } from "@lattice/deploy/nats/nats-config.ts";
 import { encode, struct, toHex, u64 } from "@lattice/organism/codec/codec.ts";
 import { encodeCommand } from "@lattice/organism/committee/commands.ts";
@@ -18,7 +19,6 @@ import { JetStreamLog } from "@lattice/organism/log/jetstream-log.ts";
 import type { Duty, Machine } from "@lattice/organism/machine.ts";
 import { Appender } from "@lattice/organism/node/appender.ts";
 import { FileJournal } from "@lattice/organism/node/file-journal.ts";
-import { endOfSilence, LeaderProbe } from "./leader-probe.ts";
 
 const COMMAND = struct({ writer: u64, number: u64 });
 type Operation = { writer: bigint; number: bigint };

@@ -3,8 +3,9 @@
  * leader answers, and for the account, which only the cluster's leader answers (without one nobody can make a
  * consumer). The end of the longest silence is the broker's own recovery.
  */
-import type { LogCredentials } from "@lattice/deploy/nats/nats-config.ts";
+
 import { connect, type NatsConnection } from "@nats-io/transport-node";
+import type { LogCredentials } from "./nats-config.ts";
 
 const EVERY_MS = 50;
 const ANSWER_MS = 400;
