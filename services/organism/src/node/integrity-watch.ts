@@ -2,7 +2,7 @@
  * A member's eyes on its log and on the other members (log.md §4, §6): compares chain heads with them every slot, past
  * the broker; catches who says two things and brings the proof; notices what the log does not deliver.
  *
- * It reports and counts. What stops the member is decided here once, in `forked` (docs/decisions/0021 and 0027).
+ * It reports and counts. What stops the member is decided here once, in `forked` (docs/decisions/0021 and 0028).
  */
 import { equalBytes, toHex } from "../codec/codec.ts";
 import { type CommitteeCommand, decodeCommand, FRAUD_PROOF_BYTES_MAX } from "../committee/commands.ts";
