@@ -9,7 +9,7 @@ import { dirname, join } from "node:path";
 import { fromHex, toHex } from "@lattice/organism/codec/codec.ts";
 import { type LatticeConfig, latticeId } from "@lattice/organism/identity/lattice-config.ts";
 import { ORGANISMS } from "@lattice/organism/identity/organisms.ts";
-import { readConfig } from "@lattice/organism/node/kit.ts";
+import { KitProblem, readConfig } from "@lattice/organism/node/kit.ts";
 import { deal } from "../dealer/deal.ts";
 import { memberFolder } from "../dealer/kit-folder.ts";
 import { createAccounts, type SampleAccounts } from "../local/accounts.ts";
@@ -50,7 +50,14 @@ const SECRET = 0o400;
 /** Deals unless that has been done; what an interrupted run left is thrown away first. @throws KitProblem */
 export async function prepare(options: PrepareOptions): Promise<Prepared> {
   const kit = join(options.volumes, KIT_VOLUME);
-  if (existsSync(join(kit, COMPLETE))) return { found: true, config: readConfig(join(kit, "lattice.hex")) };
+  if (existsSync(join(kit, COMPLETE))) {
+    if (!existsSync(join(options.volumes, secretsVolume("trimmer"), "trimmer.json"))) {
+      throw new KitProblem(
+        "the volumes are an earlier version's, without a trimmer: forget them with `docker compose --profile traffic down -v` and start again",
+      );
+    }
+    return { found: true, config: readConfig(join(kit, "lattice.hex")) };
+  }
   for (const volume of preparedVolumes()) empty(join(options.volumes, volume));
   const scratch = mkdtempSync(join(tmpdir(), "lattice-deal-"));
   try {
