@@ -40,6 +40,22 @@ export function completeFrom(
   );
 }
 
+/** Waits until one committee has certified every decision of a slot from `from` on, and one of them at least a Result. */
+export function goesOn(
+  context: ScenarioContext,
+  session: Session,
+  organism: Organism,
+  from: bigint,
+  name: string,
+): Promise<boolean> {
+  const { collector } = session;
+  const result = (slot: bigint): boolean =>
+    collector.slot(slot).some((each) => each.organism === organism && each.certified.outcome.kind === "result");
+  return context.waitFor(name, session, 20, () =>
+    collector.slots().some((slot) => slot >= from && collector.decided(slot, [organism]) && result(slot)),
+  );
+}
+
 /** What one member says of itself; undefined when it does not answer. */
 export async function statusOf(
   lattice: LocalLattice,
@@ -70,6 +86,23 @@ export async function isReady(lattice: LocalLattice, organism: Organism, index: 
     return response.ok;
   } catch {
     return false;
+  }
+}
+
+/** One gauge of a member, as its metrics endpoint shows it; undefined while it does not. */
+export async function metricOf(
+  lattice: LocalLattice,
+  organism: Organism,
+  index: number,
+  name: string,
+): Promise<number | undefined> {
+  const port = lattice.ports.members[organism][index]?.metrics ?? 0;
+  try {
+    const response = await fetch(`${http(port)}/metrics`, { signal: AbortSignal.timeout(1000) });
+    const line = (await response.text()).split("\n").find((each) => new RegExp(`^${name}[{ ]`).test(each));
+    return line === undefined ? undefined : Number(line.replace(/^[^{ ]*(\{[^}]*\})?\s+/, "").split(" ")[0]);
+  } catch {
+    return undefined;
   }
 }
 
