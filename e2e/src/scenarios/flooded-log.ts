@@ -4,6 +4,7 @@
  */
 
 import type { LocalLattice } from "@lattice/deploy/local/lattice.ts";
+import { randomBytes } from "node:crypto";
 import { at } from "@lattice/deploy/local/layout.ts";
 import { committeeQuotas } from "@lattice/deploy/nats/nats-process.ts";
 import { checkCheckpoint } from "@lattice/organism/committee/checkpoint.ts";
@@ -53,13 +54,15 @@ const QUIET_SLOTS = 4n;
 
 /** Fills one author's lane up to `messages`, or until it is refused. @returns the refusal */
 async function fill(log: JetStreamLog, lane: Lane, count: number, bytes: number): Promise<LogRefusal | undefined> {
+  // Ids count for the whole log: another author's flood is no copy of this one.
+  const flood = randomBytes(8).toString("hex");
   let refusal: LogRefusal | undefined;
   for (let done = 0; done < count && refusal === undefined; done += AT_ONCE) {
     await Promise.all(
       Array.from({ length: Math.min(AT_ONCE, count - done) }, async (_, each) => {
         const raw = new Uint8Array(bytes).fill(0xf1);
         try {
-          while ((await log.append(lane, raw, `flood.${lane}.${done + each}`)) === "unknown");
+          while ((await log.append(lane, raw, `${flood}.${lane}.${done + each}`)) === "unknown");
         } catch (error) {
           if (!(error instanceof LogRefusal)) throw error;
           refusal = error;
