@@ -1,12 +1,13 @@
 /** A member loses everything while the log is trimmed, and joins from its peers; once more with a peer that serves garbage. */
 import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import type { LocalLattice } from "@lattice/deploy/local/lattice.ts";
+import { COMMON_FAULTS, faultsOf } from "@lattice/organism/fault.ts";
 import { committeeId } from "@lattice/organism/identity/lattice-config.ts";
 import type { Organism } from "@lattice/organism/identity/organisms.ts";
 import { readEndpoints } from "@lattice/organism/node/kit.ts";
 import { connectService } from "@lattice/organism/rpc/client.ts";
+import { defineService, type Handlers } from "@lattice/organism/rpc/define.ts";
 import { startServer } from "@lattice/organism/rpc/server.ts";
-import { defineSome } from "@lattice/organism/testing/some-methods.ts";
 import { CommitteeService } from "@lattice/proto/lattice/committee/v1/committee_service_pb.ts";
 import { acknowledgedIsKept, certifiedSoFar, historyIsKept, nobodyIsBlamed, oneHistory } from "./integrity-checks.ts";
 import {
@@ -27,6 +28,18 @@ const HONEST = 0;
 /** Two checkpoints of 16 slots each, and what certifies them. */
 const TRIM_SLOTS = 50;
 
+/** Every method, refused as by a member that is starting. */
+function unserved(): Handlers<typeof CommitteeService> {
+  const refuse = (): never => {
+    throw faultsOf(ORGANISM, COMMON_FAULTS)("NOT_READY");
+  };
+  const methods = CommitteeService.methods.map(({ localName, methodKind }) => [
+    localName,
+    methodKind === "unary" ? async () => refuse() : refuse,
+  ]);
+  return Object.fromEntries(methods) as unknown as Handlers<typeof CommitteeService>;
+}
+
 /** Says what an honest member says, and serves bytes that nobody certified. */
 async function startLiar(context: ScenarioContext, lattice: LocalLattice, honest: string): Promise<string> {
   const committee = committeeId(lattice.config, ORGANISM);
@@ -36,7 +49,8 @@ async function startLiar(context: ScenarioContext, lattice: LocalLattice, honest
   const server = await startServer({
     address: "127.0.0.1:0",
     services: [
-      defineSome(CommitteeService, {
+      defineService(CommitteeService, {
+        ...unserved(),
         getCheckpoint: () => client.getCheckpoint({}),
         async *fetchSnapshot() {
           asked += 1;
