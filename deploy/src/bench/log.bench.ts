@@ -154,7 +154,7 @@ async function ours(
       const appender = new Appender({
         organism: "relay",
         committee,
-        generation: 0n,
+        generation: () => 0n,
         epoch: () => 0n,
         author,
         memberKey: seeds[author] ?? new Uint8Array(),

@@ -165,7 +165,7 @@ export class LogLedger {
     const appender = new Appender({
       organism: "relay",
       committee: committee.id,
-      generation: 0n,
+      generation: () => 0n,
       epoch: () => 0n,
       author: index,
       memberKey: seed,

@@ -105,6 +105,12 @@ export class HistoryGone extends Error {
 /** The log has lost what it once delivered, or does not admit this member any more: nothing that comes can be trusted. */
 export class LogLost extends Error {
   override readonly name = "LogLost";
+  /** True when its store shows that it lost what was read: the generation may be over. False: this member is shut out. */
+  readonly history: boolean;
+  constructor(message: string, history = false) {
+    super(message);
+    this.history = history;
+  }
 }
 
 /** A second, different promise under one key: this member must not say it. */

@@ -22,7 +22,7 @@ import type { ConnectCommittee } from "../src/node/outcome-follower.ts";
 import type { MemberStorage } from "../src/node/storage.ts";
 import type { Logger } from "../src/observe/logger.ts";
 import type { Meters } from "../src/observe/meters.ts";
-import type { Clock, Log } from "../src/ports.ts";
+import type { Clock, Log, MemberJournal } from "../src/ports.ts";
 import type { MemberSecrets } from "../src/service.ts";
 import type { DirectCalls } from "../src/testing/direct-calls.ts";
 import { type ToyDuty, toyDefinition } from "./toy-organism.ts";
@@ -232,6 +232,11 @@ export interface StartOptions {
   readonly archive?: Archive;
   readonly checkpointEvery?: { readonly entries: bigint; readonly slots: bigint };
   readonly storage?: MemberStorage;
+  /** The logs of later generations. */
+  readonly nextLog?: (generation: bigint) => Promise<Log>;
+  readonly endPatience?: { readonly roundMs: number; readonly graceMs: number };
+  /** What the member uses in the place of its own journal. */
+  readonly wrapJournal?: (journal: MemberJournal) => MemberJournal;
 }
 
 export async function startToyMember(options: StartOptions) {
@@ -256,6 +261,8 @@ export async function memberOptions(options: StartOptions) {
   const endpoints = Object.fromEntries(
     ORGANISMS.map((organism) => [organism, organism === "relay" ? addresses : []]),
   ) as unknown as { [O in Organism]: string[] };
+  const own = await FileJournal.open(directory);
+  const journal = options.wrapJournal?.(own) ?? own;
   return {
     config: committee.config,
     self: index,
@@ -270,8 +277,10 @@ export async function memberOptions(options: StartOptions) {
     ...(options.archive === undefined ? {} : { archive: options.archive }),
     ...(options.storage === undefined ? {} : { storage: options.storage }),
     ...(options.checkpointEvery === undefined ? {} : { checkpointEvery: options.checkpointEvery }),
+    ...(options.nextLog === undefined ? {} : { nextLog: options.nextLog }),
+    ...(options.endPatience === undefined ? {} : { endPatience: options.endPatience }),
     log,
-    journal: await FileJournal.open(directory),
+    journal,
     journalIsOld: options.journalIsOld ?? false,
     directory,
     clock,

@@ -33,6 +33,7 @@ import {
   JOIN_BYTES_MAX,
   nextHead,
   type SignedEntry,
+  successionHead,
   ZERO_HASH,
 } from "./entry.ts";
 import { rosterAt, successorProblem } from "./epochs.ts";
@@ -940,6 +941,43 @@ export class Committee<State, Command, D extends Duty> {
 
   stateHash(): Uint8Array {
     return stateHash(this.snapshot());
+  }
+
+  /** The chain heads that are kept, oldest first; the newest is the one at `position`. */
+  get heads(): readonly Uint8Array[] {
+    return this.#shared.heads;
+  }
+
+  /**
+   * Ends the generation here and begins the next (docs/decisions/0025): positions begin anew, members join anew, open
+   * checkpoints are dropped, everything else stands. Outcomes keep the generation that they were decided in, so shares
+   * given for them before still count.
+   */
+  beginGeneration(): void {
+    const shared = this.#shared;
+    const end = { position: shared.position, head: this.head };
+    const generation = shared.generation + 1n;
+    shared.generation = generation;
+    shared.position = 0n;
+    shared.heads = [successionHead(this.id, generation, end)];
+    shared.checkpointAt = 0n;
+    shared.checkpoints = new Map();
+    this.#dissenters.clear();
+    // Lanes stay until their author joins: by them a member sees whether its journal knows its newest entries.
+    for (const author of shared.authors) {
+      author.key = undefined;
+      author.join = undefined;
+      author.assembly = undefined;
+    }
+  }
+
+  /** The first checkpoint of this generation, with its state. Only at position 0 of a later one than the first. */
+  birth(): { readonly checkpoint: Checkpoint; readonly state: Uint8Array } {
+    invariant(this.#shared.position === 0n && this.#shared.generation > 0n, "a generation begins at position 0");
+    const state = this.snapshot();
+    const { epoch } = this.roster;
+    const record = { epoch, head: this.head, stateHash: stateHash(state), stateBytes: state.length };
+    return { checkpoint: this.#checkpointAt(0n, record), state };
   }
 }
 

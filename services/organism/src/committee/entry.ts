@@ -76,7 +76,19 @@ export function nextHead(previous: Uint8Array, position: bigint, raw: Uint8Array
   return hash("lattice/log/head/v1", HEAD, { previous, position, message });
 }
 
-/** The head before the first entry of a generation. */
+const SUCCESSION = struct({ committee: UNIQUE_ID, generation: u64, endPosition: u64, endHead: fixed(32) });
+
+/** The head before the first entry of a generation that follows another: it names where that one ended. */
+export function successionHead(
+  committee: Uint8Array,
+  generation: bigint,
+  end: { readonly position: bigint; readonly head: Uint8Array },
+): Uint8Array {
+  const succession = { committee, generation, endPosition: end.position, endHead: end.head };
+  return hash("lattice/log/succession/v1", SUCCESSION, succession);
+}
+
+/** The head before the first entry of the first generation. */
 export function genesisHead(committee: Uint8Array, generation: bigint): Uint8Array {
   return hash("lattice/log/genesis/v1", struct({ committee: UNIQUE_ID, generation: u64 }), { committee, generation });
 }

@@ -9,7 +9,15 @@ import { readdir, rm } from "node:fs/promises";
 import { basename, dirname } from "node:path";
 import type { Lane } from "../committee/entry.ts";
 import { AppendFile } from "../node/append-file.ts";
-import { type AppendFate, HistoryGone, type Log, type LogMessage, LogRefusal, type LogUsage } from "../ports.ts";
+import {
+  type AppendFate,
+  HistoryGone,
+  type Log,
+  LogLost,
+  type LogMessage,
+  LogRefusal,
+  type LogUsage,
+} from "../ports.ts";
 
 /** The largest message, as JetStream's `max_msg_size`. */
 export const MESSAGE_BYTES_MAX = 1024 * 1024;
@@ -193,6 +201,9 @@ export class EmbeddedLog {
 
   async consume(from: bigint, deliver: (message: LogMessage) => void, signal: AbortSignal): Promise<void> {
     let next = Number(from);
+    if (next > this.#last + 1) {
+      throw new LogLost(`the log ends at position ${this.#last}, position ${next} was to come`, true);
+    }
     let wake: () => void = () => undefined;
     const reader = () => wake();
     this.#readers.add(reader);

@@ -370,7 +370,7 @@ export class JetStreamLog implements Log {
         if (BigInt(last) + 1n < next) {
           const problem = `the log ends at position ${last}, position ${next}`;
           behindAt ??= performance.now();
-          if (performance.now() - behindAt > this.#behindPatienceMs) throw new LogLost(`${problem} was to come`);
+          if (performance.now() - behindAt > this.#behindPatienceMs) throw new LogLost(`${problem} was to come`, true);
           throw new Error(`${problem} is to come`);
         }
         behindAt = undefined;
@@ -399,7 +399,7 @@ export class JetStreamLog implements Log {
         }
         if (codeOf(error) === STREAM_NOT_FOUND) {
           behindAt ??= performance.now();
-          if (performance.now() - behindAt > this.#behindPatienceMs) throw new LogLost("the stream is gone");
+          if (performance.now() - behindAt > this.#behindPatienceMs) throw new LogLost("the stream is gone", true);
         }
         brokenAt ??= performance.now();
         const reason = describe(error);

@@ -112,7 +112,7 @@ describe("the appender", () => {
     return new Appender({
       organism: "relay",
       committee: driver.committee.id,
-      generation: 0n,
+      generation: () => 0n,
       epoch: () => 0n,
       author: 0,
       memberKey: secrets.memberKey,

@@ -83,7 +83,7 @@ interface LaneState {
 export interface AppenderOptions {
   readonly organism: string;
   readonly committee: Uint8Array;
-  readonly generation: bigint;
+  readonly generation: () => bigint;
   /** The epoch that this member speaks under now. */
   readonly epoch: () => bigint;
   readonly author: number;
@@ -117,6 +117,7 @@ export class Appender {
   #key: SigningKey | undefined;
   #joining: Joining | undefined;
   #lost = false;
+  #suspended = false;
   #closed = false;
 
   constructor(options: AppenderOptions) {
@@ -167,7 +168,7 @@ export class Appender {
       const refusal = await this.#joinOnce();
       // Another process with the same key may have taken the number meanwhile: the later one speaks.
       const again = refusal?.reason === "NOT_AUTHOR" || refusal?.reason === "VIEW_TOO_OLD";
-      if (!again || attempt === JOINS_MAX) return refusal;
+      if (!again || attempt === JOINS_MAX || this.#suspended) return refusal;
     }
   }
 
@@ -175,6 +176,7 @@ export class Appender {
     const { journal, random, joined } = this.#options;
     this.#incarnation = await journal.nextIncarnation(joined() + 1n);
     if (this.#closed) throw this.#fault("NOT_READY", "the member is draining");
+    if (this.#suspended) return { reason: "VIEW_TOO_OLD", detail: "the log's generation ended" };
     const key = generateSigningKey(random(32));
     const command = encodeCommand({ type: "join", incarnation: this.#incarnation, key: key.publicKey });
     return new Promise((done, fail) => {
@@ -202,6 +204,27 @@ export class Appender {
     bulk.sequence = 0n;
     bulk.previous = ZERO_HASH;
     for (const lane of [ctl, bulk]) for (const pending of lane.pending) this.#say(lane, pending, key);
+  }
+
+  /** The log is lost: nothing is handed to it any more. What has not landed waits for the next generation. */
+  suspend(): void {
+    this.#suspended = true;
+    this.#key = undefined;
+    this.#joining?.pending.done({ reason: "VIEW_TOO_OLD", detail: "the log's generation ended" });
+    this.#joining = undefined;
+  }
+
+  /** The next generation has begun: joins there, and says again what has not landed. */
+  async resume(): Promise<Refusal | undefined> {
+    this.#suspended = false;
+    for (const name of LANES) this.#lanes[name].refused = undefined;
+    return this.join();
+  }
+
+  /** Nobody can know any more what became of what was on its way: its callers learn so. */
+  forget(): void {
+    const unknown = this.#fault("FATE_UNKNOWN", "the log was lost before the entry came back");
+    for (const name of LANES) for (const pending of this.#lanes[name].pending.splice(0)) pending.fail(unknown);
   }
 
   #rejoin(): void {
@@ -277,12 +300,12 @@ export class Appender {
   }
 
   #sign(key: SigningKey, lane: Lane, sequence: bigint, previous: Uint8Array, command: Uint8Array): Signed {
-    const { committee, generation, epoch, author, clock, view } = this.#options;
+    const { committee, epoch, author, clock, view } = this.#options;
     const seen = view();
     const body = encode(ENTRY_BODY, {
       version: 1,
       committee,
-      generation,
+      generation: this.#options.generation(),
       epoch: epoch(),
       author,
       incarnation: this.#incarnation,
@@ -320,7 +343,7 @@ export class Appender {
    * connection. A refused entry stays pending: its number is taken, so nothing else may stand there.
    */
   #publish(lane: LaneState, pending: Pending, signed: Signed): void {
-    if (this.#closed || pending.signed !== signed) return;
+    if (this.#closed || this.#suspended || pending.signed !== signed) return;
     const id = `${toHex(signed.hash)}.${pending.attempt}`;
     pending.attempt += 1;
     pending.sentAtMs = this.#timers.elapsedMs();
@@ -384,6 +407,7 @@ export class Appender {
 
   /** Goes back to the first entry not yet consumed and resends from there; only that one while the log refuses. */
   #resend(due: (oldest: Pending) => boolean): void {
+    if (this.#suspended) return;
     for (const name of LANES) {
       const lane = this.#lanes[name];
       const join = name === "ctl" ? this.#joining?.pending : undefined;

@@ -41,6 +41,12 @@ export class CheckpointKeeper {
     return this.#savedPosition;
   }
 
+  /** Positions begin anew. */
+  beginGeneration(): void {
+    this.#pending.clear();
+    this.#savedPosition = 0n;
+  }
+
   /** To be shown everything that was applied, in order. */
   applied({ checkpoint, certifiedCheckpoint }: Applied): void {
     if (checkpoint !== undefined) {

@@ -16,7 +16,9 @@ import type { BodyPolicy } from "../service.ts";
 import type { Archive } from "./archive.ts";
 import { BODY_BOX_INFO, BODY_REQUEST_TAG, bodyAad, bodyRequestDigest } from "./body-fetcher.ts";
 import { toWireOutcome } from "./committee-wire.ts";
+import type { EntryTail } from "./entry-tail.ts";
 import type { FraudProofs } from "./fraud-proofs.ts";
+import { type EndGossip, generationMethods } from "./generation-service.ts";
 import { integrityMethods } from "./integrity-service.ts";
 import type { OutcomeArchive } from "./outcome-archive.ts";
 import { readerMethods } from "./reader-service.ts";
@@ -52,6 +54,8 @@ export interface CommitteeServiceOptions<State, Command, D extends Duty> {
   readonly snapshots: SnapshotStore;
   readonly usage: () => LogUsage | undefined;
   readonly log: Log;
+  readonly tail: EntryTail | undefined;
+  readonly gossip: () => EndGossip | undefined;
   /** Where outcomes are that this member has let go of. */
   readonly archiveOutside?: Archive;
 }
@@ -63,10 +67,13 @@ export function committeeService<State, Command, D extends Duty>(
   const fault = faultsOf(organism, COMMON_FAULTS);
   const { stages } = committee.machine;
   // The hash of the whole state costs a full encoding: once per position, on demand.
-  let hashed: { position: bigint; hash: Uint8Array } | undefined;
+  let hashed: { generation: bigint; position: bigint; hash: Uint8Array } | undefined;
 
   const stateHash = (): Uint8Array => {
-    if (hashed?.position !== committee.position) hashed = { position: committee.position, hash: committee.stateHash() };
+    const { generation, position } = committee;
+    if (hashed?.position !== position || hashed.generation !== generation) {
+      hashed = { generation, position, hash: committee.stateHash() };
+    }
     return hashed.hash;
   };
 
@@ -106,6 +113,14 @@ export function committeeService<State, Command, D extends Duty>(
       memberKey: options.memberKey,
       store: options.snapshots,
       clock,
+    }),
+    ...generationMethods({
+      organism,
+      committee: committee.id,
+      rosters: currentRosters,
+      clock,
+      tail: options.tail,
+      gossip: options.gossip,
     }),
     ...readerMethods({
       config,

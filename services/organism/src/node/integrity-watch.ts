@@ -51,6 +51,8 @@ export interface IntegrityOptions<State, Command, D extends Duty> {
   readonly meters: Meters;
   /** So many members are on another chain that no quorum can be on this one: this member must stop. */
   readonly onForked: (detail: string) => void;
+  /** A member of this committee says that it reads a later generation. */
+  readonly onGeneration?: () => void;
   /** There is a proof to bring. */
   readonly onAccusation: () => void;
   /** Called with each new proof, by hash: to leave it where people find it. */
@@ -59,7 +61,7 @@ export interface IntegrityOptions<State, Command, D extends Duty> {
 
 export class IntegrityWatch<State, Command, D extends Duty> {
   readonly #options: IntegrityOptions<State, Command, D>;
-  readonly #forks: ForkWatch;
+  #forks: ForkWatch;
   readonly #collector: FraudCollector;
   readonly #accusations = new Map<string, Caught & { readonly atMs: number }>();
   /** What others had applied when last asked, and when that was. */
@@ -111,6 +113,15 @@ export class IntegrityWatch<State, Command, D extends Duty> {
     this.#stopTicking = timers.every(config.slotMs, () => {
       void this.compare();
     });
+  }
+
+  /** Positions begin anew: what was seen of others' chains is of the generation before. */
+  beginGeneration(): void {
+    const { committee, self } = this.#options;
+    this.#forks = new ForkWatch(committee.quorum, self);
+    this.#others = [];
+    this.#live = false;
+    this.#options.meters.gauge("lattice_log_differing_members", 0);
   }
 
   async close(): Promise<void> {
@@ -274,6 +285,11 @@ export class IntegrityWatch<State, Command, D extends Duty> {
     const { committee, logger } = this.#options;
     try {
       const head = fromWireHead(await peer.getHead({ position }, { deadlineMs: ANSWER_MS }));
+      const later = head !== undefined && head.statement.generation > committee.generation;
+      if (later && verifyHead(committee.roster, head)) {
+        this.#options.onGeneration?.();
+        return undefined;
+      }
       const usable =
         head !== undefined &&
         verifyHead(this.#rosterOf(head.statement.member), head) &&

@@ -25,6 +25,7 @@ import {
   type Clock,
   HistoryGone,
   type Log,
+  LogLost,
   type LogRefusal,
   type LogUsage,
   type MemberJournal,
@@ -41,8 +42,11 @@ import type { Archive } from "./archive.ts";
 import { BodyFetcher } from "./body-fetcher.ts";
 import { CheckpointKeeper } from "./checkpoint-keeper.ts";
 import { committeeService } from "./committee-service.ts";
+import { type EntryTail, tailHash } from "./entry-tail.ts";
 import { type EpochKeys, singleEpochKeys } from "./epoch-keys.ts";
 import { FraudProofs } from "./fraud-proofs.ts";
+import { type Birth, GenerationChange } from "./generation-change.ts";
+import { GenerationLog } from "./generation-log.ts";
 import { IntegrityWatch } from "./integrity-watch.ts";
 import { nodeTimers } from "./node-timers.ts";
 import type { OutcomeArchive } from "./outcome-archive.ts";
@@ -54,9 +58,9 @@ import {
   OutcomeFollower,
 } from "./outcome-follower.ts";
 import { RosterBook } from "./roster-book.ts";
-import { archiveSource, peerSource, type SnapshotSource } from "./snapshot-fetcher.ts";
+import { archiveSource, fetchSnapshot, peerSource, type SnapshotSource } from "./snapshot-fetcher.ts";
 import type { SnapshotStore } from "./snapshot-store.ts";
-import { restoreOwn, syncState } from "./state-sync.ts";
+import { restoreOwn, syncGeneration, syncState } from "./state-sync.ts";
 import { fileStorage, type KeptBodies, type MemberStorage } from "./storage.ts";
 
 export interface MemberOptions<State, Command, D extends Duty, Settings> {
@@ -71,7 +75,15 @@ export interface MemberOptions<State, Command, D extends Duty, Settings> {
   /** Shares of later epochs; without, those in `secrets` serve the first one and there is no other. */
   readonly epochKeys?: EpochKeys;
   readonly endpoints: () => Endpoints;
+  /** That of the first generation. */
   readonly log: Log;
+  /**
+   * Opens the log of a later generation; resolves once it is there. Without it a lost stream stops the member, as does
+   * one that has come back with less.
+   */
+  readonly nextLog?: (generation: bigint, signal: AbortSignal) => Promise<Log>;
+  /** How long agreeing on the end of a generation may take in its parts, if not as usual: in tests. */
+  readonly endPatience?: { readonly roundMs: number; readonly graceMs: number };
   readonly journal: MemberJournal;
   /** False when the journal was just created: such a member may have promised what it no longer knows. */
   readonly journalIsOld: boolean;
@@ -113,11 +125,15 @@ const USAGE_MAX = 0.8;
 /** How often a member looks for shares of a new epoch, and asks the other committees for their rosters. */
 const KEYS_EVERY_MS = 1000;
 const ROSTERS_EVERY_MS = 30_000;
+/** How long a member that others see on another chain looks for what its own log shows now. */
+const FORK_LOOK_MS = 5000;
 /** Name in the journal of the slot below which no promise is made. */
 const ABSTAIN_BELOW = "abstain-below";
 /** Name in the journal of how far the log had been read, and its head there: a log that has lost that was rolled back. */
 const APPLIED = "applied";
 const APPLIED_MARK = struct({ generation: u64, position: u64, head: fixed(32) });
+/** Name in the journal of the newest position on whose state something was promised: written beside each promise. */
+const SAID_AT = "said-at";
 
 export class Member<State, Command, D extends Duty, Settings> {
   readonly organism: Organism;
@@ -134,7 +150,18 @@ export class Member<State, Command, D extends Duty, Settings> {
   readonly #follower: OutcomeFollower;
   readonly #bodyFetcher: BodyFetcher;
   readonly #integrity: IntegrityWatch<State, Command, D>;
+  readonly #log: GenerationLog;
+  readonly #journal: MemberJournal;
+  readonly #tail: EntryTail | undefined;
+  readonly #change: GenerationChange<State, Command, D> | undefined;
+  readonly #snapshots: SnapshotStore;
   readonly #stop = new AbortController();
+  /** Ends the reading of one generation's log. */
+  #reading = new AbortController();
+  /** Between two generations: nothing is read, done or said in the log. */
+  #ending = false;
+  #following = false;
+  #started = false;
   readonly #pendingObserve = new Map<
     string,
     { readonly organism: Organism; readonly certified: CertifiedOutcome; readonly atMs: number }
@@ -172,9 +199,14 @@ export class Member<State, Command, D extends Duty, Settings> {
       bodies: KeptBodies;
       snapshots: SnapshotStore;
       committee: Committee<State, Command, D>;
+      log: GenerationLog;
+      tail: EntryTail | undefined;
     },
   ) {
     this.#options = options;
+    this.#log = parts.log;
+    this.#tail = parts.tail;
+    this.#snapshots = parts.snapshots;
     this.organism = options.definition.organism;
     this.committee = parts.committee;
     this.#archive = parts.archive;
@@ -189,8 +221,10 @@ export class Member<State, Command, D extends Duty, Settings> {
         meters: options.meters,
         onSaved: () => this.#forget(),
       },
-      parts.snapshots.held()[0]?.checkpoint.position ?? 0n,
+      parts.snapshots.held().find(({ checkpoint }) => checkpoint.generation === this.committee.generation)?.checkpoint
+        .position ?? 0n,
     );
+    this.#journal = options.nextLog === undefined ? options.journal : this.#noting(options.journal);
     const { config, rosters, endpoints, clock, logger, secrets, self, random } = options;
     this.#timers = options.timers ?? nodeTimers;
     this.#keys = options.epochKeys ?? singleEpochKeys(rosters[this.organism].epoch, secrets);
@@ -219,19 +253,21 @@ export class Member<State, Command, D extends Duty, Settings> {
       follower: this.#follower,
     });
     const proofs = new FraudProofs(options.journal);
+    this.#change = this.#makeChange();
     this.#integrity = new IntegrityWatch({
       config,
       self,
       committee: this.committee,
       certifiedRoster: options.certifiedRoster,
       proofs,
-      log: options.log,
+      log: this.#log,
       peers: () => this.#peers(),
       withheldMs: () => this.#appender?.withheldMs ?? 0,
       timers: this.#timers,
       logger,
       meters: options.meters,
-      onForked: (detail) => this.#fail("LOG_FORKED", detail),
+      onForked: (detail) => void this.#forked(detail),
+      onGeneration: () => void this.#follow(),
       onAccusation: () => this.#schedule(),
       ...(options.onProof === undefined ? {} : { onProof: options.onProof }),
     });
@@ -257,7 +293,9 @@ export class Member<State, Command, D extends Duty, Settings> {
         snapshots: parts.snapshots,
         memberKey: this.#memberKey,
         usage: () => this.#usage,
-        log: options.log,
+        log: this.#log,
+        tail: this.#tail,
+        gossip: () => this.#change,
         ...(options.archive === undefined ? {} : { archiveOutside: options.archive }),
         proofs,
         differing: () => this.#integrity.differing.map(({ member }) => member),
@@ -269,50 +307,66 @@ export class Member<State, Command, D extends Duty, Settings> {
   static async start<State, Command, D extends Duty, Settings>(
     options: MemberOptions<State, Command, D, Settings>,
   ): Promise<Member<State, Command, D, Settings>> {
-    const { definition, config, rosters, directory } = options;
+    const { definition, config, directory } = options;
     const { organism } = definition;
-    const machine = definition.createMachine(config, rosters[organism]);
-    const committee = new Committee<State, Command, D>({
-      config,
-      roster: rosters[organism],
-      machine,
-      ...(options.checkpointEvery === undefined ? {} : { checkpointEvery: options.checkpointEvery }),
-    });
+    const committee = freshCommittee(options);
     options.onCommittee?.(committee);
     const storage = options.storage ?? fileStorage(directory);
     const snapshots = await storage.snapshots(config, organism);
     await restoreOwn(committee, snapshots, options.logger);
-    await syncState({
-      committee,
-      log: options.log,
-      store: snapshots,
-      sources: snapshotSources(options),
-      logger: options.logger,
-      timers: options.timers ?? nodeTimers,
-    });
+    const tail = options.nextLog === undefined ? undefined : await storage.tail?.();
+    const log = new GenerationLog(options.log);
+    const sync = { committee, log, store: snapshots, sources: snapshotSources(options), logger: options.logger };
+    if (tail !== undefined) await syncGeneration(sync);
+    if (committee.generation > 0n) {
+      const later = await options.nextLog?.(committee.generation, new AbortController().signal);
+      if (later === undefined) throw new Error(`no log is known for generation ${committee.generation}`);
+      await log.use(later);
+    }
+    let lost: string | undefined;
+    try {
+      await syncState({ ...sync, timers: options.timers ?? nodeTimers });
+    } catch (error) {
+      if (!(error instanceof LogLost) || !error.history || tail === undefined) throw error;
+      lost = error.message;
+    }
     const archive = await storage.outcomes(organism);
     if (options.certifiedRoster !== undefined) await archive.put(options.certifiedRoster);
     const bodies = await storage.bodies();
-    const member = new Member(options, { archive, bodies, snapshots, committee });
+    const member = new Member(options, { archive, bodies, snapshots, committee, log, tail });
     if (options.certifiedRoster !== undefined) member.#keepRoster(options.certifiedRoster);
     for (const { activationSlot } of committee.rosters) {
       const certified = await archive.get(ROSTER_STAGE, activationSlot);
       if (certified !== undefined) member.#keepRoster(certified);
     }
-    await member.#begin();
+    await member.#begin(lost);
     return member;
   }
 
-  async #begin(): Promise<void> {
-    const { log, logger, config } = this.#options;
+  async #begin(lost: string | undefined): Promise<void> {
     await this.#node.start?.();
     const mark = this.#options.journal.get(APPLIED);
     if (mark !== undefined) this.#mark = decode(APPLIED_MARK, mark);
+    this.#integrity.restore();
+    this.#options.meters.gauge("lattice_generation", Number(this.committee.generation));
+    if (lost === undefined) await this.#read();
+    else this.#lose("LOG_LOST", lost);
+  }
+
+  /** Reads the log of this generation to its end, joins, and takes part. */
+  async #read(): Promise<void> {
+    const { logger, config } = this.#options;
+    const log = this.#log;
     const applied = this.#appliedBefore();
-    const target = await log.lastPosition(applied);
+    let target: bigint;
+    try {
+      target = await log.lastPosition(applied);
+    } catch (error) {
+      if (!(error instanceof LogLost) || !error.history) throw error;
+      return this.#lose("LOG_LOST", error.message);
+    }
     if (target < applied) {
-      this.#fail("LOG_ROLLED_BACK", `the log ends at ${target}, this member has applied ${applied}`);
-      return;
+      return this.#lose("LOG_ROLLED_BACK", `the log ends at ${target}, this member has applied ${applied}`);
     }
     logger.info("member starts", {
       lattice: config.name,
@@ -325,7 +379,7 @@ export class Member<State, Command, D extends Duty, Settings> {
     });
     const reached = new Promise<void>((resolve) => {
       this.#onPosition = (position) => {
-        if (position >= target) resolve();
+        if (position >= target || this.#ending || this.#silent) resolve();
       };
       this.#onPosition(this.committee.position);
     });
@@ -333,17 +387,24 @@ export class Member<State, Command, D extends Duty, Settings> {
     for (const outcome of this.committee.complete()) {
       if (!this.#archive.has(outcome.stage, outcome.slot)) this.#certify(outcome);
     }
-    this.#integrity.restore();
-    this.#consuming = this.#consume();
+    this.#reading = new AbortController();
+    this.#consuming = this.#consume(this.#reading.signal);
     await reached;
     this.#onPosition = () => undefined;
+    if (this.#ending) return;
     if (this.committee.isBlockedKey(this.#memberKey.publicKey)) {
       this.#fail("KEY_BLOCKED", "this member's own key was proven to say two things");
     }
     if (!this.#silent) await this.#integrity.begin();
-    if (this.#silent) return;
+    if (this.#silent || this.#ending) return;
     this.#caughtUp = true;
     await this.#join();
+    if (this.#ending) return;
+    if (this.#started) {
+      this.#schedule();
+      return;
+    }
+    this.#started = true;
     this.#follower.follow(this.committee.machine.upstream);
     this.#stopTicking = this.#timers.every(TICK_MS, () => this.#schedule());
     this.#integrity.watch();
@@ -361,6 +422,8 @@ export class Member<State, Command, D extends Duty, Settings> {
     const { generation, position } = this.committee;
     const known = [position];
     if (this.#mark?.generation === generation) known.push(this.#mark.position);
+    const kept = this.#tail?.newest(generation);
+    if (kept !== undefined) known.push(kept);
     const raw = this.#options.journal.newestEntry();
     const said = raw === undefined ? undefined : decodeEntry(raw).body;
     if (said?.generation === generation) known.push(said.seenPosition);
@@ -369,28 +432,40 @@ export class Member<State, Command, D extends Duty, Settings> {
 
   #onPosition: (position: bigint) => void = () => undefined;
 
-  async #consume(): Promise<void> {
-    const { log } = this.#options;
+  async #consume(reading: AbortSignal): Promise<void> {
+    const signal = AbortSignal.any([this.#stop.signal, reading]);
     try {
-      await log.consume(
+      await this.#log.consume(
         this.committee.position + 1n,
-        (message) => this.#deliver(message.position, message.raw),
-        this.#stop.signal,
+        (message) => {
+          if (!reading.aborted) this.#deliver(message.position, message.raw);
+        },
+        signal,
       );
     } catch (error) {
+      if (signal.aborted) return;
       if (error instanceof HistoryGone) this.#fail("HISTORY_GONE", error.message);
+      else if (error instanceof LogLost && error.history) this.#lose("LOG_LOST", error.message);
       else this.#fail("LOG_LOST", error instanceof Error ? error.message : "the log cannot be read");
     }
   }
 
   async #join(): Promise<void> {
-    const { journal, self, secrets, random, log, clock, definition } = this.#options;
+    const { journal, self, secrets, random, clock, definition } = this.#options;
+    const log = this.#log;
     await this.#abstain();
+    if (this.#appender !== undefined) {
+      const refusal = await this.#appender.resume();
+      if (refusal !== undefined && !this.#ending) {
+        this.#fail("JOIN_REFUSED", `${refusal.reason}: ${refusal.detail}`);
+      }
+      return;
+    }
     const { publicKey } = generateSigningKey(secrets.memberKey);
     this.#appender = new Appender({
       organism: definition.organism,
       committee: this.committee.id,
-      generation: this.committee.generation,
+      generation: () => this.committee.generation,
       epoch: () => this.committee.epochOf(self, publicKey) ?? this.committee.roster.epoch,
       author: self,
       memberKey: secrets.memberKey,
@@ -405,7 +480,7 @@ export class Member<State, Command, D extends Duty, Settings> {
       onLost: (reason, detail) => this.#fail(reason, detail),
     });
     const refusal = await this.#appender.join();
-    if (refusal !== undefined) this.#fail("JOIN_REFUSED", `${refusal.reason}: ${refusal.detail}`);
+    if (refusal !== undefined && !this.#ending) this.#fail("JOIN_REFUSED", `${refusal.reason}: ${refusal.detail}`);
   }
 
   #noteRefused(refused: LogRefusal | undefined): void {
@@ -507,13 +582,19 @@ export class Member<State, Command, D extends Duty, Settings> {
 
   #deliver(position: bigint, raw: Uint8Array): void {
     const { self, logger, meters } = this.#options;
-    if (this.#silent) return;
+    if (this.#silent || this.#ending) return;
+    const before = this.#tail?.hashAt(this.committee.generation, position);
+    if (before !== undefined && !equalBytes(before, tailHash(raw))) {
+      this.#lose("LOG_REPLACED", `the log holds something else at position ${position} than when it was last read`);
+      return;
+    }
     if (position !== this.committee.position + 1n) {
       this.#fail("LOG_HOLE", `position ${position} came, position ${this.committee.position + 1n} was to come`);
       return;
     }
     const startedAt = process.hrtime.bigint();
     const applied = this.committee.apply(position, raw);
+    this.#tail?.append(this.committee.generation, position, raw);
     meters.count("lattice_entries_applied_total");
     meters.record("lattice_apply_seconds", Number(process.hrtime.bigint() - startedAt) / 1e9);
     meters.gauge("lattice_log_position", Number(position));
@@ -541,12 +622,188 @@ export class Member<State, Command, D extends Duty, Settings> {
   #checkMark(position: bigint): void {
     if (this.#mark?.position !== position || this.#mark.generation !== this.committee.generation) return;
     if (equalBytes(this.#mark.head, this.committee.head)) return;
-    this.#fail("LOG_REPLACED", `the log holds something else up to position ${position} than when it was last read`);
+    this.#lose("LOG_REPLACED", `the log holds something else up to position ${position} than when it was last read`);
   }
 
   async #noteApplied(): Promise<void> {
     const { generation, position, head } = this.committee;
     await this.#options.journal.put(APPLIED, encode(APPLIED_MARK, { generation, position, head }));
+  }
+
+  #makeChange(): GenerationChange<State, Command, D> | undefined {
+    const options = this.#options;
+    const { self, journal, clock, logger, meters, nextLog, endPatience } = options;
+    if (this.#tail === undefined || nextLog === undefined) return undefined;
+    return new GenerationChange<State, Command, D>({
+      committee: this.committee,
+      fresh: () => freshCommittee(options),
+      self,
+      memberKey: this.#memberKey,
+      certificateShare: (epoch) => this.#keys.of(epoch)?.certificateShare,
+      journal,
+      tail: this.#tail,
+      snapshots: this.#snapshots,
+      sources: snapshotSources(options),
+      peers: () => this.#peers(),
+      clock,
+      timers: this.#timers,
+      logger,
+      meters,
+      spokenOn: () => this.#spokenOn(),
+      onConvinced: () =>
+        this.#lose("LOG_LOST_TO_OTHERS", "other members have read what the log does not hold any more", true),
+      onBirth: (birth) => this.#turn(birth),
+      ...(endPatience ?? {}),
+    });
+  }
+
+  /** Every promise says on which state it was given, so that a member knows when it has forgotten that state. */
+  #noting(journal: MemberJournal): MemberJournal {
+    let noted: Promise<void> = Promise.resolve();
+    let notedAt = -1n;
+    return {
+      nextIncarnation: (atLeast) => journal.nextIncarnation(atLeast),
+      promise: async (key, slot, value) => {
+        const { generation, position, head } = this.committee;
+        if (position > notedAt && !this.#ending) {
+          notedAt = position;
+          noted = journal.put(SAID_AT, encode(APPLIED_MARK, { generation, position, head }));
+        }
+        await Promise.all([journal.promise(key, slot, value), noted]);
+      },
+      promised: (key) => journal.promised(key),
+      entry: (id, raw) => journal.entry(id, raw),
+      put: (name, value) => journal.put(name, value),
+      get: (name) => journal.get(name),
+      trim: (slot) => journal.trim(slot),
+      close: () => journal.close(),
+      wrote: (id) => journal.wrote(id),
+    };
+  }
+
+  /** The point that this member has spoken on, when its state does not reach it any more. */
+  #spokenOn(): { readonly position: bigint; readonly head: Uint8Array } | undefined {
+    const kept = this.#options.journal.get(SAID_AT);
+    const said = kept === undefined ? undefined : decode(APPLIED_MARK, kept);
+    if (said?.generation !== this.committee.generation || said.position <= this.committee.position) return undefined;
+    return said;
+  }
+
+  /** f + 1 others are on another chain: either the stream has replaced what this member read, or the broker forks. */
+  async #forked(detail: string): Promise<void> {
+    if (this.#ending) return;
+    const { generation, position } = this.committee;
+    const kept = await this.#tail?.read(generation, position);
+    if (this.#change !== undefined && kept !== undefined) {
+      const stop = AbortSignal.timeout(FORK_LOOK_MS);
+      const now = await readPosition(this.#log, position, stop).catch(() => undefined);
+      if (now !== undefined && !equalBytes(now, kept)) {
+        return this.#lose("LOG_REPLACED", `the log holds something else at position ${position} than what was read`);
+      }
+    }
+    this.#fail("LOG_FORKED", detail);
+  }
+
+  /**
+   * The generation may be over. From here on nothing is read, done or said in its log; the others are asked, and when
+   * a quorum agrees, the next one begins.
+   * @param others this member has not seen it itself
+   */
+  #lose(reason: string, detail: string, others = false): void {
+    if (this.#silent || this.#draining) return;
+    if (this.#change === undefined) {
+      this.#fail(reason, detail);
+      return;
+    }
+    const { logger } = this.#options;
+    if (!this.#ending) {
+      this.#ending = true;
+      logger.error("the log has lost what was read; the members agree where its generation ends", {
+        reason,
+        problem: detail,
+        generation: this.committee.generation,
+        position: this.committee.position,
+      });
+      this.#reading.abort();
+      this.#appender?.suspend();
+      this.#onPosition(this.committee.position);
+      this.#consuming = this.#consuming.then(() => this.#recall()).then(() => this.#change?.start(!others));
+    } else this.#change.start(!others);
+  }
+
+  /** Somebody says that the generation is over. Only a certificate shows it: then this member goes on there. */
+  async #follow(): Promise<void> {
+    if (this.#change === undefined || this.#following || this.#ending || this.#draining || this.#silent) return;
+    const { config, logger } = this.#options;
+    const { generation } = this.committee;
+    this.#following = true;
+    try {
+      const found = await fetchSnapshot({
+        config,
+        organism: this.organism,
+        sources: snapshotSources(this.#options),
+        wanted: ({ checkpoint }) => checkpoint.generation > generation,
+        log: logger,
+      });
+      if (found === undefined || this.#ending || this.#draining || this.committee.generation !== generation) return;
+      this.#ending = true;
+      this.#reading.abort();
+      this.#appender?.suspend();
+      this.#onPosition(this.committee.position);
+      await this.#consuming;
+      await this.#turn({ certified: found.certified, state: found.state, applied: undefined });
+    } catch (error) {
+      logger.warn("a later generation cannot be taken from a peer", errorFields(error));
+    } finally {
+      this.#following = false;
+    }
+  }
+
+  /** What was read before a restart and is not in the state yet. */
+  async #recall(): Promise<void> {
+    const { generation } = this.committee;
+    for (;;) {
+      const position = this.committee.position + 1n;
+      const raw = await this.#tail?.read(generation, position);
+      if (raw === undefined || this.#draining) return;
+      const applied = this.committee.apply(position, raw);
+      this.#appender?.consumed(applied);
+    }
+  }
+
+  /** The next generation, certified by a quorum: goes on from its beginning. */
+  async #turn({ certified, state, applied }: Birth): Promise<void> {
+    const { logger, meters, archive } = this.#options;
+    const { checkpoint } = certified;
+    await this.#snapshots.save(certified, state);
+    await archive?.snapshots.save(certified, state).catch((error: unknown) => {
+      logger.error("the archive directory failed", errorFields(error));
+    });
+    if (this.#draining || this.#silent) return;
+    for (const each of applied ?? []) this.#appender?.consumed(each);
+    if (applied === undefined) this.#appender?.forget();
+    this.committee.restore(state);
+    this.#checkpoints.beginGeneration();
+    this.#integrity.beginGeneration();
+    this.#change?.began();
+    this.#caughtUp = false;
+    logger.info("a generation of the log begins", {
+      generation: checkpoint.generation,
+      position: checkpoint.position,
+      signers: certified.signers.join(),
+    });
+    meters.gauge("lattice_generation", Number(checkpoint.generation));
+    this.#consuming = this.#goOn(checkpoint.generation).catch((error: unknown) => {
+      this.#fail("LOG_LOST", error instanceof Error ? error.message : "the log of the next generation cannot be read");
+    });
+  }
+
+  async #goOn(generation: bigint): Promise<void> {
+    const log = await this.#options.nextLog?.(generation, this.#stop.signal);
+    if (log === undefined || this.#draining) return log?.close();
+    await this.#log.use(log);
+    this.#ending = false;
+    await this.#read();
   }
 
   /** A higher incarnation of this member means a newer process: this one must fall silent. */
@@ -606,6 +863,8 @@ export class Member<State, Command, D extends Duty, Settings> {
   async #forget(): Promise<void> {
     const { journal, clock, config } = this.#options;
     if (!this.#silent) await this.#noteApplied();
+    const second = this.#snapshots.held()[1]?.checkpoint;
+    if (second !== undefined) await this.#tail?.keepFrom(second.generation, second.position + 1n);
     await journal.trim(this.committee.collapsedBelow);
     const decided = this.committee.floor(this.committee.machine.stages.at(-1) ?? "") - 1n;
     const now = slotAt(config, clock.nowMs());
@@ -625,7 +884,8 @@ export class Member<State, Command, D extends Duty, Settings> {
 
   /** How full the log is; looked at now and then, never waited for. */
   #measure(): void {
-    const { log, meters, logger } = this.#options;
+    const { meters, logger } = this.#options;
+    const log = this.#log;
     if (log.usage === undefined) return;
     log.usage().then(
       (usage) => {
@@ -669,16 +929,18 @@ export class Member<State, Command, D extends Duty, Settings> {
 
   /** Looks at duties once per turn of the event loop, however often it is asked. */
   #schedule(): void {
-    if (this.#woken || !this.#caughtUp || this.#draining || this.#silent || this.#appender === undefined) return;
+    if (this.#woken || !this.#caughtUp || this.#draining || this.#silent || this.#ending) return;
+    if (this.#appender === undefined) return;
     this.#woken = true;
     this.#timers.soon(() => {
       this.#woken = false;
-      if (!this.#draining && !this.#silent) this.#takeUpDuties();
+      if (!this.#draining && !this.#silent && !this.#ending) this.#takeUpDuties();
     });
   }
 
   #takeUpDuties(): void {
-    const { self, clock, journal } = this.#options;
+    const { self, clock } = this.#options;
+    const journal = this.#journal;
     const now = clock.nowMs();
     this.#vote();
     this.#voteCheckpoints(now);
@@ -723,7 +985,7 @@ export class Member<State, Command, D extends Duty, Settings> {
   }
 
   async #carryOut(duty: D): Promise<boolean> {
-    const { journal } = this.#options;
+    const journal = this.#journal;
     let command = duty.promise ? journal.promised(duty.key) : undefined;
     let lane: Lane = duty.lane ?? "ctl";
     if (command === undefined) {
@@ -753,7 +1015,8 @@ export class Member<State, Command, D extends Duty, Settings> {
   }
 
   #vote(): void {
-    const { self, journal } = this.#options;
+    const { self } = this.#options;
+    const journal = this.#journal;
     const open = this.committee
       .unvoted(self)
       .filter(
@@ -784,7 +1047,8 @@ export class Member<State, Command, D extends Duty, Settings> {
   }
 
   #voteCheckpoints(now: number): void {
-    const { self, journal, config } = this.#options;
+    const { self, config } = this.#options;
+    const journal = this.#journal;
     const slot = slotAt(config, now);
     if (slot < this.#abstainBelow) return;
     for (const checkpoint of this.committee.unvotedCheckpoints(self)) {
@@ -851,8 +1115,8 @@ export class Member<State, Command, D extends Duty, Settings> {
   }
 
   #makeHost(): MemberHost<State, Command, Settings> {
-    const { config, self, rosters, settings, secrets, clock, random, journal, logger, meters, directory } =
-      this.#options;
+    const { config, self, rosters, settings, secrets, clock, random, logger, meters, directory } = this.#options;
+    const journal = this.#journal;
     const fault = faultsOf(this.organism, COMMON_FAULTS);
     return {
       config,
@@ -916,7 +1180,7 @@ export class Member<State, Command, D extends Duty, Settings> {
 
   /** True while the member takes part: caught up and not draining. */
   ready(): boolean {
-    return this.#caughtUp && !this.#draining && !this.#silent && this.#appender !== undefined;
+    return this.#caughtUp && !this.#draining && !this.#silent && !this.#ending && this.#appender !== undefined;
   }
 
   /** Stops taking up duties, lets what is in flight land, saves a snapshot, closes everything. */
@@ -927,23 +1191,52 @@ export class Member<State, Command, D extends Duty, Settings> {
     this.#stopMeasuring();
     const until = this.#timers.elapsedMs() + graceMs;
     while ((this.#appender?.inFlight ?? 0) > 0 && this.#timers.elapsedMs() < until) await pause(this.#timers, 20);
+    await this.#change?.close();
+    this.#stop.abort();
     await this.#integrity.close();
     await this.#follower.close();
     this.#appender?.close();
-    this.#stop.abort();
     await this.#consuming;
     await this.#node.stop?.();
     await this.#checkpoints.settled();
     // One that was told to fall silent leaves its folder to whoever speaks now.
-    if (!this.#silent && this.#caughtUp) {
+    await this.#tail?.close();
+    if (!this.#silent && this.#caughtUp && !this.#ending) {
       await this.#noteApplied().catch((error: unknown) => {
         this.#options.logger.error("the journal failed", errorFields(error));
       });
     }
     await this.#archive.close();
     await this.#options.journal.close();
-    await this.#options.log.close();
+    await this.#log.close();
   }
+}
+
+function freshCommittee<State, Command, D extends Duty, Settings>({
+  definition,
+  config,
+  rosters,
+  checkpointEvery,
+}: MemberOptions<State, Command, D, Settings>): Committee<State, Command, D> {
+  const roster = rosters[definition.organism];
+  return new Committee<State, Command, D>({
+    config,
+    roster,
+    machine: definition.createMachine(config, roster),
+    ...(checkpointEvery === undefined ? {} : { checkpointEvery }),
+  });
+}
+
+/** The message at one position; undefined when it does not come before `signal` aborts. */
+async function readPosition(log: Log, position: bigint, signal: AbortSignal): Promise<Uint8Array | undefined> {
+  const stop = new AbortController();
+  let found: Uint8Array | undefined;
+  const deliver = (message: { readonly position: bigint; readonly raw: Uint8Array }): void => {
+    if (message.position === position) found ??= message.raw.slice();
+    stop.abort();
+  };
+  await log.consume(position, deliver, AbortSignal.any([stop.signal, signal]));
+  return found;
 }
 
 /** The other members in turn, beginning with the next one, then the archive. */

@@ -1,5 +1,6 @@
 /** Where a starting member's state comes from: its own snapshots, else its peers' or the archive's, else the log alone. */
 import { CodecError } from "../codec/codec.ts";
+import type { CertifiedCheckpoint } from "../committee/checkpoint.ts";
 import type { Committee } from "../committee/committee.ts";
 import type { Duty } from "../machine.ts";
 import type { Logger } from "../observe/logger.ts";
@@ -17,14 +18,13 @@ const WORTH_FETCHING = 4096n;
 const PATIENCE_MS = 120_000;
 const PAUSE_MS = 1000;
 
-/** Restores the newest own snapshot that is one of this version's states. */
+/** Restores the newest own snapshot, of the newest generation, that is one of this version's states. */
 export async function restoreOwn<State, Command, D extends Duty>(
   committee: Committee<State, Command, D>,
   store: SnapshotStore,
   logger: Logger,
 ): Promise<void> {
   for (const { checkpoint } of store.held()) {
-    if (checkpoint.generation !== committee.generation) continue;
     const state = await store.load(checkpoint);
     if (state !== undefined && restores(committee, state, checkpoint.position, logger)) return;
   }
@@ -108,4 +108,21 @@ function fetchNewer<State, Command, D extends Duty>(
       position + 1n >= first &&
       !refused.has(position),
   });
+}
+
+/** A later generation than this member's own snapshots are of: whoever was away goes on there. */
+export async function syncGeneration<State, Command, D extends Duty>({
+  committee,
+  store,
+  sources,
+  logger,
+}: Omit<StateSyncOptions<State, Command, D>, "timers">): Promise<void> {
+  const { config, organism, generation } = committee;
+  const wanted = ({ checkpoint }: CertifiedCheckpoint): boolean => checkpoint.generation > generation;
+  const fetched = await fetchSnapshot({ config, organism, sources, wanted, log: logger });
+  if (fetched === undefined) return;
+  const { checkpoint } = fetched.certified;
+  if (!restores(committee, fetched.state, checkpoint.position, logger)) return;
+  await store.save(fetched.certified, fetched.state);
+  logger.info("joined a later generation", { source: fetched.source, generation: checkpoint.generation });
 }

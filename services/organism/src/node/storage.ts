@@ -3,6 +3,7 @@ import { join } from "node:path";
 import type { LatticeConfig } from "../identity/lattice-config.ts";
 import type { Organism } from "../identity/organisms.ts";
 import type { BodyStore } from "../service.ts";
+import { type EntryTail, FileEntryTail } from "./entry-tail.ts";
 import { FileBodyStore } from "./file-body-store.ts";
 import { OutcomeArchive } from "./outcome-archive.ts";
 import { FileSnapshotStore, type SnapshotStore } from "./snapshot-store.ts";
@@ -20,6 +21,8 @@ export interface MemberStorage {
   outcomes(organism: Organism): Promise<OutcomeArchive>;
   bodies(): Promise<KeptBodies>;
   snapshots(config: LatticeConfig, organism: Organism): Promise<SnapshotStore>;
+  /** The entries read since the second newest checkpoint; without it a member has no part in ends of generations. */
+  tail?(): Promise<EntryTail>;
 }
 
 /** Production's: everything under one folder. */
@@ -28,5 +31,6 @@ export function fileStorage(directory: string): MemberStorage {
     outcomes: (organism) => OutcomeArchive.open(directory, organism),
     bodies: () => FileBodyStore.open(directory),
     snapshots: (config, organism) => FileSnapshotStore.open(join(directory, "snapshots"), config, organism),
+    tail: () => FileEntryTail.open(join(directory, "tail")),
   };
 }

@@ -64,6 +64,9 @@ export const METRICS: { readonly [name: string]: MetricEntry } = {
   lattice_log_nearly_full: gauge(
     "1 above 80 % of the log's limit or of this member's own quota: it begins no new slot.",
   ),
+  lattice_generation: gauge("Generation of the committee's log that this member reads."),
+  lattice_generation_ending: gauge("1 while members agree where a lost generation ends: no slot goes on."),
+  lattice_generation_round: gauge("Round of that agreement; it grows while no quorum is heard."),
   lattice_checkpoint_position: gauge("Log position of the newest certified checkpoint."),
   lattice_checkpoint_dissent_total: counter("Votes for another state than this member's at a checkpoint.", "author"),
   lattice_snapshot_position: gauge("Log position of the newest certified snapshot on disk."),

@@ -1,0 +1,425 @@
+/** Where a generation ends: never in two places, whatever is lost, delayed, crashed or said falsely; and it does end. */
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import fc from "fast-check";
+import { toHex } from "../codec/codec.ts";
+import { generateSigningKey } from "../crypto/ed25519.ts";
+import { hashBytes } from "../crypto/hash.ts";
+import { type AgreementOptions, type EndIntent, GenerationAgreement, type OwnEnd } from "./generation-agreement.ts";
+import {
+  chooseEnd,
+  type EndReport,
+  type EndStatement,
+  type GenerationEndPoint,
+  readEnd,
+  signEnd,
+} from "./generation-end.ts";
+import { quorumOf } from "./quorum.ts";
+import type { Roster } from "./roster.ts";
+
+const ENDING = { committee: new Uint8Array(32).fill(1), generation: 0n };
+const bytesOf = (text: string): Uint8Array => hashBytes("lattice/test/bytes/v1", new TextEncoder().encode(text));
+const KEYS = Array.from({ length: 7 }, (_, index) => generateSigningKey(bytesOf(`member ${index}`)));
+
+function rosterOf(members: number): Roster {
+  return {
+    version: 1,
+    committee: ENDING.committee,
+    epoch: 0n,
+    activationSlot: 1n,
+    members: KEYS.slice(0, members).map(({ publicKey }, index) => ({
+      index,
+      memberKey: publicKey,
+      boxKey: new Uint8Array(32),
+      certificateShare: new Uint8Array(48),
+      secondShare: undefined,
+      signer: undefined,
+    })),
+    sealingKey: undefined,
+    sealingUntilSlot: 0n,
+  };
+}
+const quorumFor = (members: number, faults: number) => ({ members, faults, quorum: quorumOf(members, faults) });
+
+/** A chain by name of its branch: branches share what lies below `split`. */
+function chain(length: number, branch = "", split = length): Uint8Array[] {
+  return Array.from({ length: length + 1 }, (_, at) => bytesOf(at <= split ? `head ${at}` : `head ${at} ${branch}`));
+}
+const reportOf = (heads: Uint8Array[], lost = true, prepared?: EndReport["prepared"]): EndReport => ({
+  round: 0,
+  lost,
+  position: BigInt(heads.length - 1),
+  heads,
+  prepared,
+});
+
+describe("the end that follows from reports", () => {
+  const three = quorumFor(3, 0);
+  const four = quorumFor(4, 1);
+  const at = (heads: Uint8Array[], position = heads.length - 1) => ({
+    end: { position: BigInt(position), head: heads[position] ?? new Uint8Array() },
+  });
+
+  test("the furthest that any has read; fewer than a quorum, or one alone that sees it lost, is not enough", () => {
+    assert.deepEqual(chooseEnd([reportOf(chain(5)), reportOf(chain(9))], three), at(chain(9)));
+    assert.ok("waits" in chooseEnd([reportOf(chain(9))], three));
+    assert.ok("waits" in chooseEnd([reportOf(chain(9)), reportOf(chain(5), false), reportOf(chain(5), false)], three));
+    assert.deepEqual(
+      chooseEnd([reportOf(chain(9)), reportOf(chain(9)), reportOf(chain(5), false)], three),
+      at(chain(9)),
+    );
+    assert.ok("waits" in chooseEnd([reportOf(chain(9)), reportOf(chain(9), false), reportOf(chain(9), false)], four));
+  });
+
+  test("two chains: nobody guesses while either may have been certified; the one that may, stands", () => {
+    const [a, b] = [chain(9, "a", 5), chain(8, "b", 5)];
+    assert.ok("waits" in chooseEnd([reportOf(a), reportOf(b)], three));
+    // With the third: a quorum read a, so it stands although b is as long.
+    assert.deepEqual(chooseEnd([reportOf(a), reportOf(a), reportOf(chain(9, "b", 5))], three), at(a));
+    assert.deepEqual(chooseEnd([reportOf(chain(9, "b", 5)), reportOf(b), reportOf(a)], three), at(chain(9, "b", 5)));
+    // n = 4, f = 1: two and two, of whom one may lie.
+    assert.ok("waits" in chooseEnd([reportOf(a), reportOf(a), reportOf(b), reportOf(b)], four));
+    assert.deepEqual(chooseEnd([reportOf(a), reportOf(a), reportOf(a), reportOf(b)], four), at(a));
+  });
+
+  test("no branch that anything was certified on: all go on from one of them", () => {
+    const [a, b, c] = [chain(7, "a", 5), chain(8, "b", 5), chain(9, "c", 5)];
+    assert.deepEqual(chooseEnd([reportOf(a), reportOf(b), reportOf(c)], three), at(c));
+  });
+
+  test("what was prepared in the highest round stands, however far others have read", () => {
+    const [short, long] = [chain(4), chain(9)];
+    const prepared = (round: number, heads: Uint8Array[]) => ({ round, ...at(heads), by: [] });
+    const reports = [reportOf(long, true, prepared(1, chain(6))), reportOf(short, true, prepared(3, short))];
+    assert.deepEqual(chooseEnd(reports, three), at(short));
+  });
+
+  test("chains without a common part are not compared by guessing", () => {
+    const far = { ...reportOf(chain(99)), heads: chain(99).slice(-10) };
+    assert.ok("waits" in chooseEnd([reportOf(chain(5)), far], three));
+    assert.ok("end" in chooseEnd([reportOf(chain(95)), far], three));
+  });
+});
+
+test("messages of others, of another generation or changed are not taken", () => {
+  const roster = rosterOf(4);
+  const [key] = KEYS;
+  assert.ok(key !== undefined);
+  const statement: EndStatement = { type: "report", ...reportOf(chain(3)) };
+  const raw = signEnd(key, ENDING, 0, statement);
+  assert.equal(readEnd(ENDING, roster, raw)?.member, 0);
+  assert.equal(readEnd(ENDING, roster, signEnd(key, ENDING, 1, statement)), undefined);
+  assert.equal(readEnd({ ...ENDING, generation: 1n }, roster, raw), undefined);
+  assert.equal(readEnd({ ...ENDING, committee: new Uint8Array(32) }, roster, raw), undefined);
+  assert.equal(
+    readEnd(ENDING, roster, signEnd(key, ENDING, 0, { type: "report", ...reportOf(chain(3)), heads: [] })),
+    undefined,
+  );
+  fc.assert(
+    fc.property(fc.nat(raw.length - 1), fc.integer({ min: 1, max: 255 }), (at, change) => {
+      const changed = raw.slice();
+      changed[at] = (changed[at] ?? 0) ^ change;
+      assert.equal(readEnd(ENDING, roster, changed), undefined);
+    }),
+    { numRuns: 200 },
+  );
+});
+
+/** Members on virtual time: what they journal survives a crash, messages go from one to another when the schedule says so. */
+class World {
+  readonly members: number;
+  readonly faults: number;
+  readonly nodes: {
+    agreement: GenerationAgreement;
+    own: OwnEnd;
+    kept: { said: Uint8Array[]; locked: GenerationAgreement["locked"] };
+    up: boolean;
+    decided: Set<string>;
+  }[];
+  /** Everything that was ever signed, for whoever lies with it. */
+  readonly all: Uint8Array[] = [];
+  nowMs = 0;
+
+  constructor(members: number, faults: number, tips: readonly Uint8Array[][], lost: readonly boolean[]) {
+    this.members = members;
+    this.faults = faults;
+    this.nodes = Array.from({ length: members }, (_, self) => {
+      const heads = tips[self] ?? [];
+      const own = { lost: lost[self] ?? true, position: BigInt(heads.length - 1), heads };
+      const kept = { said: [], locked: undefined };
+      return { agreement: this.#fresh(self), own, kept, up: true, decided: new Set<string>() };
+    });
+  }
+
+  #fresh(self: number): GenerationAgreement {
+    const options: AgreementOptions = {
+      ending: ENDING,
+      roster: rosterOf(this.members),
+      quorum: quorumFor(this.members, this.faults),
+      self,
+      roundMs: 1000,
+      graceMs: 300,
+    };
+    return new GenerationAgreement(options);
+  }
+
+  step(index: number, crashBeforePublishing = false): void {
+    const node = this.nodes[index];
+    const key = KEYS[index];
+    if (node === undefined || key === undefined || !node.up) return;
+    for (const intent of node.agreement.step(this.nowMs, node.own)) {
+      this.#say(index, intent, crashBeforePublishing);
+      if (crashBeforePublishing) return;
+    }
+    if (node.agreement.decided !== undefined) node.decided.add(this.name(node.agreement.decided));
+  }
+
+  #say(index: number, { statement }: EndIntent, crash: boolean): void {
+    const node = this.nodes[index];
+    const key = KEYS[index];
+    assert.ok(node !== undefined && key !== undefined);
+    const raw = signEnd(key, ENDING, index, statement);
+    node.agreement.receive(raw);
+    node.kept = { said: node.agreement.own(), locked: node.agreement.locked };
+    if (crash) this.crash(index);
+    else this.all.push(raw);
+  }
+
+  crash(index: number): void {
+    const node = this.nodes[index];
+    if (node !== undefined) node.up = false;
+  }
+
+  restart(index: number): void {
+    const node = this.nodes[index];
+    if (node === undefined || node.up) return;
+    node.agreement = this.#fresh(index);
+    node.agreement.restore(node.kept.said, node.kept.locked);
+    node.up = true;
+  }
+
+  /** `to` hears what `from` knows, or a part of it. */
+  exchange(from: number, to: number, drop = -1): void {
+    const [source, sink] = [this.nodes[from], this.nodes[to]];
+    if (source === undefined || sink === undefined || !source.up || !sink.up) return;
+    const known = sink.agreement.messages();
+    [...source.agreement.messages()].forEach(([hash, raw], at) => {
+      if (at !== drop && !known.has(hash)) sink.agreement.receive(raw);
+    });
+  }
+
+  name(end: GenerationEndPoint): string {
+    return `${end.position}/${toHex(end.head)}`;
+  }
+
+  decisions(except: readonly number[] = []): string[] {
+    const all = this.nodes.flatMap(({ decided }, index) => (except.includes(index) ? [] : [...decided]));
+    return [...new Set(all)];
+  }
+
+  /** Everybody is up and hears everybody until all honest ones have decided. */
+  settle(except: readonly number[] = []): void {
+    for (let index = 0; index < this.members; index++) this.restart(index);
+    for (let turn = 0; turn < 4000; turn++) {
+      this.nowMs += 50;
+      for (let index = 0; index < this.members; index++) {
+        if (except.includes(index)) continue;
+        this.step(index);
+        for (let to = 0; to < this.members; to++) if (!except.includes(to)) this.exchange(index, to);
+      }
+      if (this.nodes.every(({ agreement }, index) => except.includes(index) || agreement.decided !== undefined)) return;
+    }
+    assert.fail(
+      `it does not end: ${this.nodes.map(({ agreement }) => `${agreement.round} ${agreement.waits}`).join("; ")}`,
+    );
+  }
+}
+
+/** Each is many signatures; more on demand. */
+const RUNS = Number(process.env["LATTICE_TEST_RUNS"] ?? 8);
+
+const SIZES = [
+  { members: 3, faults: 0 },
+  { members: 4, faults: 1 },
+  { members: 5, faults: 1 },
+  { members: 7, faults: 2 },
+] as const;
+
+type Action =
+  | { readonly type: "step"; readonly who: number; readonly crash: boolean }
+  | { readonly type: "hear"; readonly from: number; readonly to: number; readonly drop: number }
+  | { readonly type: "restart"; readonly who: number }
+  | { readonly type: "time"; readonly ms: number }
+  | {
+      readonly type: "lie";
+      readonly kind: number;
+      readonly to: number;
+      readonly round: number;
+      readonly branch: number;
+    };
+
+const actions = (members: number, faults: number): fc.Arbitrary<Action[]> => {
+  const who = fc.nat(members - 1);
+  return fc.array(
+    fc.oneof(
+      {
+        weight: 8,
+        arbitrary: fc.record({ type: fc.constant("step" as const), who, crash: fc.nat(9).map((n) => n === 0) }),
+      },
+      {
+        weight: 12,
+        arbitrary: fc.record({
+          type: fc.constant("hear" as const),
+          from: who,
+          to: who,
+          drop: fc.integer({ min: -8, max: 6 }),
+        }),
+      },
+      { weight: 2, arbitrary: fc.record({ type: fc.constant("restart" as const), who }) },
+      { weight: 2, arbitrary: fc.record({ type: fc.constant("time" as const), ms: fc.nat(1500) }) },
+      {
+        weight: faults === 0 ? 0 : 8,
+        arbitrary: fc.record({
+          type: fc.constant("lie" as const),
+          kind: fc.nat(5),
+          to: who,
+          round: fc.nat(3),
+          branch: fc.nat(2),
+        }),
+      },
+    ),
+    { minLength: 40, maxLength: 160, size: "max" },
+  );
+};
+
+/** A corrupt member says whatever helps two ends, to one member only: double proposals, votes for both, forgotten locks. */
+function lie(
+  world: World,
+  liar: number,
+  tips: readonly Uint8Array[][],
+  action: Extract<Action, { type: "lie" }>,
+): unknown {
+  const key = KEYS[liar];
+  const target = world.nodes[action.to];
+  if (key === undefined || target === undefined || !target.up) return;
+  const tip = tips[action.branch % tips.length] ?? [];
+  const end = { position: BigInt(tip.length - 1), head: tip.at(-1) ?? new Uint8Array(32) };
+  const { round } = action;
+  const tell = (statement: EndStatement): void => {
+    const raw = signEnd(key, ENDING, liar, statement);
+    world.all.push(raw);
+    target.agreement.receive(raw);
+  };
+  switch (action.kind) {
+    case 0:
+      return tell({ type: "report", round, lost: true, position: end.position, heads: tip, prepared: undefined });
+    case 1:
+      return tell({ type: "prepare", round, end });
+    case 2:
+      return tell({ type: "commit", round, end });
+    case 3: {
+      // As leader: from whatever reports of the round exist, a quorum at a time, ending where its branch does.
+      const roster = rosterOf(world.members);
+      const reports = new Map<number, Uint8Array>();
+      for (const raw of world.all) {
+        const message = readEnd(ENDING, roster, raw);
+        if (message?.statement.type === "report" && message.statement.round === round) reports.set(message.member, raw);
+      }
+      const chosen = [...reports.values()];
+      for (let skip = 0; skip <= chosen.length; skip++) {
+        const subset = chosen.filter((_, at) => at !== skip);
+        const statements = subset.flatMap((raw) => {
+          const statement = readEnd(ENDING, roster, raw)?.statement;
+          return statement?.type === "report" ? [statement] : [];
+        });
+        const choice = chooseEnd(statements, quorumFor(world.members, world.faults));
+        if ("end" in choice) tell({ type: "proposal", round, end: choice.end, reports: subset });
+      }
+      return undefined;
+    }
+    default:
+      // Old truths, again.
+      for (const raw of world.all.slice(action.round * 3, action.round * 3 + 4)) target.agreement.receive(raw);
+      return undefined;
+  }
+}
+
+function play(world: World, liars: readonly number[], tips: readonly Uint8Array[][], script: readonly Action[]): void {
+  for (const action of script) {
+    switch (action.type) {
+      case "step":
+        if (!liars.includes(action.who)) world.step(action.who, action.crash);
+        break;
+      case "hear":
+        world.exchange(action.from, action.to, action.drop);
+        break;
+      case "restart":
+        world.restart(action.who);
+        break;
+      case "time":
+        world.nowMs += action.ms;
+        break;
+      case "lie":
+        for (const liar of liars) lie(world, liar, tips, action);
+    }
+    assert.ok(world.decisions(liars).length <= 1, `two ends: ${world.decisions(liars).join(" and ")}`);
+  }
+}
+
+for (const { members, faults } of SIZES) {
+  describe(`${members} members, ${faults} corrupt`, () => {
+    const lengths = fc.array(fc.integer({ min: 3, max: 9 }), { minLength: members, maxLength: members });
+
+    test("crashes, loss and any order: at most one end, and it comes when all are back", () => {
+      fc.assert(
+        fc.property(lengths, actions(members, 0), (ends, script) => {
+          const tips = ends.map((length) => chain(length));
+          const world = new World(members, faults, tips, []);
+          play(world, [], tips, script);
+          world.settle();
+          assert.equal(world.decisions().length, 1);
+          // Whatever a quorum has read is in it.
+          const [end = ""] = world.decisions();
+          const sorted = [...ends].sort((a, b) => b - a);
+          assert.ok(Number(end.split("/")[0]) >= (sorted[quorumOf(members, faults) - 1] ?? 0));
+        }),
+        { numRuns: RUNS },
+      );
+    });
+
+    if (faults > 0) {
+      test("liars that lead, vote for two ends and forget: at most one end, and it comes without them", () => {
+        const liars = Array.from({ length: faults }, (_, index) => index);
+        fc.assert(
+          fc.property(lengths, actions(members, faults), (ends, script) => {
+            const tips = ends.map((length) => chain(length));
+            const world = new World(members, faults, tips, []);
+            const branches = [chain(9, "x", 4), chain(12), chain(6, "y", 2)];
+            play(world, liars, branches, script);
+            world.settle(liars);
+            assert.equal(world.decisions(liars).length, 1);
+          }),
+          { numRuns: RUNS },
+        );
+      });
+    }
+
+    test("a member that is alone in seeing it lost ends nothing; with enough others all follow", () => {
+      const tips = Array.from({ length: members }, () => chain(5));
+      const alone = new World(members, faults, tips, [true, ...Array.from({ length: members - 1 }, () => false)]);
+      for (let turn = 0; turn < 200; turn++) {
+        alone.nowMs += 50;
+        for (let from = 0; from < members; from++) {
+          alone.step(from);
+          for (let to = 0; to < members; to++) alone.exchange(from, to);
+        }
+      }
+      assert.deepEqual(alone.decisions(), []);
+      assert.ok(alone.nodes.every(({ agreement }) => !agreement.convincing));
+      const enough = Array.from({ length: members }, (_, index) => index < Math.max(2, faults + 1));
+      const together = new World(members, faults, tips, enough);
+      together.settle();
+      assert.ok(together.nodes.every(({ agreement }) => agreement.convincing));
+    });
+  });
+}

@@ -1,0 +1,70 @@
+/** What a member keeps of the log for itself survives a killed process, and is cut at checkpoints. */
+import assert from "node:assert/strict";
+import { mkdtemp, readdir, rm, truncate } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, test } from "node:test";
+import { FileEntryTail, tailHash } from "./entry-tail.ts";
+
+let folder: string;
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), "lattice-tail-"));
+});
+afterEach(() => rm(folder, { recursive: true, force: true }));
+
+const raw = (position: bigint): Uint8Array => new Uint8Array(Number(position) + 3).fill(Number(position));
+const fill = (tail: FileEntryTail, from: bigint, to: bigint, generation = 0n): void => {
+  for (let at = from; at <= to; at++) tail.append(generation, at, raw(at));
+};
+
+test("what was read is there again after a start, and goes on", async () => {
+  const tail = await FileEntryTail.open(folder);
+  assert.equal(tail.newest(0n), undefined);
+  fill(tail, 1n, 5n);
+  assert.deepEqual(await tail.read(0n, 3n), raw(3n));
+  await tail.close();
+  const again = await FileEntryTail.open(folder);
+  assert.equal(again.newest(0n), 5n);
+  assert.deepEqual(again.hashAt(0n, 4n), tailHash(raw(4n)));
+  fill(again, 4n, 8n);
+  assert.equal(again.newest(0n), 8n);
+  for (let at = 1n; at <= 8n; at++) assert.deepEqual(await again.read(0n, at), raw(at));
+  assert.equal(await again.read(0n, 9n), undefined);
+  assert.equal(await again.read(1n, 3n), undefined);
+  await again.close();
+});
+
+test("checkpoints cut it; another generation and a jump begin anew", async () => {
+  const tail = await FileEntryTail.open(folder);
+  fill(tail, 1n, 4n);
+  await tail.keepFrom(0n, 1n);
+  fill(tail, 5n, 8n);
+  await tail.keepFrom(0n, 5n);
+  assert.equal(await tail.read(0n, 4n), undefined);
+  assert.deepEqual(await tail.read(0n, 5n), raw(5n));
+  fill(tail, 20n, 21n);
+  assert.equal(tail.newest(0n), 21n);
+  assert.equal(await tail.read(0n, 9n), undefined);
+  fill(tail, 1n, 2n, 1n);
+  assert.deepEqual(await tail.read(1n, 2n), raw(2n));
+  await tail.keepFrom(1n, 1n);
+  assert.equal(tail.newest(0n), undefined);
+  assert.equal((await readdir(folder)).length, 1);
+  await tail.close();
+});
+
+test("a torn end is cut off and written anew", async () => {
+  const tail = await FileEntryTail.open(folder);
+  fill(tail, 1n, 3n);
+  await tail.close();
+  const [name = ""] = await readdir(folder);
+  await truncate(join(folder, name), 3 * 8 + 4 + 5 + 6 - 1);
+  const again = await FileEntryTail.open(folder);
+  assert.equal(again.newest(0n), 2n);
+  fill(again, 3n, 4n);
+  await again.close();
+  const third = await FileEntryTail.open(folder);
+  assert.equal(third.newest(0n), 4n);
+  assert.deepEqual(await third.read(0n, 3n), raw(3n));
+  await third.close();
+});

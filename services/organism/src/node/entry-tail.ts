@@ -1,0 +1,187 @@
+/**
+ * The raw entries that a member has read since its second newest certified checkpoint, on its own disk: what is left of
+ * a generation when its stream is lost (docs/decisions/0025).
+ *
+ * Not synced: after a power cut some of it may be missing, and the journal's "said-at" tells that (member.ts); a killed process
+ * loses nothing. Files `<generation>.<position of the first>` of frames: u32 length ‖ u32 CRC-32 ‖ entry.
+ */
+import { type FileHandle, mkdir, open, readdir, rm } from "node:fs/promises";
+import { join } from "node:path";
+import { crc32 } from "node:zlib";
+import { hashBytes } from "../crypto/hash.ts";
+
+const FRAME_BYTES = 8;
+const ENTRY_BYTES_MAX = 4 * 1024 * 1024;
+
+export interface EntryTail {
+  /** The newest position held of a generation; undefined when none is. */
+  newest(generation: bigint): bigint | undefined;
+  /** Hash of what was read at a position before this process started; undefined when that is not known. */
+  hashAt(generation: bigint, position: bigint): Uint8Array | undefined;
+  /** Positions in order; a jump begins anew. */
+  append(generation: bigint, position: bigint, raw: Uint8Array): void;
+  read(generation: bigint, position: bigint): Promise<Uint8Array | undefined>;
+  /** Everything before this position may go, in whole files; what comes next begins a new file. */
+  keepFrom(generation: bigint, position: bigint): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** What `hashAt` holds. */
+export function tailHash(raw: Uint8Array): Uint8Array {
+  return hashBytes("lattice/log/message/v1", raw);
+}
+
+interface Segment {
+  readonly path: string;
+  readonly generation: bigint;
+  readonly from: bigint;
+  /** Absent until its first entry is written. */
+  file: FileHandle | undefined;
+  readonly places: { readonly offset: number; readonly length: number; readonly hash?: Uint8Array }[];
+  size: number;
+}
+
+export class FileEntryTail implements EntryTail {
+  readonly #folder: string;
+  #segments: Segment[];
+  #fresh = false;
+  #writing: Promise<void> = Promise.resolve();
+  #failed = false;
+
+  private constructor(folder: string, segments: Segment[]) {
+    this.#folder = folder;
+    this.#segments = segments;
+  }
+
+  /** Reads what is there, up to the first frame that is not whole. */
+  static async open(folder: string): Promise<FileEntryTail> {
+    await mkdir(folder, { recursive: true, mode: 0o700 });
+    const segments: Segment[] = [];
+    for (const name of (await readdir(folder)).sort()) {
+      const found = /^(\d{20})\.(\d{20})$/.exec(name);
+      if (found?.[1] === undefined || found[2] === undefined) continue;
+      segments.push(await readSegment(join(folder, name), BigInt(found[1]), BigInt(found[2])));
+    }
+    return new FileEntryTail(folder, segments);
+  }
+
+  #newestOf(generation: bigint): Segment | undefined {
+    return this.#segments.findLast((each) => each.generation === generation && each.places.length > 0);
+  }
+
+  newest(generation: bigint): bigint | undefined {
+    const segment = this.#newestOf(generation);
+    return segment === undefined ? undefined : segment.from + BigInt(segment.places.length) - 1n;
+  }
+
+  #place(generation: bigint, position: bigint) {
+    const segment = this.#segments.findLast(
+      (each) =>
+        each.generation === generation && each.from <= position && position < each.from + BigInt(each.places.length),
+    );
+    const place = segment?.places[Number(position - segment.from)];
+    return segment === undefined || place === undefined ? undefined : { segment, place };
+  }
+
+  hashAt(generation: bigint, position: bigint): Uint8Array | undefined {
+    return this.#place(generation, position)?.place.hash;
+  }
+
+  append(generation: bigint, position: bigint, raw: Uint8Array): void {
+    const newest = this.newest(generation);
+    if (this.#failed || (newest !== undefined && position <= newest)) return;
+    const frame = Buffer.allocUnsafe(FRAME_BYTES + raw.length);
+    frame.writeUInt32BE(raw.length, 0);
+    frame.writeUInt32BE(crc32(raw), 4);
+    frame.set(raw, FRAME_BYTES);
+    const before = this.#newestOf(generation);
+    const goesOn = before !== undefined && newest !== undefined && position === newest + 1n && !this.#fresh;
+    this.#writing = this.#writing.then(async () => {
+      try {
+        const segment = goesOn ? this.#newestOf(generation) : await this.#begin(generation, position);
+        await segment?.file?.write(frame);
+      } catch {
+        // A full disk must not stop the member: it only cannot help others any more.
+        this.#failed = true;
+      }
+    });
+    if (goesOn) place(before, raw.length);
+    else {
+      this.#fresh = false;
+      const path = join(this.#folder, segmentName(generation, position));
+      const segment: Segment = { path, generation, from: position, file: undefined, places: [], size: 0 };
+      place(segment, raw.length);
+      this.#segments.push(segment);
+    }
+  }
+
+  /** The segment that was noted when its first entry came. */
+  async #begin(generation: bigint, position: bigint): Promise<Segment | undefined> {
+    const at = this.#segments.findIndex((each) => each.generation === generation && each.from === position);
+    const segment = this.#segments[at];
+    if (segment === undefined) return undefined;
+    segment.file = await open(segment.path, "w+", 0o600);
+    return segment;
+  }
+
+  async read(generation: bigint, position: bigint): Promise<Uint8Array | undefined> {
+    await this.#writing;
+    const found = this.#place(generation, position);
+    if (found === undefined || this.#failed) return undefined;
+    const { segment, place: at } = found;
+    const raw = Buffer.alloc(at.length);
+    const read = await segment.file?.read(raw, 0, at.length, at.offset);
+    return read?.bytesRead === at.length ? new Uint8Array(raw) : undefined;
+  }
+
+  async keepFrom(generation: bigint, position: bigint): Promise<void> {
+    this.#fresh = true;
+    await this.#writing;
+    const old = this.#segments.filter(
+      (each) =>
+        each.generation < generation ||
+        (each.generation === generation && each.from + BigInt(each.places.length) <= position),
+    );
+    this.#segments = this.#segments.filter((each) => !old.includes(each));
+    for (const { file, path } of old) {
+      await file?.close();
+      await rm(path, { force: true });
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.#writing;
+    this.#failed = true;
+    for (const { file } of this.#segments) await file?.close();
+  }
+}
+
+function place(segment: Segment, length: number): void {
+  segment.places.push({ offset: segment.size + FRAME_BYTES, length });
+  segment.size += FRAME_BYTES + length;
+}
+
+async function readSegment(path: string, generation: bigint, from: bigint): Promise<Segment> {
+  const file = await open(path, "r+");
+  const { size } = await file.stat();
+  const segment: Segment = { path, generation, from, file: undefined, places: [], size: 0 };
+  const head = Buffer.alloc(FRAME_BYTES);
+  while (segment.size + FRAME_BYTES <= size) {
+    await file.read(head, 0, FRAME_BYTES, segment.size);
+    const length = head.readUInt32BE(0);
+    if (length > ENTRY_BYTES_MAX || segment.size + FRAME_BYTES + length > size) break;
+    const raw = Buffer.alloc(length);
+    await file.read(raw, 0, length, segment.size + FRAME_BYTES);
+    if (crc32(raw) !== head.readUInt32BE(4)) break;
+    segment.places.push({ offset: segment.size + FRAME_BYTES, length, hash: tailHash(raw) });
+    segment.size += FRAME_BYTES + length;
+  }
+  await file.truncate(segment.size);
+  // What is appended goes behind what was read: the position of the handle counts.
+  await file.close();
+  return { ...segment, file: await open(path, "a+") };
+}
+
+function segmentName(generation: bigint, from: bigint): string {
+  return [generation, from].map((each) => each.toString().padStart(20, "0")).join(".");
+}

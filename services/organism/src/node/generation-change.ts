@@ -1,0 +1,428 @@
+/**
+ * Carries a member through the end of a generation (docs/decisions/0025): tells the others, past the broker, how far it has read;
+ * fetches what it lacks; votes; and hands over the certified first checkpoint of the next generation.
+ *
+ * Whatever it says is in the journal before anybody hears it, so that it goes on after a crash where it was.
+ */
+import {
+  bytes,
+  type Codec,
+  CodecError,
+  decode,
+  encode,
+  equalBytes,
+  list,
+  optional,
+  struct,
+  u64,
+} from "../codec/codec.ts";
+import { type CertifiedCheckpoint, type Checkpoint, checkpointDigest } from "../committee/checkpoint.ts";
+import type { Applied, Committee } from "../committee/committee.ts";
+import { GenerationAgreement, type OwnEnd } from "../committee/generation-agreement.ts";
+import {
+  type EndStatement,
+  type GenerationEndPoint,
+  PREPARED,
+  type Prepared,
+  signEnd,
+} from "../committee/generation-end.ts";
+import { blsSign, blsVerify } from "../crypto/bls.ts";
+import type { SigningKey } from "../crypto/ed25519.ts";
+import { combineSignatures } from "../crypto/threshold.ts";
+import { slotAt } from "../identity/lattice-config.ts";
+import type { Duty } from "../machine.ts";
+import { errorFields, type Logger } from "../observe/logger.ts";
+import type { Meters } from "../observe/meters.ts";
+import type { Clock, Journal, Timers } from "../ports.ts";
+import type { EntryTail } from "./entry-tail.ts";
+import { type EndGossip, knownHashes, missing, signEntriesRequest } from "./generation-service.ts";
+import type { CommitteeClient } from "./outcome-follower.ts";
+import { fetchSnapshot, type SnapshotSource } from "./snapshot-fetcher.ts";
+import type { SnapshotStore } from "./snapshot-store.ts";
+
+const TICK_MS = 100;
+const ANSWER_MS = 2000;
+const ENTRIES_IDLE_MS = 5000;
+/** A round has to leave time for fetching entries; a leader waits so long for members that may have read further. */
+const ROUND_MS = 8000;
+const GRACE_MS = 2000;
+/** What has been said about the end, in the journal. */
+const KEPT = "generation-end";
+const KEPT_RECORD = struct({
+  generation: u64,
+  said: list(bytes(2 * 1024 * 1024), 8),
+  locked: optional(PREPARED as Codec<Prepared>),
+});
+
+/** The beginning of a generation: certified, with its state. */
+export interface Birth {
+  readonly certified: CertifiedCheckpoint;
+  readonly state: Uint8Array;
+  /** What this member had not applied of the generation before; undefined when it took the state as a whole. */
+  readonly applied: readonly Applied[] | undefined;
+}
+
+export interface GenerationChangeOptions<State, Command, D extends Duty> {
+  readonly committee: Committee<State, Command, D>;
+  /** A committee in the state of the very beginning. */
+  readonly fresh: () => Committee<State, Command, D>;
+  readonly self: number;
+  readonly memberKey: SigningKey;
+  /** This member's share of the certificate key in an epoch. */
+  readonly certificateShare: (epoch: bigint) => Uint8Array | undefined;
+  readonly journal: Journal;
+  readonly tail: EntryTail;
+  readonly snapshots: SnapshotStore;
+  readonly sources: readonly SnapshotSource[];
+  /** Connections to the other members. */
+  readonly peers: () => readonly CommitteeClient[];
+  readonly clock: Clock;
+  readonly timers: Timers;
+  readonly logger: Logger;
+  readonly meters: Meters;
+  /** The point that this member has spoken on, when it cannot be read any more from what it kept: it reports nothing before it is. */
+  readonly spokenOn: () => GenerationEndPoint | undefined;
+  /** Enough others have seen the stream lost. */
+  readonly onConvinced: () => void;
+  readonly onBirth: (birth: Birth) => Promise<void>;
+  readonly roundMs?: number;
+  readonly graceMs?: number;
+}
+
+interface Reached {
+  readonly end: GenerationEndPoint;
+  /** Up to the end, oldest first. */
+  readonly heads: readonly Uint8Array[];
+  readonly checkpoint: Checkpoint;
+  readonly state: Uint8Array;
+  readonly applied: readonly Applied[] | undefined;
+}
+
+export class GenerationChange<State, Command, D extends Duty> implements EndGossip {
+  readonly #options: GenerationChangeOptions<State, Command, D>;
+  #agreement: GenerationAgreement;
+  #lost = false;
+  #active = false;
+  #closed = false;
+  #working: Promise<void> = Promise.resolve();
+  #busy = false;
+  #gossiping = new Set<CommitteeClient>();
+  #stopTicking: () => void = () => undefined;
+  #reached: Reached | undefined;
+  /** What it had to fetch to know again what it had spoken on. */
+  #spokenTip: Pick<OwnEnd, "position" | "heads"> | undefined;
+  #newer = false;
+  #waits = "";
+
+  constructor(options: GenerationChangeOptions<State, Command, D>) {
+    this.#options = options;
+    this.#agreement = this.#begin();
+  }
+
+  #begin(): GenerationAgreement {
+    const { committee, self, journal, roundMs = ROUND_MS, graceMs = GRACE_MS } = this.#options;
+    const { id, generation, roster, quorum } = committee;
+    const ending = { committee: id, generation };
+    const agreement = new GenerationAgreement({ ending, roster, quorum, self, roundMs, graceMs });
+    const kept = journal.get(KEPT);
+    const record = kept === undefined ? undefined : decode(KEPT_RECORD, kept);
+    if (record?.generation === generation) agreement.restore(record.said, record.locked);
+    this.#agreement = agreement;
+    return agreement;
+  }
+
+  get generation(): bigint {
+    return this.#options.committee.generation;
+  }
+  get active(): boolean {
+    return this.#active;
+  }
+  messages(): ReadonlyMap<string, Uint8Array> {
+    return this.#agreement.messages();
+  }
+
+  receive(messages: readonly Uint8Array[]): void {
+    let news = false;
+    for (const raw of messages) news = this.#agreement.receive(raw) || news;
+    if (!news) return;
+    if (this.#active) this.#work();
+    else if (this.#agreement.convincing) this.#options.onConvinced();
+  }
+
+  /** The others' generation is a higher one: its beginning is fetched. */
+  behind(): void {
+    this.#newer = true;
+    if (this.#active) this.#work();
+  }
+
+  /** @param lost whether this member has seen for itself that the stream does not hold what it has read */
+  start(lost: boolean): void {
+    if (this.#closed) return;
+    this.#lost ||= lost;
+    if (this.#active) return;
+    this.#active = true;
+    this.#options.meters.gauge("lattice_generation_ending", 1);
+    this.#stopTicking = this.#options.timers.every(TICK_MS, () => {
+      this.#gossip();
+      this.#work();
+    });
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    this.#stopTicking();
+    await this.#working;
+  }
+
+  /** Call it when the committee is in its next generation. */
+  began(): void {
+    this.#stopTicking();
+    this.#active = false;
+    this.#lost = false;
+    this.#newer = false;
+    this.#reached = undefined;
+    this.#spokenTip = undefined;
+    this.#begin();
+    this.#options.meters.gauge("lattice_generation_ending", 0);
+  }
+
+  #gossip(): void {
+    const { peers, logger } = this.#options;
+    for (const peer of peers()) {
+      if (this.#gossiping.has(peer)) continue;
+      this.#gossiping.add(peer);
+      this.#exchange(peer)
+        .catch((error: unknown) => logger.debug("a member does not talk about the end", errorFields(error)))
+        .finally(() => this.#gossiping.delete(peer));
+    }
+  }
+
+  async #exchange(peer: CommitteeClient): Promise<void> {
+    const { generation } = this;
+    const known = knownHashes(this.messages());
+    const first = await peer.exchangeGenerationEnd({ generation, known, messages: [] }, { deadlineMs: ANSWER_MS });
+    if (this.generation !== generation || this.#closed) return;
+    if (first.generation > generation) return this.behind();
+    this.receive(first.messages.map((each) => each.slice()));
+    const messages = missing(this.messages(), first.known);
+    if (messages.length === 0 || first.generation < generation) return;
+    const told = { generation, known: knownHashes(this.messages()), messages };
+    await peer.exchangeGenerationEnd(told, { deadlineMs: ANSWER_MS });
+  }
+
+  #work(): void {
+    if (this.#busy || this.#closed || !this.#active) return;
+    this.#busy = true;
+    this.#working = this.#turn()
+      .catch((error: unknown) => this.#options.logger.error("the end of a generation failed", errorFields(error)))
+      .finally(() => {
+        this.#busy = false;
+      });
+  }
+
+  async #turn(): Promise<void> {
+    const { committee, timers, spokenOn, meters, logger } = this.#options;
+    if (this.#newer && (await this.#adopt())) return;
+    this.#newer = false;
+    const spoken = spokenOn();
+    if (spoken !== undefined && this.#spokenTip === undefined) {
+      const found = await this.#reach(spoken);
+      if (found === undefined) {
+        return this.#say(`entries up to position ${spoken.position}: it has spoken on them, and has not kept them`);
+      }
+      this.#spokenTip = { position: spoken.position, heads: found.heads };
+    }
+    const tip = this.#spokenTip ?? { position: committee.position, heads: committee.heads };
+    const own: OwnEnd = { lost: this.#lost, ...tip };
+    for (const intent of this.#agreement.step(timers.elapsedMs(), own)) {
+      if (this.#closed) return;
+      if (intent.reach !== undefined && (await this.#reach(intent.reach)) === undefined) {
+        logger.warn("nobody hands over the entries of a proposed end", { position: intent.reach.position });
+        this.#agreement.unreachable(intent.reach);
+        continue;
+      }
+      await this.#speak(intent.statement);
+    }
+    meters.gauge("lattice_generation_round", this.#agreement.round);
+    this.#say(this.#agreement.waits);
+    const { decided } = this.#agreement;
+    if (decided !== undefined && committee.generation === this.generation) await this.#certify(decided);
+  }
+
+  #say(waits: string): void {
+    if (waits === "" || waits === this.#waits) return;
+    this.#waits = waits;
+    this.#options.logger.info("the end of a generation waits", { generation: this.generation, waiting_for: waits });
+  }
+
+  /** Journals, and only then lets others hear. */
+  async #speak(statement: EndStatement): Promise<void> {
+    const { memberKey, self, committee, journal } = this.#options;
+    const ending = { committee: committee.id, generation: this.generation };
+    const raw = signEnd(memberKey, ending, self, statement);
+    const record = {
+      generation: this.generation,
+      said: [...this.#agreement.own(), raw],
+      locked: this.#agreement.locked,
+    };
+    await journal.put(KEPT, encode(KEPT_RECORD, record));
+    this.#agreement.receive(raw);
+  }
+
+  /** The state at the beginning of the generation that follows `end`, from what is kept here and what others hand over. */
+  async #reach(end: GenerationEndPoint): Promise<Reached | undefined> {
+    const known = this.#reached;
+    if (known !== undefined && known.end.position === end.position && equalBytes(known.end.head, end.head))
+      return known;
+    const { committee, peers } = this.#options;
+    const held = committee.headAt(end.position);
+    const onOwnChain = held !== undefined && equalBytes(held, end.head);
+    // The own chain goes through it, or may be continued to it; otherwise somebody else's from a common checkpoint.
+    const ways: {
+      readonly base: "live" | "kept";
+      readonly peer: CommitteeClient | undefined;
+      readonly ownTail: boolean;
+    }[] = [];
+    const others = peers();
+    if (committee.position <= end.position) {
+      ways.push({ base: "live", peer: undefined, ownTail: false });
+      for (const peer of others) ways.push({ base: "live", peer, ownTail: false });
+    }
+    if (onOwnChain || committee.position < end.position) ways.push({ base: "kept", peer: undefined, ownTail: true });
+    for (const peer of others) ways.push({ base: "kept", peer, ownTail: false });
+    for (const way of ways) {
+      for (const base of way.base === "live" ? [committee.snapshot()] : await this.#bases(end.position)) {
+        const reached = await this.#walk(base, way.base === "live", end, way.peer, way.ownTail);
+        if (this.#closed) return undefined;
+        if (reached === undefined) continue;
+        this.#reached = reached;
+        return reached;
+      }
+    }
+    return undefined;
+  }
+
+  /** Own certified states at or below a position, the newest first; `undefined` stands for the very beginning. */
+  async #bases(position: bigint): Promise<(Uint8Array | undefined)[]> {
+    const { snapshots } = this.#options;
+    const found: (Uint8Array | undefined)[] = [];
+    for (const { checkpoint } of snapshots.held()) {
+      if (checkpoint.generation !== this.generation || checkpoint.position > position) continue;
+      const state = await snapshots.load(checkpoint);
+      if (state !== undefined) found.push(state);
+    }
+    if (this.generation === 0n) found.push(undefined);
+    return found;
+  }
+
+  async #walk(
+    base: Uint8Array | undefined,
+    live: boolean,
+    end: GenerationEndPoint,
+    peer: CommitteeClient | undefined,
+    ownTail: boolean,
+  ): Promise<Reached | undefined> {
+    const { tail, logger } = this.#options;
+    const scratch = this.#options.fresh();
+    if (base !== undefined) {
+      try {
+        scratch.restore(base);
+      } catch (error) {
+        if (!(error instanceof CodecError)) throw error;
+        return undefined;
+      }
+    }
+    const applied: Applied[] = [];
+    try {
+      const from = scratch.position + 1n;
+      if (from <= end.position) {
+        const entries =
+          peer === undefined ? ownEntries(tail, this.generation, from, ownTail) : this.#fetch(peer, from, end.position);
+        for await (const { position, raw } of entries) {
+          if (position !== scratch.position + 1n || position > end.position) break;
+          applied.push(scratch.apply(position, raw));
+        }
+      }
+    } catch (error) {
+      logger.debug("entries were not handed over", errorFields(error));
+      return undefined;
+    }
+    if (scratch.position !== end.position || !equalBytes(scratch.head, end.head)) return undefined;
+    const heads = [...scratch.heads];
+    scratch.beginGeneration();
+    return { end, heads, ...scratch.birth(), applied: live ? applied : undefined };
+  }
+
+  async *#fetch(peer: CommitteeClient, fromPosition: bigint, toPosition: bigint) {
+    const { clock, self, memberKey, committee } = this.#options;
+    const signedAtMs = BigInt(clock.nowMs());
+    const { generation } = this;
+    const request = { committee: committee.id, generation, fromPosition, toPosition, index: self, signedAtMs };
+    const signature = signEntriesRequest(memberKey, request);
+    const asked = { generation, fromPosition, toPosition, requesterIndex: self, signedAtMs, signature };
+    for await (const { position, raw } of peer.fetchEntries(asked, { idleMs: ENTRIES_IDLE_MS })) {
+      yield { position, raw: raw.slice() };
+    }
+  }
+
+  /** Gives this member's share, and makes the certificate once there are enough. */
+  async #certify(end: GenerationEndPoint): Promise<void> {
+    const { committee, self, certificateShare, journal, clock, logger, onBirth } = this.#options;
+    const reached = await this.#reach(end);
+    if (reached === undefined) {
+      return this.#say(`entries up to position ${end.position}, where the generation ends, or the others' certificate`);
+    }
+    const { checkpoint, state, applied } = reached;
+    const digest = checkpointDigest(checkpoint);
+    const shares = this.#agreement.shares(end);
+    const secret = certificateShare(checkpoint.epoch);
+    if (secret !== undefined && !shares.some(({ member }) => member === self)) {
+      const slot = slotAt(committee.config, clock.nowMs());
+      await journal.promise(`${KEPT}/${this.generation}`, slot, digest);
+      const { epoch, stateHash, stateBytes } = checkpoint;
+      await this.#speak({ type: "share", end, epoch, stateHash, stateBytes, share: blsSign(secret, digest) });
+    }
+    const { quorum } = committee.quorum;
+    const roster = committee.rosters.find(({ epoch }) => epoch === checkpoint.epoch);
+    const good = this.#agreement.shares(end).filter(({ member, share }) => {
+      const key = roster?.members[member]?.certificateShare;
+      if (!equalBytes(share.stateHash, checkpoint.stateHash)) {
+        logger.error("a member has another state than this one at the end of the generation", { member });
+        return false;
+      }
+      return key !== undefined && blsVerify(key, digest, share.share);
+    });
+    if (good.length < quorum) return;
+    const signature = combineSignatures(
+      good.slice(0, quorum).map(({ member, share }) => ({ index: member, signature: share.share })),
+      quorum,
+    );
+    const certified = { checkpoint, signature, signers: good.map(({ member }) => member) };
+    await onBirth({ certified, state, applied });
+  }
+
+  /** The others have gone on: their certified beginning, or whatever they have certified since. */
+  async #adopt(): Promise<boolean> {
+    const { committee, sources, logger, onBirth } = this.#options;
+    const { generation } = this;
+    const found = await fetchSnapshot({
+      config: committee.config,
+      organism: committee.organism,
+      sources,
+      wanted: ({ checkpoint }) => checkpoint.generation > generation,
+      log: logger,
+    });
+    if (found === undefined || this.#closed) return false;
+    logger.info("the next generation is taken from a peer", { source: found.source });
+    await onBirth({ certified: found.certified, state: found.state, applied: undefined });
+    return true;
+  }
+}
+
+async function* ownEntries(tail: EntryTail, generation: bigint, from: bigint, use: boolean) {
+  for (let position = from; use; position++) {
+    const raw = await tail.read(generation, position);
+    if (raw === undefined) return;
+    yield { position, raw };
+  }
+}

@@ -1,0 +1,52 @@
+/** One log to its readers and writers, whichever generation it is in. */
+import type { Lane } from "../committee/entry.ts";
+import type { AppendFate, Log, LogMessage, LogUsage } from "../ports.ts";
+
+export class GenerationLog implements Log {
+  #log: Log;
+  #closed = false;
+  readonly #restored: (() => void)[] = [];
+  readonly usage?: () => Promise<LogUsage>;
+
+  constructor(log: Log) {
+    this.#log = log;
+    this.#listen();
+    if (log.usage !== undefined) this.usage = () => this.#log.usage?.() ?? Promise.reject(new Error("not known"));
+  }
+
+  #listen(): void {
+    const log = this.#log;
+    log.restored?.(() => {
+      if (this.#log === log) for (const listener of this.#restored) listener();
+    });
+  }
+
+  /** From here on everything goes to `log`; the one before is closed. */
+  async use(log: Log): Promise<void> {
+    const before = this.#log;
+    this.#log = log;
+    this.#listen();
+    await before.close();
+    if (this.#closed) await log.close();
+  }
+
+  restored(listener: () => void): void {
+    this.#restored.push(listener);
+  }
+  lastPosition(atLeast?: bigint): Promise<bigint> {
+    return this.#log.lastPosition(atLeast);
+  }
+  firstPosition(): Promise<bigint> {
+    return this.#log.firstPosition();
+  }
+  append(lane: Lane, raw: Uint8Array, id: string): Promise<AppendFate> {
+    return this.#log.append(lane, raw, id);
+  }
+  consume(from: bigint, deliver: (message: LogMessage) => void, signal: AbortSignal): Promise<void> {
+    return this.#log.consume(from, deliver, signal);
+  }
+  async close(): Promise<void> {
+    this.#closed = true;
+    await this.#log.close();
+  }
+}

@@ -1,0 +1,102 @@
+/** `ExchangeGenerationEnd` and `FetchEntries`: what members tell and hand each other when their stream is lost. */
+import type { CommitteeService } from "@lattice/proto/lattice/committee/v1/committee_service_pb.ts";
+import { count, type Infer, struct, u64 } from "../codec/codec.ts";
+import type { Roster } from "../committee/roster.ts";
+import { type SigningKey, signTagged, verifyTagged } from "../crypto/ed25519.ts";
+import { hash } from "../crypto/hash.ts";
+import { COMMON_FAULTS, faultsOf } from "../fault.ts";
+import type { Organism } from "../identity/organisms.ts";
+import { UNIQUE_ID } from "../identity/unique-id.ts";
+import type { Clock } from "../ports.ts";
+import type { Handlers } from "../rpc/define.ts";
+import type { EntryTail } from "./entry-tail.ts";
+
+/** A signed request is good for this long either way. */
+const REQUEST_AGE_MAX_MS = 30_000;
+const REQUEST_TAG = "lattice/entries/request/v1";
+/** Messages of one exchange, and bytes of them: a report is 64 KiB at most, a proposal holds one of each member. */
+const MESSAGES_MAX = 128;
+const EXCHANGE_BYTES_MAX = 2 * 1024 * 1024;
+
+const REQUEST = struct({
+  committee: UNIQUE_ID,
+  generation: u64,
+  fromPosition: u64,
+  toPosition: u64,
+  index: count,
+  signedAtMs: u64,
+});
+export type EntriesRequest = Infer<typeof REQUEST>;
+
+export function signEntriesRequest(key: SigningKey, request: EntriesRequest): Uint8Array {
+  return signTagged(key, REQUEST_TAG, hash(REQUEST_TAG, REQUEST, request));
+}
+
+/** What a member knows about the end of a generation, by hash. */
+export interface EndGossip {
+  readonly generation: bigint;
+  messages(): ReadonlyMap<string, Uint8Array>;
+  receive(messages: readonly Uint8Array[]): void;
+}
+
+export interface GenerationServiceOptions {
+  readonly organism: Organism;
+  readonly committee: Uint8Array;
+  readonly rosters: () => readonly Roster[];
+  readonly clock: Clock;
+  readonly tail: EntryTail | undefined;
+  readonly gossip: () => EndGossip | undefined;
+}
+
+/** What is not known over there, within what one exchange may carry. */
+export function missing(own: ReadonlyMap<string, Uint8Array>, known: readonly Uint8Array[]): Uint8Array[] {
+  const there = new Set(known.map((each) => Buffer.from(each).toString("hex")));
+  const found: Uint8Array[] = [];
+  let bytes = 0;
+  for (const [name, raw] of own) {
+    if (there.has(name) || found.length >= MESSAGES_MAX) continue;
+    bytes += raw.length;
+    if (bytes > EXCHANGE_BYTES_MAX && found.length > 0) break;
+    found.push(raw);
+  }
+  return found;
+}
+
+export function knownHashes(own: ReadonlyMap<string, Uint8Array>): Uint8Array[] {
+  return [...own.keys()].slice(0, MESSAGES_MAX).map((each) => new Uint8Array(Buffer.from(each, "hex")));
+}
+
+export function generationMethods(
+  options: GenerationServiceOptions,
+): Pick<Handlers<typeof CommitteeService>, "exchangeGenerationEnd" | "fetchEntries"> {
+  const { organism, committee, rosters, clock, tail, gossip } = options;
+  const fault = faultsOf(organism, COMMON_FAULTS);
+  return {
+    async exchangeGenerationEnd({ generation, known, messages }) {
+      const own = gossip();
+      if (own === undefined) throw fault("NOT_READY", "this member does not take part in ends of generations");
+      if (generation !== own.generation) return { generation: own.generation, known: [], messages: [] };
+      // Each is signed by its author and judged; who brings it does not matter.
+      own.receive(messages.slice(0, MESSAGES_MAX).map((each) => each.slice()));
+      const held = own.messages();
+      return { generation, known: knownHashes(held), messages: missing(held, known) };
+    },
+
+    async *fetchEntries({ generation, fromPosition, toPosition, requesterIndex, signedAtMs, signature }, call) {
+      const request = { committee, generation, fromPosition, toPosition, index: requesterIndex, signedAtMs };
+      const admitted =
+        Math.abs(clock.nowMs() - Number(signedAtMs)) <= REQUEST_AGE_MAX_MS &&
+        rosters().some(({ members }) => {
+          const requester = members[requesterIndex];
+          const digest = hash(REQUEST_TAG, REQUEST, request);
+          return requester !== undefined && verifyTagged(requester.memberKey, REQUEST_TAG, digest, signature);
+        });
+      if (!admitted) throw fault("SNAPSHOT_NOT_ADMITTED");
+      for (let position = fromPosition; position <= toPosition && !call.signal.aborted; position++) {
+        const raw = await tail?.read(generation, position);
+        if (raw === undefined) throw fault("LOG_TOO_OLD", `this member does not hold position ${position} any more`);
+        yield { position, raw };
+      }
+    },
+  };
+}

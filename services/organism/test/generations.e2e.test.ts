@@ -1,0 +1,307 @@
+/** Real members whose stream is lost or comes back with less: they agree where it ended, and go on in the next generation. */
+import assert from "node:assert/strict";
+import { copyFile, mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, before, test } from "node:test";
+import { decode, equalBytes } from "../src/codec/codec.ts";
+import { checkCheckpoint } from "../src/committee/checkpoint.ts";
+import { outcomeDigest, verifyCertificate } from "../src/committee/outcome.ts";
+import { initCrypto } from "../src/crypto/engine.ts";
+import { slotStartMs } from "../src/identity/lattice-config.ts";
+import { EmbeddedLog } from "../src/log/embedded-log.ts";
+import { FileSnapshotStore } from "../src/node/snapshot-store.ts";
+import { createNoMeters, type MeterRegistry } from "../src/observe/meters.ts";
+import type { MemberJournal } from "../src/ports.ts";
+import { DirectCalls } from "../src/testing/direct-calls.ts";
+import { dealCommittee, startToyMember, type TestCommittee } from "./test-lattice.ts";
+import { SUM } from "./toy-organism.ts";
+
+type ToyMember = Awaited<ReturnType<typeof startToyMember>>;
+interface Running {
+  readonly index: number;
+  readonly member: ToyMember;
+  readonly meters: MeterRegistry;
+  readonly fatal: string[];
+}
+
+class Lattice {
+  readonly dealt: TestCommittee;
+  readonly calls = new DirectCalls();
+  readonly running = new Map<number, Running>();
+  readonly directory: string;
+  readonly logs = new Map<bigint, Promise<EmbeddedLog>>();
+  /** Every certificate that any member ever held, by slot. */
+  readonly certificates = new Map<bigint, Uint8Array>();
+  nowMs: number;
+
+  private constructor(dealt: TestCommittee, directory: string) {
+    this.dealt = dealt;
+    this.directory = directory;
+    this.nowMs = dealt.config.genesisMs;
+  }
+
+  static async deal(members: number, faults: "none" | "third" = "none"): Promise<Lattice> {
+    const directory = await mkdtemp(join(tmpdir(), "lattice-generations-"));
+    return new Lattice(dealCommittee(members, { slotMs: 100 }, faults), directory);
+  }
+
+  path(generation: bigint): string {
+    return join(this.directory, `log-${generation}`);
+  }
+  log(generation: bigint): Promise<EmbeddedLog> {
+    const open = this.logs.get(generation) ?? EmbeddedLog.open(this.path(generation));
+    this.logs.set(generation, open);
+    return open;
+  }
+
+  async start(index: number, wrapJournal?: (journal: MemberJournal) => MemberJournal): Promise<Running> {
+    const meters = createNoMeters();
+    const fatal: string[] = [];
+    const member = await startToyMember({
+      committee: this.dealt,
+      index,
+      log: (await this.log(0n)).member(index),
+      nextLog: async (generation) => (await this.log(generation)).member(index),
+      endPatience: { roundMs: 1500, graceMs: 300 },
+      directory: this.directory,
+      clock: { nowMs: () => this.nowMs },
+      journalIsOld: true,
+      calls: this.calls,
+      meters,
+      checkpointEvery: { entries: 12n, slots: 100n },
+      onFatal: (reason, detail) => fatal.push(`${reason}: ${detail}`),
+      ...(wrapJournal === undefined ? {} : { wrapJournal }),
+    });
+    const running = { index, member, meters, fatal };
+    this.running.set(index, running);
+    return running;
+  }
+
+  startAll(indexes: readonly number[] = this.dealt.secrets.map((_, index) => index)): Promise<Running[]> {
+    return Promise.all(indexes.map((index) => this.start(index)));
+  }
+
+  at(index: number): Running {
+    const found = this.running.get(index);
+    assert.ok(found !== undefined, `member ${index} is not running`);
+    return found;
+  }
+
+  /** As kill -9 does. */
+  async crash(index: number): Promise<void> {
+    const { member } = this.at(index);
+    this.collect();
+    this.running.delete(index);
+    this.calls.gone(`relay-${index}`);
+    await member.stop(0);
+  }
+
+  async crashAll(): Promise<void> {
+    await Promise.all([...this.running.keys()].map((index) => this.crash(index)));
+    for (const log of this.logs.values()) await (await log).close();
+    this.logs.clear();
+  }
+
+  async end(): Promise<void> {
+    await this.crashAll();
+    await rm(this.directory, { recursive: true, force: true });
+  }
+
+  /** Never two certificates for one slot, whoever holds them and whenever it did. */
+  collect(): void {
+    const { certificateKey } = this.dealt.config.relay.policy;
+    for (const { member } of this.running.values()) {
+      for (let slot = 1n; slot < 40n; slot++) {
+        const certified = member.host.certified("accepted", slot);
+        if (certified === undefined) continue;
+        assert.ok(verifyCertificate(certificateKey, certified.outcome, certified.signature));
+        const digest = outcomeDigest(certified.outcome);
+        const known = this.certificates.get(slot) ?? digest;
+        assert.ok(equalBytes(known, digest), `two certificates for slot ${slot}`);
+        this.certificates.set(slot, digest);
+      }
+    }
+  }
+
+  /** Time passes until `slot`; resolves to what was certified for it at this member. */
+  async certified(slot: bigint, index = 0): Promise<number> {
+    this.nowMs = Math.max(this.nowMs, slotStartMs(this.dealt.config, slot));
+    const { member } = this.at(index);
+    for await (const { outcome } of member.host.watch("accepted", slot, AbortSignal.timeout(20_000))) {
+      if (outcome.slot !== slot) continue;
+      return outcome.kind === "skipped" ? -1 : decode(SUM, outcome.commitment).sum;
+    }
+    assert.fail(`no certificate for slot ${slot}`);
+  }
+
+  async until(what: string, holds: () => boolean): Promise<void> {
+    const deadline = performance.now() + 20_000;
+    while (!holds()) {
+      assert.ok(performance.now() < deadline, `it does not come: ${what}`);
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+  }
+
+  inGeneration(generation: bigint): Promise<void> {
+    return this.until(`generation ${generation}`, () =>
+      [...this.running.values()].every(
+        ({ member, fatal }) => fatal.length === 0 && member.ready() && member.committee.generation === generation,
+      ),
+    );
+  }
+
+  /** An addition that its client was told is in. */
+  async acknowledged(slot: bigint, amount: number, index = 0): Promise<void> {
+    const command = { type: "add" as const, slot, amount, padding: new Uint8Array() };
+    assert.equal(await this.at(index).member.host.submit({ type: "machine", command }), undefined);
+  }
+
+  assertAlike(): void {
+    const [first, ...others] = [...this.running.values()].map(({ member }) => member.committee);
+    assert.ok(first !== undefined);
+    for (const each of others) {
+      const common: bigint = each.position < first.position ? each.position : first.position;
+      assert.deepEqual(each.headAt(common), first.headAt(common));
+    }
+    for (const { fatal } of this.running.values()) assert.deepEqual(fatal, []);
+  }
+}
+
+let lattice: Lattice;
+before(() => initCrypto());
+afterEach(() => lattice.end());
+
+/** Slots go by; one addition for a slot to come is acknowledged; the stream keeps what `keep` says, and all start again. */
+async function loseStream(keep: "nothing" | "the start" | "a part", members = 3): Promise<void> {
+  lattice = await Lattice.deal(members, members === 3 ? "none" : "third");
+  await lattice.startAll();
+  const copy = join(lattice.directory, "older-copy");
+  await lattice.certified(1n);
+  if (keep === "the start") await copyFile(lattice.path(0n), copy);
+  for (const slot of [2n, 3n]) await lattice.certified(slot);
+  await lattice.until("a certified checkpoint", () =>
+    [...lattice.running.values()].every(({ meters }) => (meters.value("lattice_snapshot_position") ?? 0) > 0),
+  );
+  if (keep === "a part") await copyFile(lattice.path(0n), copy);
+  await lattice.acknowledged(5n, 7);
+  await lattice.certified(4n);
+  await lattice.until("all have read it", () =>
+    [...lattice.running.values()].every(({ member }) => (member.committee.state.inputs.get(5n)?.length ?? 0) === 1),
+  );
+  await lattice.crashAll();
+  await rm(lattice.path(0n));
+  if (keep !== "nothing") await copyFile(copy, lattice.path(0n));
+}
+
+async function goesOn(): Promise<void> {
+  await lattice.inGeneration(1n);
+  assert.equal(await lattice.certified(5n), 7);
+  for (const slot of [6n, 7n]) assert.equal(await lattice.certified(slot), 0);
+  lattice.assertAlike();
+  lattice.collect();
+  assert.ok([1n, 2n, 3n, 4n, 5n].every((slot) => lattice.certificates.has(slot)));
+}
+
+for (const keep of ["nothing", "the start", "a part"] as const) {
+  test(`the stream comes back with ${keep}: the next generation goes on, and what was acknowledged is in it`, async () => {
+    await loseStream(keep);
+    await lattice.startAll();
+    await goesOn();
+    // Whoever has the config can judge where it began.
+    const store = await FileSnapshotStore.open(
+      join(lattice.directory, "member-1", "snapshots"),
+      lattice.dealt.config,
+      "relay",
+    );
+    const birth = store.held().find(({ checkpoint }) => checkpoint.generation === 1n && checkpoint.position === 0n);
+    assert.ok(birth !== undefined && checkCheckpoint(lattice.dealt.config, "relay", birth) === undefined);
+    // A restart of all, in the new generation; the old stream is there or not, nobody reads it.
+    await lattice.crashAll();
+    await lattice.startAll();
+    await lattice.inGeneration(1n);
+    assert.equal(await lattice.certified(9n), 0);
+    lattice.assertAlike();
+  });
+}
+
+test("n = 4: one member is away during the change, comes back later and goes on with the others", async () => {
+  await loseStream("a part", 4);
+  await lattice.startAll([0, 1, 2]);
+  await lattice.inGeneration(1n);
+  assert.equal(await lattice.certified(5n), 7);
+  const late = await lattice.start(3);
+  await lattice.inGeneration(1n);
+  assert.equal(await lattice.certified(7n, 3), 0);
+  assert.equal(late.member.committee.author(3)?.clockMs !== 0n, true);
+  lattice.assertAlike();
+  lattice.collect();
+});
+
+test("a member alone ends nothing: without a quorum it waits, and nothing is said in the log", async () => {
+  await loseStream("a part");
+  const alone = await lattice.start(2);
+  const log = await lattice.log(0n);
+  const length = log.lastPosition;
+  await lattice.until("it talks about the end", () => alone.meters.value("lattice_generation_ending") === 1);
+  await new Promise((resolve) => setTimeout(resolve, 500));
+  assert.equal(alone.member.committee.generation, 0n);
+  assert.equal(log.lastPosition, length);
+  assert.equal(alone.member.ready(), false);
+  await lattice.startAll([0, 1]);
+  await goesOn();
+});
+
+test("the stream is lost twice", async () => {
+  await loseStream("nothing");
+  await lattice.startAll();
+  await lattice.inGeneration(1n);
+  await lattice.acknowledged(6n, 3);
+  assert.equal(await lattice.certified(5n), 7);
+  await lattice.until("all have read it", () =>
+    [...lattice.running.values()].every(({ member }) => (member.committee.state.inputs.get(6n)?.length ?? 0) === 1),
+  );
+  await lattice.crashAll();
+  await rm(lattice.path(1n));
+  await lattice.startAll();
+  await lattice.inGeneration(2n);
+  assert.equal(await lattice.certified(6n), 3);
+  lattice.assertAlike();
+  lattice.collect();
+});
+
+/** The kinds of what a member journals about the end, in order: report, prepare, commit, share (the leader proposes too). */
+for (const step of [1, 2, 4]) {
+  test(`members are killed as they write down step ${step} of the agreement, and go on from there`, async () => {
+    await loseStream("a part");
+    let puts = 0;
+    let killed = false;
+    const stuck = (journal: MemberJournal): MemberJournal => ({
+      nextIncarnation: (atLeast) => journal.nextIncarnation(atLeast),
+      promise: (key, slot, value) => journal.promise(key, slot, value),
+      promised: (key) => journal.promised(key),
+      entry: (id, raw) => journal.entry(id, raw),
+      async put(name, value) {
+        if (name === "generation-end" && ++puts === step) {
+          killed = true;
+          // On odd steps it is on disk, on even ones it is not; either way nobody hears of it.
+          if (step % 2 === 1) await journal.put(name, value);
+          return new Promise<void>((_, reject) => setTimeout(() => reject(new Error("killed")), 1000));
+        }
+        return journal.put(name, value);
+      },
+      get: (name) => journal.get(name),
+      trim: (slot) => journal.trim(slot),
+      close: () => journal.close(),
+      wrote: (id) => journal.wrote(id),
+    });
+    await Promise.all([lattice.start(0, stuck), lattice.start(1), lattice.start(2)]);
+    await lattice.until(
+      "it is killed, or all have gone on",
+      () => killed || lattice.at(0).member.committee.generation === 1n,
+    );
+    await lattice.crash(0);
+    await lattice.start(0);
+    await goesOn();
+  });
+}
