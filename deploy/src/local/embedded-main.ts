@@ -52,13 +52,19 @@ await initCrypto();
 const rosters: Rosters = readRosters(layout.rosters, config);
 const certifiedRosters = readCertifiedRosters(layout.rosters);
 const stops: (() => Promise<void>)[] = [];
-const logs = new Map<Organism, EmbeddedLog>();
+const logs = new Map<string, Promise<EmbeddedLog>>();
+/** One file a generation; who opens the next one has its certified beginning. */
+function logOf(organism: Organism, generation: bigint): Promise<EmbeddedLog> {
+  const name = generation === 0n ? organism : `${organism}-g${generation}`;
+  const opened = logs.get(name) ?? EmbeddedLog.open(layout.path("logs-embedded", name));
+  logs.set(name, opened);
+  return opened;
+}
 let stopping = false;
 const TRIM_EVERY_MS = 15_000;
 
 async function startOne<State, Command, D extends Duty, Settings>(
   definition: OrganismDefinition<State, Command, D, Settings>,
-  log: EmbeddedLog,
   index: number,
 ): Promise<void> {
   const { organism } = definition;
@@ -78,7 +84,8 @@ async function startOne<State, Command, D extends Duty, Settings>(
     certifiedRoster: certifiedRosters[organism],
     secrets: readKeyFile(layout.key(organism, index)).secrets,
     endpoints: () => readEndpoints(layout.endpoints),
-    log: log.member(index),
+    log: (await logOf(organism, 0n)).member(index),
+    nextLog: async (generation) => (await logOf(organism, generation)).member(index),
     journal: await FileJournal.open(data),
     journalIsOld,
     directory: data,
@@ -122,20 +129,19 @@ for (const definition of [zipnet, unseal, offer, atelier, relay, tally] as unkno
   unknown
 >[]) {
   if (!ORGANISMS.includes(definition.organism)) continue;
-  const log = await EmbeddedLog.open(layout.path("logs-embedded", definition.organism));
   const members = rosters[definition.organism].members.length;
-  await Promise.all(Array.from({ length: members }, (_, index) => startOne(definition, log, index)));
-  logs.set(definition.organism, log);
+  await Promise.all(Array.from({ length: members }, (_, index) => startOne(definition, index)));
 }
 
 /** As the trimmer does it where there is a broker: by what members have signed that they hold, and nothing else. */
 const trimmer = createLogger(logLevel as LogLevel, { service: "trimmer", lattice: config.name });
 let trimming = setTimeout(trim, TRIM_EVERY_MS);
 async function trim(): Promise<void> {
-  for (const [organism, log] of logs) {
+  for (const organism of ORGANISMS) {
     try {
       const addresses = readEndpoints(layout.endpoints)[organism];
-      const purgeBelow = async (position: bigint): Promise<number> => {
+      const purgeBelow = async (position: bigint, generation: bigint): Promise<number> => {
+        const log = await logOf(organism, generation);
         const before = log.firstPosition;
         await log.trim(position);
         return Number(log.firstPosition - before);

@@ -21,8 +21,8 @@ export interface TrimOptions {
   /** By member index. */
   readonly addresses: readonly string[];
   readonly nowMs: () => number;
-  /** Removes every message below this position; resolves to how many there were. */
-  readonly purgeBelow: (position: bigint) => Promise<number>;
+  /** Removes every message of this generation's log below this position; resolves to how many there were. */
+  readonly purgeBelow: (position: bigint, generation: bigint) => Promise<number>;
 }
 
 const ASK_DEADLINE_MS = 3000;
@@ -59,12 +59,13 @@ export async function trimOnce(options: TrimOptions): Promise<Trimmed | undefine
   const { config, organism, roster, purgeBelow } = options;
   const held = await Promise.all(roster.members.map(({ index }) => askHeld(options, index)));
   const { quorum } = rosterQuorum(config, organism, roster);
-  const position = trimmableBelow(
+  const found = trimmableBelow(
     held.map((each) => each.map(({ checkpoint }) => checkpoint)),
     quorum,
   );
-  if (position === undefined) return undefined;
-  return { from: position + 1n, removed: await purgeBelow(position + 1n) };
+  if (found === undefined) return undefined;
+  const from = found.position + 1n;
+  return { from, removed: await purgeBelow(from, found.generation) };
 }
 
 /** The broker did not do it. */

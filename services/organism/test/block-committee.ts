@@ -149,7 +149,7 @@ export class BlockCommittee {
   async trim(): Promise<bigint> {
     const held = await Promise.all([...this.members.keys()].map((index) => this.held(index)));
     const below = trimmableBelow(held, 2);
-    if (below !== undefined) await this.log.trim(below + 1n);
+    if (below !== undefined) await this.log.trim(below.position + 1n);
     return this.log.firstPosition;
   }
 }

@@ -145,9 +145,9 @@ describe("joining from checkpoints", () => {
       2,
     );
     assert.ok(below !== undefined);
-    await log.trim(below + 1n);
+    await log.trim(below.position + 1n);
     assert.ok(log.firstPosition > 1n);
-    return below;
+    return below.position;
   }
 
   async function wipe(index: number): Promise<void> {
@@ -197,7 +197,7 @@ describe("joining from checkpoints", () => {
         answers.map((each) => each.map(({ checkpoint }) => checkpoint)),
         2,
       );
-      if (below !== undefined) await log.trim(below + 1n);
+      if (below !== undefined) await log.trim(below.position + 1n);
     }
     await begin(2);
     await takesPart(2);
@@ -221,7 +221,7 @@ describe("joining from checkpoints", () => {
         answers.map((each) => each.map(({ checkpoint }) => checkpoint)),
         2,
       );
-      if (below !== undefined) await log.trim(below + 1n);
+      if (below !== undefined) await log.trim(below.position + 1n);
     }
     assert.deepEqual(fatal, [], "it does not know yet");
     reader.go();

@@ -280,6 +280,7 @@ for (const step of [1, 2, 4]) {
       nextIncarnation: (atLeast) => journal.nextIncarnation(atLeast),
       promise: (key, slot, value) => journal.promise(key, slot, value),
       promised: (key) => journal.promised(key),
+      isPromised: (key) => journal.isPromised(key),
       entry: (id, raw) => journal.entry(id, raw),
       async put(name, value) {
         if (name === "generation-end" && ++puts === step) {

@@ -963,6 +963,7 @@ export class Committee<State, Command, D extends Duty> {
     shared.checkpointAt = 0n;
     shared.checkpoints = new Map();
     this.#dissenters.clear();
+    this.#guestVotes.clear();
     // Lanes stay until their author joins: by them a member sees whether its journal knows its newest entries.
     for (const author of shared.authors) {
       author.key = undefined;
@@ -976,7 +977,9 @@ export class Committee<State, Command, D extends Duty> {
     invariant(this.#shared.position === 0n && this.#shared.generation > 0n, "a generation begins at position 0");
     const state = this.snapshot();
     const { epoch } = this.roster;
-    const record = { epoch, head: this.head, stateHash: stateHash(state), stateBytes: state.length };
+    const guest = this.guestView();
+    const full = { stateHash: stateHash(state), stateBytes: state.length };
+    const record = { epoch, head: this.head, ...full, guestHash: guestHash(guest), guestBytes: guest.length };
     return { checkpoint: this.#checkpointAt(0n, record), state };
   }
 }

@@ -18,20 +18,23 @@ const at = (...positions: number[]): Checkpoint[] =>
   }));
 
 test("the second newest checkpoint, once a quorum holds its snapshot", () => {
-  assert.equal(trimmableBelow([at(30, 20), at(30, 20), at(30, 20)], 2), 20n);
-  assert.equal(trimmableBelow([at(30, 20), at(20, 10), []], 2), 20n);
-  assert.equal(trimmableBelow([at(30, 20, 10), at(20, 10), at(10)], 3), 10n);
+  assert.deepEqual(trimmableBelow([at(30, 20), at(30, 20), at(30, 20)], 2), { generation: 0n, position: 20n });
+  assert.deepEqual(trimmableBelow([at(30, 20), at(20, 10), []], 2), { generation: 0n, position: 20n });
+  assert.deepEqual(trimmableBelow([at(30, 20, 10), at(20, 10), at(10)], 3), { generation: 0n, position: 10n });
 });
 
 test("nothing while there is one checkpoint only, or too few hold an older one", () => {
-  assert.equal(trimmableBelow([at(30), at(30), at(30)], 2), undefined);
-  assert.equal(trimmableBelow([at(30, 20), at(30), at(30)], 2), undefined);
-  assert.equal(trimmableBelow([at(30, 20), [], []], 2), undefined);
-  assert.equal(trimmableBelow([], 2), undefined);
+  assert.deepEqual(trimmableBelow([at(30), at(30), at(30)], 2), undefined);
+  assert.deepEqual(trimmableBelow([at(30, 20), at(30), at(30)], 2), undefined);
+  assert.deepEqual(trimmableBelow([at(30, 20), [], []], 2), undefined);
+  assert.deepEqual(trimmableBelow([], 2), undefined);
 });
 
 test("a member that names one snapshot twice is one member; another generation's positions do not mix", () => {
-  assert.equal(trimmableBelow([at(30, 20, 20), at(30)], 2), undefined);
+  assert.deepEqual(trimmableBelow([at(30, 20, 20), at(30)], 2), undefined);
   const next = at(5).map((each) => ({ ...each, generation: 1n }));
-  assert.equal(trimmableBelow([[...next, ...at(30, 20)], at(30, 20), at(30, 20)], 2), undefined);
+  assert.deepEqual(trimmableBelow([[...next, ...at(30, 20)], at(30, 20), at(30, 20)], 2), undefined);
+  // The beginning of a generation counts as its first checkpoint.
+  const born = at(12, 0).map((each) => ({ ...each, generation: 1n }));
+  assert.deepEqual(trimmableBelow([born, born, at(30, 20)], 2), { generation: 1n, position: 0n });
 });

@@ -1,11 +1,18 @@
 /** How far a log may be trimmed: below the second newest certified checkpoint whose snapshot q members hold (log.md §6). Pure. */
 import type { Checkpoint } from "./checkpoint.ts";
 
+export interface Trimmable {
+  /** Which generation's log. */
+  readonly generation: bigint;
+  /** The position after which it must be kept. */
+  readonly position: bigint;
+}
+
 /**
  * @param held per member, certified checkpoints whose snapshots it says it holds, each checked
- * @returns the position after which the log must be kept; undefined while nothing may go
+ * @returns undefined while nothing may go
  */
-export function trimmableBelow(held: readonly (readonly Checkpoint[])[], quorum: number): bigint | undefined {
+export function trimmableBelow(held: readonly (readonly Checkpoint[])[], quorum: number): Trimmable | undefined {
   let generation = 0n;
   for (const { generation: each } of held.flat()) if (each > generation) generation = each;
   const holders = new Map<bigint, number>();
@@ -14,5 +21,6 @@ export function trimmableBelow(held: readonly (readonly Checkpoint[])[], quorum:
     for (const position of positions) holders.set(position, (holders.get(position) ?? 0) + 1);
   }
   const newest = [...holders.keys()].sort((a, b) => (a < b ? 1 : -1));
-  return newest.slice(1).find((position) => (holders.get(position) ?? 0) >= quorum);
+  const position = newest.slice(1).find((each) => (holders.get(each) ?? 0) >= quorum);
+  return position === undefined ? undefined : { generation, position };
 }

@@ -672,6 +672,7 @@ export class Member<State, Command, D extends Duty, Settings> {
         await Promise.all([journal.promise(key, slot, value), noted]);
       },
       promised: (key) => journal.promised(key),
+      isPromised: (key) => journal.isPromised(key),
       entry: (id, raw) => journal.entry(id, raw),
       put: (name, value) => journal.put(name, value),
       get: (name) => journal.get(name),
