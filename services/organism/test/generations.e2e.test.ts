@@ -295,6 +295,7 @@ for (const step of [1, 2, 4]) {
       trim: (slot) => journal.trim(slot),
       close: () => journal.close(),
       wrote: (id) => journal.wrote(id),
+      newestEntry: () => journal.newestEntry(),
     });
     await Promise.all([lattice.start(0, stuck), lattice.start(1), lattice.start(2)]);
     await lattice.until(

@@ -679,6 +679,7 @@ export class Member<State, Command, D extends Duty, Settings> {
       trim: (slot) => journal.trim(slot),
       close: () => journal.close(),
       wrote: (id) => journal.wrote(id),
+      newestEntry: () => journal.newestEntry(),
     };
   }
 
