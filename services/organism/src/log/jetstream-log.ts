@@ -469,7 +469,7 @@ export class JetStreamLog implements Log {
       for await (const message of messages) {
         const position = BigInt(message.seq);
         if (position === newest?.position && !equalBytes(message.data, newest.raw)) {
-          throw new LogLost(`the log holds another message at position ${position} than it delivered before`);
+          throw new LogLost(`the log holds another message at position ${position} than it delivered before`, true);
         }
         known = true;
         heard();

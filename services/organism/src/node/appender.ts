@@ -24,7 +24,7 @@ import {
 } from "../committee/entry.ts";
 import { generateSigningKey, type SigningKey, signTagged } from "../crypto/ed25519.ts";
 import { COMMON_FAULTS, faultsOf } from "../fault.ts";
-import type { Refusal } from "../machine.ts";
+import { type Refusal, refuse } from "../machine.ts";
 import { type Clock, type Journal, type Log, LogRefusal, type Random, type Timers } from "../ports.ts";
 import { nodeTimers } from "./node-timers.ts";
 
@@ -34,6 +34,8 @@ const RESEND_AFTER_MS = 1500;
 const RESEND_PAUSE_MAX_MS = 10_000;
 /** What was said only just before the log came back may be on its way. */
 const RESTORED_AFTER_MS = 100;
+/** What becomes of a Join on its way when its log is lost. */
+const ENDED = refuse("VIEW_TOO_OLD", "the log's generation ended");
 /** Incarnations tried in a row, when another process takes the numbers. */
 const JOINS_MAX = 8;
 
@@ -176,7 +178,7 @@ export class Appender {
     const { journal, random, joined } = this.#options;
     this.#incarnation = await journal.nextIncarnation(joined() + 1n);
     if (this.#closed) throw this.#fault("NOT_READY", "the member is draining");
-    if (this.#suspended) return { reason: "VIEW_TOO_OLD", detail: "the log's generation ended" };
+    if (this.#suspended) return ENDED;
     const key = generateSigningKey(random(32));
     const command = encodeCommand({ type: "join", incarnation: this.#incarnation, key: key.publicKey });
     return new Promise((done, fail) => {
@@ -210,7 +212,7 @@ export class Appender {
   suspend(): void {
     this.#suspended = true;
     this.#key = undefined;
-    this.#joining?.pending.done({ reason: "VIEW_TOO_OLD", detail: "the log's generation ended" });
+    this.#joining?.pending.done(ENDED);
     this.#joining = undefined;
   }
 

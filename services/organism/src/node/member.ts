@@ -650,8 +650,7 @@ export class Member<State, Command, D extends Duty, Settings> {
       logger,
       meters,
       spokenOn: () => this.#spokenOn(),
-      onConvinced: () =>
-        this.#lose("LOG_LOST_TO_OTHERS", "other members have read what the log does not hold any more", true),
+      onConvinced: () => this.#lose("LOG_LOST", "other members have read what the log does not hold any more", true),
       onBirth: (birth) => this.#turn(birth),
       ...(endPatience ?? {}),
     });
