@@ -455,7 +455,10 @@ export class Member<State, Command, D extends Duty, Settings> {
     const log = this.#log;
     await this.#abstain();
     if (this.#appender !== undefined) {
-      const refusal = await this.#appender.resume();
+      const refusal = await this.#appender.resume().catch((error: unknown) => {
+        if (this.#silent || this.#draining) return undefined;
+        throw error;
+      });
       if (refusal !== undefined && !this.#ending) {
         this.#fail("JOIN_REFUSED", `${refusal.reason}: ${refusal.detail}`);
       }
@@ -479,7 +482,11 @@ export class Member<State, Command, D extends Duty, Settings> {
       onPressure: (refused) => this.#noteRefused(refused),
       onLost: (reason, detail) => this.#fail(reason, detail),
     });
-    const refusal = await this.#appender.join();
+    const refusal = await this.#appender.join().catch((error: unknown) => {
+      // Told to fall silent while it joined: whoever told it has said why.
+      if (this.#silent) return undefined;
+      throw error;
+    });
     if (refusal !== undefined && !this.#ending) this.#fail("JOIN_REFUSED", `${refusal.reason}: ${refusal.detail}`);
   }
 
