@@ -949,7 +949,7 @@ export class Committee<State, Command, D extends Duty> {
   }
 
   /**
-   * Ends the generation here and begins the next (docs/decisions/0029): positions begin anew, members join anew, open
+   * Ends the generation here and begins the next (docs/decisions/0030): positions begin anew, members join anew, open
    * checkpoints are dropped, everything else stands. Outcomes keep the generation that they were decided in, so shares
    * given for them before still count.
    */

@@ -1,6 +1,6 @@
 /**
  * How a generation of the log ends: what members say about it under their member keys, and the rule by which its end is
- * chosen (docs/decisions/0029). Pure.
+ * chosen (docs/decisions/0030). Pure.
  *
  * The end is a point (position, head) of a chain that members have read. Whatever may have been certified was decided
  * in the state at that point or before it: of every quorum that signed, more members than may be corrupt are among any

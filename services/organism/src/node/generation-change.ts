@@ -1,5 +1,5 @@
 /**
- * Carries a member through the end of a generation (docs/decisions/0029): tells the others, past the broker, how far it has read;
+ * Carries a member through the end of a generation (docs/decisions/0030): tells the others, past the broker, how far it has read;
  * fetches what it lacks; votes; and hands over the certified first checkpoint of the next generation.
  *
  * Whatever it says is in the journal before anybody hears it, so that it goes on after a crash where it was.
