@@ -53,7 +53,7 @@ export const PROCESS_PROBLEMS: readonly ProblemGroup[] = [
   {
     title: "A member that must stop",
     files: ["services/organism/src/node/member.ts", "services/organism/src/node/appender.ts"],
-    about: "Logged as `this member must stop` with the reason; the process exits with 1.",
+    about: "Logged as `this member must stop` with the reason; the process exits with 1, with 5 for `RULES_UNKNOWN`.",
     problems: [
       {
         reason: "LOG_ROLLED_BACK",
@@ -93,6 +93,12 @@ export const PROCESS_PROBLEMS: readonly ProblemGroup[] = [
         reason: "STATE_DIVERGED",
         meaning: "A quorum certified another state than this member's at a checkpoint.",
         remedy: "Compare its version with the others'; started again, it goes on from the newest certified snapshot.",
+      },
+      {
+        reason: "RULES_UNKNOWN",
+        meaning:
+          "The committee has agreed on a rule version that this build does not have; the detail names it and the position.",
+        remedy: "Install a build that speaks it and start the member again: it goes on where it stopped.",
       },
       {
         reason: "LOG_LOST",

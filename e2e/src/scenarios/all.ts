@@ -15,6 +15,7 @@ import { scenario as replaceMember } from "./replace-member.ts";
 import { scenario as reshare } from "./reshare.ts";
 import { scenario as restartAll } from "./restart-all.ts";
 import { scenario as rollback } from "./rollback.ts";
+import { scenario as rollingUpgrade } from "./rolling-upgrade.ts";
 import type { Scenario } from "./scenario.ts";
 import { scenario as slot } from "./slot.ts";
 import { scenario as slotNats } from "./slot-nats.ts";
@@ -40,4 +41,5 @@ export const SCENARIOS: readonly Scenario[] = [
   forkBroker,
   rollback,
   floodedLog,
+  rollingUpgrade,
 ];

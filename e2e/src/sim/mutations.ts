@@ -173,6 +173,18 @@ export const MUTATIONS: readonly Mutation[] = [
     ...quick,
   },
   {
+    name: "each build goes by the newest rules that it has",
+    caughtBy: "same state",
+    edits: [
+      {
+        file: COMMITTEE,
+        find: "this.#shared.rules.active >= NEWEST_CLOCKS",
+        replace: "this.speaks.highest >= NEWEST_CLOCKS",
+      },
+    ],
+    ...hostile,
+  },
+  {
     name: "a restored member forgets its organism's state",
     caughtBy: "same state",
     edits: [

@@ -58,8 +58,10 @@ export async function runSeed(options: SeedOptions): Promise<SeedResult> {
   const clients = new Clients(world);
   checkers.knows(clients, world);
   const starts = world.random.fork("starts");
+  const builds = world.random.fork("builds");
   for (const host of world.hosts) {
     host.skewMs = mode === "calm" ? 0 : starts.between(-15, 15);
+    host.older = mode === "safety" && builds.chance(0.4);
     world.time.after(starts.between(0, 300), () => world.start(host));
   }
   const nemesis = new Nemesis(world);

@@ -3,6 +3,7 @@ import { createHash } from "node:crypto";
 import { decode } from "@lattice/organism/codec/codec.ts";
 import { CERTIFIED, type CertifiedOutcome, outcomeDigest } from "@lattice/organism/committee/outcome.ts";
 import { type Quorum, ROSTER_STAGE, rosterQuorum } from "@lattice/organism/committee/roster.ts";
+import { FIRST_RULES, type RuleRange } from "@lattice/organism/committee/rules.ts";
 import { initCrypto } from "@lattice/organism/crypto/engine.ts";
 import { slotAt } from "@lattice/organism/identity/lattice-config.ts";
 import { ORGANISMS, type Organism } from "@lattice/organism/identity/organisms.ts";
@@ -48,6 +49,8 @@ interface Running {
   ready(): boolean;
 }
 
+const OLDER_BUILD: RuleRange = { lowest: FIRST_RULES, highest: FIRST_RULES };
+
 /** One host: its disk outlives its processes. */
 export class Host {
   readonly organism: Organism;
@@ -58,6 +61,10 @@ export class Host {
   member: Running | undefined;
   run = 0;
   skewMs = 0;
+  /** Its next process is of the build before, which has only the rules that a log begins with; the one after is not. */
+  older = false;
+  /** Its process that is. */
+  olderProcess: SimProcess | undefined;
   /** A member that lost its disk is new to what it once knew. */
   journalIsOld = false;
   /** True once there have been two processes of it at a time. */
@@ -385,6 +392,7 @@ export class World {
       log,
       journal: disk.journal(process),
       journalIsOld: host.journalIsOld,
+      ...(host.older ? { rules: OLDER_BUILD } : {}),
       directory: "",
       storage: disk.storage(process, (record) => this.#certified(place, record)),
       connect: (address) => this.network.connect(process, host.address, address),
@@ -405,6 +413,8 @@ export class World {
       (error: unknown) => this.#crashed(host, process, error),
     );
     host.journalIsOld = true;
+    host.olderProcess = host.older ? process : undefined;
+    host.older = false;
   }
 
   #logger({ name }: SimProcess): Logger {
@@ -495,10 +505,13 @@ export class World {
     if (!process.alive) return;
     this.note(`fatal ${process.name} ${reason}`);
     this.count(`fatal ${reason}`);
-    host.fatal.push(reason);
+    // Left behind by the others: its operator installs what it asks for.
+    const leftBehind = reason === "RULES_UNKNOWN" && host.olderProcess === process;
+    if (!leftBehind) host.fatal.push(reason);
     // Of two processes of one member the older one has to.
     const superseded = host.doubled && (reason === "SUCCEEDED" || reason === "JOIN_REFUSED");
-    if (host.honest && !superseded) this.fail("no honest member stops", `${process.name}: ${reason}: ${detail}`);
+    if (host.honest && !superseded && !leftBehind)
+      this.fail("no honest member stops", `${process.name}: ${reason}: ${detail}`);
     this.kill(host);
     this.time.after(2000, () => this.revive(host));
   }

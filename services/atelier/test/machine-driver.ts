@@ -54,6 +54,7 @@ export class MachineDriver {
     const open = (slot: bigint) => slot >= 1n && slot <= now + WINDOW_AHEAD && !decided(slot);
     return {
       position: this.#position,
+      rules: 1,
       nowMs: this.nowMs,
       quorum: QUORUM,
       roster: this.lattice.roster,
@@ -126,6 +127,7 @@ export class MachineDriver {
   duties(self: number): readonly AtelierDuty[] {
     const view: View = {
       self,
+      rules: 1,
       nowMs: this.nowMs,
       quorum: QUORUM,
       roster: this.lattice.roster,

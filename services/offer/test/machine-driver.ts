@@ -74,6 +74,7 @@ export class MachineDriver {
   duties(self: number, nowMs: number, view: Partial<View> = {}): readonly OfferDuty[] {
     return this.machine.duties(this.state, {
       self,
+      rules: 1,
       nowMs,
       quorum: rosterQuorum(this.config, "offer", this.roster),
       roster: this.roster,
@@ -121,6 +122,7 @@ export class MachineDriver {
     this.#position += 1n;
     return {
       position: this.#position,
+      rules: 1,
       nowMs: this.nowMs,
       quorum: rosterQuorum(this.config, "offer", this.roster),
       roster: this.roster,

@@ -56,6 +56,8 @@ export interface Decision {
 /** What `apply` may read besides its own state, and the one thing it may cause. */
 export interface Context {
   readonly position: bigint;
+  /** The rule version that governs this entry (committee/rules.ts). */
+  readonly rules: number;
   /** Log time, ms: the monotone median of members' entry clocks. */
   readonly nowMs: number;
   readonly quorum: Quorum;
@@ -77,6 +79,8 @@ export interface Context {
 export interface View {
   /** This member's index. */
   readonly self: number;
+  /** The rule version that governed the last entry. */
+  readonly rules: number;
   /** This member's clock, ms. */
   readonly nowMs: number;
   readonly quorum: Quorum;

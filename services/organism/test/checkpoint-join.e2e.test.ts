@@ -230,6 +230,7 @@ describe("joining from checkpoints", () => {
     assert.ok(!member(2).ready());
     assert.equal(exitCodeOf("HISTORY_GONE"), EXIT.again, "whoever runs it starts it again");
     assert.equal(exitCodeOf("LOG_FORKED"), EXIT.failed);
+    assert.equal(exitCodeOf("RULES_UNKNOWN"), EXIT.precondition, "another build is needed");
     await member(2).stop(50);
     servers[2]?.close();
     await begin(2);

@@ -7,6 +7,7 @@ import { type CertifiedCheckpoint, type Checkpoint, checkpointDigest, stateHash 
 import { type CertifiedOutcome, type Outcome, outcomeDigest } from "../src/committee/outcome.ts";
 import { faultsTolerated, quorumOf } from "../src/committee/quorum.ts";
 import { ROSTER, ROSTER_STAGE, type Roster } from "../src/committee/roster.ts";
+import type { RuleRange } from "../src/committee/rules.ts";
 import { blsSign } from "../src/crypto/bls.ts";
 import { generateSigningKey } from "../src/crypto/ed25519.ts";
 import { generateSecret, publicOf, splitSecret } from "../src/crypto/shamir.ts";
@@ -120,17 +121,19 @@ export interface TestCommittee {
  * n members of `relay`, certificates by a quorum of them; the other rosters are the same keys under their own ids.
  * @param faults the fault policy of all six
  * @param acl the admission rules of all six; theirs when left out
+ * @param draw where keys come from, for a committee that is always the same
  */
 export function dealCommittee(
   members: number,
   overrides: Partial<LatticeConfig> = {},
   faults: "none" | "third" = "none",
   acl?: readonly AdmissionRule[],
+  draw: (length: number) => Uint8Array = random,
 ): TestCommittee {
-  const secret = generateSecret(random);
+  const secret = generateSecret(draw);
   const publicKey = publicOf(secret);
   const threshold = quorumOf(members, faultsTolerated({ faults }, members));
-  const dealing = splitSecret({ secret, threshold, count: members, random });
+  const dealing = splitSecret({ secret, threshold, count: members, random: draw });
   const keys = Object.fromEntries(ORGANISMS.map((organism) => [organism, publicKey])) as Record<Organism, Uint8Array>;
   const dealt = testConfig(keys, overrides);
   const adjusted = ORGANISMS.map((organism) => {
@@ -139,8 +142,8 @@ export function dealCommittee(
   });
   const config = { ...dealt, ...Object.fromEntries(adjusted) } as LatticeConfig;
   const secrets = dealing.shares.map((certificateShare) => ({
-    boxKey: random(32),
-    memberKey: random(32),
+    boxKey: draw(32),
+    memberKey: draw(32),
     certificateShare,
   }));
   const roster = (organism: Organism): Roster => ({
@@ -186,10 +189,11 @@ export function certifyState(
   changes: Partial<Checkpoint> = {},
 ): CertifiedCheckpoint {
   const checkpoint: Checkpoint = {
-    version: 2,
+    version: 3,
     committee: committeeId(config, "relay"),
     generation: 0n,
     epoch: 0n,
+    rules: 1,
     position,
     head: new Uint8Array(32).fill(7),
     stateHash: stateHash(state),
@@ -237,15 +241,22 @@ export interface StartOptions {
   readonly endPatience?: { readonly roundMs: number; readonly graceMs: number };
   /** What the member uses in the place of its own journal. */
   readonly wrapJournal?: (journal: MemberJournal) => MemberJournal;
+  readonly rules?: RuleRange;
+  readonly activationEntries?: bigint;
 }
 
 export async function startToyMember(options: StartOptions) {
-  const member = await Member.start<
+  const filled = await memberOptions(options);
+  const starting = Member.start<
     ReturnType<ReturnType<typeof toyDefinition.createMachine>["genesis"]>,
     { readonly type: "add"; readonly slot: bigint; readonly amount: number; readonly padding: Uint8Array },
     ToyDuty,
     Record<string, never>
-  >({ definition: toyDefinition, settings: {}, ...(await memberOptions(options)) });
+  >({ definition: toyDefinition, settings: {}, ...filled });
+  const member = await starting.catch(async (error: unknown) => {
+    await filled.journal.close();
+    throw error;
+  });
   options.calls?.serve(`relay-${options.index}`, member.services);
   return member;
 }
@@ -279,6 +290,8 @@ export async function memberOptions(options: StartOptions) {
     ...(options.checkpointEvery === undefined ? {} : { checkpointEvery: options.checkpointEvery }),
     ...(options.nextLog === undefined ? {} : { nextLog: options.nextLog }),
     ...(options.endPatience === undefined ? {} : { endPatience: options.endPatience }),
+    ...(options.rules === undefined ? {} : { rules: options.rules }),
+    ...(options.activationEntries === undefined ? {} : { activationEntries: options.activationEntries }),
     log,
     journal,
     journalIsOld: options.journalIsOld ?? false,

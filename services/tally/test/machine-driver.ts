@@ -111,6 +111,7 @@ export class MachineDriver {
   duties(self: number, nowMs = this.nowMs): readonly TallyDuty[] {
     return this.machine.duties(this.state, {
       self,
+      rules: 1,
       nowMs,
       quorum: this.quorum,
       roster: this.lattice.roster,
@@ -139,6 +140,7 @@ export class MachineDriver {
     const { config, roster } = this.lattice;
     return {
       position: this.#position,
+      rules: 1,
       nowMs: this.nowMs,
       quorum: this.quorum,
       roster,

@@ -59,6 +59,7 @@ export class CommitteeDriver {
       slot >= this.state.retainedFrom && slot <= this.#slotNow + WINDOW_AHEAD && !decided(slot);
     return {
       position: this.#position,
+      rules: 1,
       nowMs: this.nowMs,
       quorum: QUORUM,
       roster: this.lattice.roster,
@@ -167,6 +168,7 @@ export class CommitteeDriver {
   duties(self: number): readonly UnsealDuty[] {
     const view: View = {
       self,
+      rules: 1,
       nowMs: this.nowMs,
       quorum: QUORUM,
       roster: this.lattice.roster,

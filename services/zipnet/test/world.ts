@@ -171,6 +171,7 @@ export class World {
     const servers = this.operators.length;
     return {
       position: this.#position,
+      rules: 1,
       nowMs: this.nowMs,
       quorum: { members: servers, faults: 0, quorum: Math.floor(servers / 2) + 1 },
       roster: this.roster,
@@ -345,6 +346,7 @@ export class World {
     const servers = this.operators.length;
     return {
       self,
+      rules: 1,
       nowMs: this.nowMs,
       quorum: { members: servers, faults: 0, quorum: Math.floor(servers / 2) + 1 },
       roster: this.roster,

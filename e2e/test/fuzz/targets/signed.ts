@@ -97,10 +97,11 @@ const checkpoint = byteTarget("signed/checkpoint", async () => {
   await initCrypto();
   const { config, driver } = relayDriver();
   const certified = driver.certifyCheckpoint({
-    version: 2,
+    version: 3,
     committee: committeeId(config, "relay"),
     generation: 0n,
     epoch: 0n,
+    rules: 1,
     position: 64n,
     head: new Uint8Array(32).fill(3),
     stateHash: new Uint8Array(32).fill(4),

@@ -17,10 +17,12 @@ export const STATE_BYTES_MAX = 512 * 1024 * 1024;
 
 /** What is certified. */
 export const CHECKPOINT = struct({
-  version: literal(2),
+  version: literal(3),
   committee: UNIQUE_ID,
   generation: u64,
   epoch: u64,
+  /** The rules that govern at this position: who cannot follow them needs another build (rules.ts). */
+  rules: count,
   /** The state is the one after the entry at this position. */
   position: u64,
   /** Chain head at that position. */

@@ -19,6 +19,7 @@ import { G2_BYTES } from "../identity/lattice-config.ts";
 import { ORGANISMS } from "../identity/organisms.ts";
 import { CHUNK_BYTES, ENTRY_BYTES_MAX } from "./entry.ts";
 import { CERTIFIED, type CertifiedOutcome } from "./outcome.ts";
+import { RULES_SAID } from "./rules.ts";
 
 /** The largest command, chunked or not. */
 export const COMMAND_BYTES_MAX = 16 * 1024 * 1024;
@@ -60,6 +61,8 @@ export const COMMAND = union({
   fraud: struct({ proof: bytes(FRAUD_PROOF_BYTES_MAX) }),
   /** The next epoch's roster, certified under this committee's key. */
   roster: struct({ certified: CERTIFIED as Codec<CertifiedOutcome> }),
+  /** "This process can follow rules up to here." Good until the author's next Join. */
+  rules: RULES_SAID,
 });
 export type CommitteeCommand = Infer<typeof COMMAND>;
 

@@ -48,6 +48,18 @@ import {
 } from "./outcome.ts";
 import { checkRoster, type Quorum, type Roster, rosterQuorum } from "./roster.ts";
 import {
+  ACTIVATION_ENTRIES,
+  agreedRules,
+  FIRST_RULES,
+  NEWEST_CLOCKS,
+  RULES,
+  type RulePlan,
+  type RuleRange,
+  type RulesSaid,
+  RulesUnknown,
+  speaks,
+} from "./rules.ts";
+import {
   type AuthorState,
   BLOCKED_MAX,
   type BlockedKey,
@@ -96,6 +108,10 @@ export interface Applied {
   readonly checkpoint?: { readonly checkpoint: Checkpoint; readonly state: Uint8Array; readonly guest: Uint8Array };
   /** The roster of an epoch to come was taken up by this entry. */
   readonly announced?: CertifiedOutcome;
+  /** A quorum can follow these rules: they govern from that position on, if it still can there. */
+  readonly planned?: RulePlan;
+  /** From this entry on these rules govern. */
+  readonly activated?: number;
   /** Its certificate became complete by this entry. */
   readonly certifiedCheckpoint?: Checkpoint;
   /** Members that signed another state than this one at a checkpoint. */
@@ -119,6 +135,10 @@ export interface CommitteeOptions<State, Command, D extends Duty> {
   readonly generation?: bigint;
   /** When checkpoints are due. Alike on all members; other than the default in tests only. */
   readonly checkpointEvery?: { readonly entries: bigint; readonly slots: bigint };
+  /** Rules that this build follows, if fewer than all that it has: in throw-away lattices and tests. */
+  readonly rules?: RuleRange;
+  /** How far ahead rules are planned. Alike on all members; other than the default in tests only. */
+  readonly activationEntries?: bigint;
 }
 
 /** What became of one entry. No author: its signature does not say whose it is. */
@@ -146,6 +166,11 @@ export class Committee<State, Command, D extends Duty> {
   #certifiedCheckpoint: Checkpoint | undefined;
   #announced: CertifiedOutcome | undefined;
   #dissent: Dissent | undefined;
+  #planned: RulePlan | undefined;
+  #activated: number | undefined;
+  /** What this build can follow. */
+  readonly speaks: RuleRange;
+  readonly #activationEntries: bigint;
   readonly #checkpointEvery: { readonly entries: bigint; readonly slots: bigint };
   /** By position and hash: who signed another state. What this replica has seen of others, and no part of its state. */
   readonly #dissenters = new Map<bigint, Map<string, Set<number>>>();
@@ -160,11 +185,14 @@ export class Committee<State, Command, D extends Duty> {
     this.quorum = rosterQuorum(options.config, this.organism, options.roster);
     const generation = options.generation ?? 0n;
     this.#checkpointEvery = options.checkpointEvery ?? { entries: CHECKPOINT_ENTRIES, slots: CHECKPOINT_SLOTS };
+    this.speaks = options.rules ?? RULES;
+    this.#activationEntries = options.activationEntries ?? ACTIVATION_ENTRIES;
     this.#shared = {
-      version: 4,
+      version: 5,
       view: "full",
       generation,
       position: 0n,
+      rules: { active: FIRST_RULES, since: 0n, next: undefined },
       heads: [genesisHead(this.id, generation)],
       logTimeMs: 0n,
       authors: options.roster.members.map(emptyAuthor),
@@ -220,6 +248,71 @@ export class Committee<State, Command, D extends Duty> {
       return member !== undefined && equalBytes(member.memberKey, memberKey);
     });
     return held.at(-1)?.epoch;
+  }
+
+  /** What governs the last entry applied, since where, and what is to follow. */
+  get rules(): Readonly<SharedState["rules"]> {
+    return this.#shared.rules;
+  }
+
+  /**
+   * Rules that the next entry needs and this build does not have: it must stop here. Undefined while it may go on.
+   * Until the very position a plan may lapse.
+   */
+  get unknownRules(): RulesUnknown | undefined {
+    const { active, since, next } = this.#shared.rules;
+    if (!speaks(this.speaks, active)) return new RulesUnknown(active, this.speaks, since, this.#builds(active));
+    if (next === undefined || next.from > this.#shared.position + 1n || !this.#stands(next)) return undefined;
+    if (speaks(this.speaks, next.version)) return undefined;
+    return new RulesUnknown(next.version, this.speaks, next.from, this.#builds(next.version));
+  }
+
+  /** Builds whose processes say that they can follow `version`, without repetition. */
+  #builds(version: number): string[] {
+    const said = this.#shared.authors.flatMap(({ rules }) =>
+      rules === undefined || rules.highest < version ? [] : [rules.build],
+    );
+    return [...new Set(said)].sort();
+  }
+
+  /** What each member's process can follow, as far as it may be counted on: 0 for the others. */
+  #saidRules(): number[] {
+    const { members } = this.roster;
+    return this.#shared.authors.map(({ memberKey, rules }, index) => {
+      const current = members[index]?.memberKey;
+      const counts =
+        rules !== undefined && memberKey !== undefined && current !== undefined && equalBytes(memberKey, current);
+      return counts && !this.isBlockedKey(memberKey) ? rules.highest : 0;
+    });
+  }
+
+  #stands({ version }: RulePlan): boolean {
+    return this.#saidRules().filter((highest) => highest >= version).length >= this.quorum.quorum;
+  }
+
+  #plan(position: bigint): void {
+    const { rules } = this.#shared;
+    if (rules.next !== undefined) return;
+    const version = agreedRules(this.#saidRules(), this.quorum.quorum, rules.active);
+    if (version === undefined) return;
+    rules.next = { version, from: position + this.#activationEntries };
+    this.#planned = rules.next;
+  }
+
+  /** Before an entry is applied: the rules that were planned for it govern it. @throws RulesUnknown, nothing is changed */
+  #takeUpRules(position: bigint): void {
+    const unknown = this.unknownRules;
+    if (unknown !== undefined) throw unknown;
+    const { rules } = this.#shared;
+    const { next } = rules;
+    if (next === undefined || position < next.from) return;
+    rules.next = undefined;
+    if (this.#stands(next)) {
+      rules.active = next.version;
+      rules.since = position;
+      this.#activated = next.version;
+    }
+    this.#plan(position);
   }
 
   author(index: number): Readonly<AuthorState> | undefined {
@@ -301,6 +394,7 @@ export class Committee<State, Command, D extends Duty> {
       self,
       nowMs,
       quorum: this.quorum,
+      rules: this.#shared.rules.active,
       roster: this.roster,
       rosterAt: (slot) => this.rosterAt(slot),
       promised,
@@ -312,7 +406,10 @@ export class Committee<State, Command, D extends Duty> {
     };
   }
 
-  /** Applies one log message. Total: whatever the bytes are, the result says what became of them. */
+  /**
+   * Applies one log message. Total: whatever the bytes are, the result says what became of them.
+   * @throws RulesUnknown before anything is changed, when `unknownRules` says so
+   */
   apply(position: bigint, raw: Uint8Array): Applied {
     this.#decided = [];
     this.#fraud = undefined;
@@ -320,6 +417,9 @@ export class Committee<State, Command, D extends Duty> {
     this.#certifiedCheckpoint = undefined;
     this.#announced = undefined;
     this.#dissent = undefined;
+    this.#planned = undefined;
+    this.#activated = undefined;
+    this.#takeUpRules(position);
     let judged: Judged = {};
     let hash: Uint8Array | undefined;
     try {
@@ -344,6 +444,8 @@ export class Committee<State, Command, D extends Duty> {
       ...(this.#certifiedCheckpoint === undefined ? {} : { certifiedCheckpoint: this.#certifiedCheckpoint }),
       ...(this.#dissent === undefined ? {} : { dissent: this.#dissent }),
       ...(this.#announced === undefined ? {} : { announced: this.#announced }),
+      ...(this.#planned === undefined ? {} : { planned: this.#planned }),
+      ...(this.#activated === undefined ? {} : { activated: this.#activated }),
       ...(this.#fraud === undefined ? {} : { fraud: this.#fraud }),
     };
   }
@@ -384,6 +486,7 @@ export class Committee<State, Command, D extends Duty> {
     const { epoch } = this.roster;
     const record = {
       epoch,
+      rules: this.#shared.rules.active,
       head: this.head,
       stateHash: stateHash(state),
       stateBytes: state.length,
@@ -403,10 +506,10 @@ export class Committee<State, Command, D extends Duty> {
     position: bigint,
     record: Omit<Checkpoint, "version" | "committee" | "generation" | "position">,
   ): Checkpoint {
-    const { epoch, head, stateHash, stateBytes, guestHash, guestBytes } = record;
+    const { epoch, rules, head, stateHash, stateBytes, guestHash, guestBytes } = record;
     const { generation } = this.#shared;
     const state = { stateHash, stateBytes, guestHash, guestBytes };
-    return { version: 2, committee: this.id, generation, epoch, position, head, ...state };
+    return { version: 3, committee: this.id, generation, epoch, rules, position, head, ...state };
   }
 
   #applyCheckpoint(
@@ -432,7 +535,12 @@ export class Committee<State, Command, D extends Duty> {
     const same = sameGuest && (isGuest || sameState);
     // Certified already: a further share adds nothing and costs a pairing.
     if (same && record.votes.size >= this.quorum.quorum) return undefined;
-    const claimed = this.#checkpointAt(position, { ...said, epoch: record.epoch, head: record.head });
+    const claimed = this.#checkpointAt(position, {
+      ...said,
+      epoch: record.epoch,
+      rules: record.rules,
+      head: record.head,
+    });
     if (!blsVerify(member.certificateShare, checkpointDigest(claimed), share)) {
       return refuse("BAD_SHARE", `member ${author}'s share for position ${position} does not verify`);
     }
@@ -579,7 +687,7 @@ export class Committee<State, Command, D extends Duty> {
 
   /** Log time: the lower median of members' last clocks, never going back. */
   #advanceTime(author: AuthorState, clockMs: bigint): void {
-    if (clockMs > author.clockMs) author.clockMs = clockMs;
+    if (clockMs > author.clockMs || this.#shared.rules.active >= NEWEST_CLOCKS) author.clockMs = clockMs;
     const clocks = this.#shared.authors.map((each) => each.clockMs).sort((a, b) => (a < b ? -1 : a > b ? 1 : 0));
     const median = clocks[Math.floor((clocks.length - 1) / 2)] ?? 0n;
     if (median > this.#shared.logTimeMs) this.#shared.logTimeMs = median;
@@ -599,6 +707,8 @@ export class Committee<State, Command, D extends Duty> {
         return this.#applySaw(position, author, command.topic, command.slot, command.fact);
       case "roster":
         return this.#applyRoster(command.certified);
+      case "rules":
+        return this.#applyRules(position, author, command);
       case "observe":
         return this.#applyObserve(position, command.organism, command.certified);
       case "chunk":
@@ -624,6 +734,7 @@ export class Committee<State, Command, D extends Duty> {
   #event(position: bigint, event: MachineEvent<Command>): Refusal | undefined {
     const context: Context = {
       position,
+      rules: this.#shared.rules.active,
       nowMs: this.logTimeMs,
       quorum: this.quorum,
       roster: this.roster,
@@ -844,6 +955,15 @@ export class Committee<State, Command, D extends Duty> {
     return undefined;
   }
 
+  #applyRules(position: bigint, author: number, { highest, build }: RulesSaid): Refusal | undefined {
+    const state = this.#shared.authors[author];
+    if (state === undefined) return refuse("NOT_AUTHOR", "no such member");
+    if (state.rules !== undefined && highest <= state.rules.highest) return refuse("DUPLICATE", "said already");
+    state.rules = { highest, build };
+    this.#plan(position);
+    return undefined;
+  }
+
   #applyChunk(
     position: bigint,
     author: number,
@@ -908,7 +1028,10 @@ export class Committee<State, Command, D extends Duty> {
     return this.#shared.view === "guest";
   }
 
-  /** @throws CodecError when the bytes are not a state of this committee. */
+  /**
+   * @throws CodecError when the bytes are not a state of this committee
+   * @throws RulesUnknown when it is one under rules that this build does not have
+   */
   restore(snapshot: Uint8Array): void {
     this.#load(snapshot, "full");
     const { position, checkpointAt, checkpoints } = this.#shared;
@@ -933,6 +1056,8 @@ export class Committee<State, Command, D extends Duty> {
     if (shared.heads.length === 0 || BigInt(shared.heads.length) > shared.position + 1n) {
       throw new CodecError("heads", "one for each position expected");
     }
+    const { active, since } = shared.rules;
+    if (!speaks(this.speaks, active)) throw new RulesUnknown(active, this.speaks, since);
     this.#shared = shared;
     this.#inner = inner;
     this.#dissenters.clear();
@@ -962,6 +1087,8 @@ export class Committee<State, Command, D extends Duty> {
     shared.heads = [successionHead(this.id, generation, end)];
     shared.checkpointAt = 0n;
     shared.checkpoints = new Map();
+    // What governs goes on; who can follow more says so again with its next Join.
+    shared.rules = { active: shared.rules.active, since: 0n, next: undefined };
     this.#dissenters.clear();
     this.#guestVotes.clear();
     // Lanes stay until their author joins: by them a member sees whether its journal knows its newest entries.
@@ -969,6 +1096,7 @@ export class Committee<State, Command, D extends Duty> {
       author.key = undefined;
       author.join = undefined;
       author.assembly = undefined;
+      author.rules = undefined;
     }
   }
 
@@ -979,7 +1107,14 @@ export class Committee<State, Command, D extends Duty> {
     const { epoch } = this.roster;
     const guest = this.guestView();
     const full = { stateHash: stateHash(state), stateBytes: state.length };
-    const record = { epoch, head: this.head, ...full, guestHash: guestHash(guest), guestBytes: guest.length };
+    const record = {
+      epoch,
+      rules: this.#shared.rules.active,
+      head: this.head,
+      ...full,
+      guestHash: guestHash(guest),
+      guestBytes: guest.length,
+    };
     return { checkpoint: this.#checkpointAt(0n, record), state };
   }
 }

@@ -17,6 +17,7 @@ import { verifyHead } from "./heads.ts";
 import type { LogRecord } from "./log-export.ts";
 import { type CertifiedOutcome, type Outcome, outcomeDigest, verifyCertificate } from "./outcome.ts";
 import { checkRoster, ROSTER_STAGE, type Roster } from "./roster.ts";
+import { RulesUnknown } from "./rules.ts";
 
 /** Why an export does not hold. */
 export type LogFault =
@@ -30,6 +31,8 @@ export type LogFault =
   | "BAD_CERTIFICATE"
   /** The state to begin with is not the one that was certified. */
   | "BAD_STATE"
+  /** From here on rules govern that this build does not have: a newer one can go on. */
+  | "RULES_UNKNOWN"
   /** Positions do not follow one another. */
   | "HOLE"
   /** An entry that members cannot have taken: signature, sequence, previous hash or stated head. */
@@ -239,6 +242,7 @@ export class LogVerifier<State, Command, D extends Duty> {
     try {
       committee.restore(state);
     } catch (error) {
+      if (error instanceof RulesUnknown) return problem("RULES_UNKNOWN", error.message, position);
       if (!(error instanceof CodecError)) throw error;
       return problem("BAD_STATE", "the certified state is of another version of the machine", position);
     }
@@ -257,6 +261,8 @@ export class LogVerifier<State, Command, D extends Duty> {
     if (position !== committee.position + 1n) {
       return this.#blame("HOLE", `position ${position} follows ${committee.position}`, position);
     }
+    const unknown = committee.unknownRules;
+    if (unknown !== undefined) return this.#blame("RULES_UNKNOWN", unknown.message, position);
     this.#entries += 1n;
     const applied = committee.apply(position, raw);
     for (const outcome of applied.decided) {

@@ -20,6 +20,7 @@ import { FACT_BYTES_MAX } from "./commands.ts";
 import { CHUNK_BYTES, CHUNKS_MAX, JOIN_BYTES_MAX } from "./entry.ts";
 import { CERTIFIED, type CertifiedOutcome, OUTCOME, type Outcome } from "./outcome.ts";
 import { ROSTER, type Roster } from "./roster.ts";
+import { RULES_SAID, RULES_STATE } from "./rules.ts";
 
 /** Chain heads kept for judging what an author says it saw. */
 export const HEADS_KEPT = 2048;
@@ -62,6 +63,8 @@ const AUTHOR = struct({
   assembly: optional(struct({ digest: fixed(32), count: count, parts: list(bytes(CHUNK_BYTES), CHUNKS_MAX) })),
   /** Per stage: every undecided slot up to here may expire, says this member. */
   skips: map(text(32), u64, 8),
+  /** Rules it can follow, since its Join. */
+  rules: optional(RULES_SAID),
 });
 export type AuthorState = Infer<typeof AUTHOR>;
 
@@ -76,6 +79,7 @@ const CLOSE_RECORD = struct({ done: bool, by: map(count, list(fixed(32), 65_536)
 const CHECKPOINT_RECORD = struct({
   /** Whose shares certify it. */
   epoch: u64,
+  rules: count,
   head: fixed(32),
   stateHash: fixed(32),
   stateBytes: count,
@@ -114,12 +118,13 @@ export type BlockedKey = Infer<typeof BLOCKED>;
 export const BLOCKED_MAX = 1024;
 
 export const SHARED_STATE = struct({
-  version: literal(4),
+  version: literal(5),
   /** What a member has, or what a guest is given (guest-view.ts). */
   view: oneOf("full", "guest"),
   generation: u64,
   /** Last position applied. */
   position: u64,
+  rules: RULES_STATE,
   /** Heads at positions `position − heads.length + 1 … position`. */
   heads: list(fixed(32), HEADS_KEPT),
   logTimeMs: u64,
@@ -153,6 +158,7 @@ export function emptyAuthor(): AuthorState {
     clockMs: 0n,
     assembly: undefined,
     skips: new Map(),
+    rules: undefined,
   };
 }
 

@@ -5,10 +5,11 @@ import { trimmableBelow } from "./trim.ts";
 
 const at = (...positions: number[]): Checkpoint[] =>
   positions.map((position) => ({
-    version: 2,
+    version: 3,
     committee: new Uint8Array(32),
     generation: 0n,
     epoch: 0n,
+    rules: 1,
     position: BigInt(position),
     head: new Uint8Array(32),
     stateHash: new Uint8Array(32),

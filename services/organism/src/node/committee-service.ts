@@ -164,6 +164,8 @@ export function committeeService<State, Command, D extends Duty>(
             incarnation: author?.incarnation ?? 0n,
             clockMs: author?.clockMs ?? 0n,
             blocked: committee.isBlocked(member.index),
+            rules: author?.rules?.highest ?? 0,
+            build: author?.rules?.build ?? "",
             differs: options.differing().includes(member.index),
           };
         }),
@@ -176,6 +178,13 @@ export function committeeService<State, Command, D extends Duty>(
         logFirstPosition: options.usage()?.firstPosition ?? 0n,
         logBytes: BigInt(options.usage()?.bytes ?? 0),
         logBytesMax: BigInt(options.usage()?.bytesMax ?? 0),
+        rules: {
+          active: committee.rules.active,
+          sincePosition: committee.rules.since,
+          next: committee.rules.next?.version ?? 0,
+          nextPosition: committee.rules.next?.from ?? 0n,
+          ...committee.speaks,
+        },
       };
     },
 

@@ -75,6 +75,7 @@ export function toWireCheckpoint({
     committeeId: checkpoint.committee,
     generation: checkpoint.generation,
     epoch: checkpoint.epoch,
+    rules: checkpoint.rules,
     position: checkpoint.position,
     chainHead: checkpoint.head,
     stateHash: checkpoint.stateHash,
@@ -90,10 +91,11 @@ export function toWireCheckpoint({
 export function fromWireCheckpoint(wire: WireCheckpoint): CertifiedCheckpoint | undefined {
   const candidate: CertifiedCheckpoint = {
     checkpoint: {
-      version: 2,
+      version: 3,
       committee: wire.committeeId,
       generation: wire.generation,
       epoch: wire.epoch,
+      rules: wire.rules,
       position: wire.position,
       head: wire.chainHead,
       stateHash: wire.stateHash,

@@ -16,5 +16,6 @@ export const EXIT = {
  * on without it; everything else wants to be looked at.
  */
 export function exitCodeOf(reason: string): number {
+  if (reason === "RULES_UNKNOWN") return EXIT.precondition;
   return reason === "HISTORY_GONE" ? EXIT.again : EXIT.failed;
 }

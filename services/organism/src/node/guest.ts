@@ -9,6 +9,7 @@ import { type Applied, Committee } from "../committee/committee.ts";
 import type { CertifiedOutcome } from "../committee/outcome.ts";
 import { signReader } from "../committee/reader.ts";
 import { checkRoster, type Roster } from "../committee/roster.ts";
+import { RulesUnknown } from "../committee/rules.ts";
 import type { SigningKey } from "../crypto/ed25519.ts";
 import { combineSignatures } from "../crypto/threshold.ts";
 import { committeeId, type LatticeConfig } from "../identity/lattice-config.ts";
@@ -116,6 +117,7 @@ export class Guest<State, Command, D extends Duty> {
   /**
    * Follows the log until `signal` aborts.
    * @throws GuestProblem when a quorum certified another state than the log leads to, or nobody serves what follows
+   * @throws RulesUnknown when the log goes on by rules that this build does not have
    */
   async follow(signal: AbortSignal): Promise<void> {
     const { addresses, timers, logger } = this.#options;
@@ -128,7 +130,7 @@ export class Guest<State, Command, D extends Duty> {
         await this.#followOne(address, signal);
       } catch (error) {
         if (signal.aborted) return;
-        if (error instanceof GuestProblem) throw error;
+        if (error instanceof GuestProblem || error instanceof RulesUnknown) throw error;
         logger.warn("a member does not go on; the next one is asked", { address, ...errorFields(error) });
         if (isTooOld(error)) await this.#beginAgain();
       }

@@ -9,6 +9,7 @@ import { type Applied, Committee, type Dissent } from "../committee/committee.ts
 import { decodeEntry, LANES, type Lane } from "../committee/entry.ts";
 import { type CertifiedOutcome, type Outcome, outcomeDigest } from "../committee/outcome.ts";
 import { ROSTER_STAGE, type Roster } from "../committee/roster.ts";
+import type { RuleRange } from "../committee/rules.ts";
 import { blsSign } from "../crypto/bls.ts";
 import { generateSigningKey, type SigningKey } from "../crypto/ed25519.ts";
 import { combineSignatures } from "../crypto/threshold.ts";
@@ -40,6 +41,7 @@ import { abstainingJournal } from "./abstaining-journal.ts";
 import { Appender } from "./appender.ts";
 import type { Archive } from "./archive.ts";
 import { BodyFetcher } from "./body-fetcher.ts";
+import { BUILD_NAME } from "./build.ts";
 import { CheckpointKeeper } from "./checkpoint-keeper.ts";
 import { committeeService } from "./committee-service.ts";
 import { type EntryTail, tailHash } from "./entry-tail.ts";
@@ -96,6 +98,10 @@ export interface MemberOptions<State, Command, D extends Duty, Settings> {
   readonly connect?: ConnectCommittee;
   /** When checkpoints are due, if not as usual: in tests, alike for all members. */
   readonly checkpointEvery?: { readonly entries: bigint; readonly slots: bigint };
+  /** Rules that this member follows, if fewer than its build has: in throw-away lattices and tests. */
+  readonly rules?: RuleRange;
+  /** How far ahead rules are planned, if not as usual: in tests, alike for all members. */
+  readonly activationEntries?: bigint;
   readonly clock: Clock;
   /** Node's own when left out. */
   readonly timers?: Timers;
@@ -389,6 +395,7 @@ export class Member<State, Command, D extends Duty, Settings> {
     }
     this.#reading = new AbortController();
     this.#consuming = this.#consume(this.#reading.signal);
+    this.#noteRules();
     await reached;
     this.#onPosition = () => undefined;
     if (this.#ending) return;
@@ -584,6 +591,7 @@ export class Member<State, Command, D extends Duty, Settings> {
     if (this.#silent) return;
     this.#silent = true;
     this.#appender?.close();
+    this.#onPosition(this.committee.position);
     this.#options.onFatal(reason, detail);
   }
 
@@ -599,6 +607,8 @@ export class Member<State, Command, D extends Duty, Settings> {
       this.#fail("LOG_HOLE", `position ${position} came, position ${this.committee.position + 1n} was to come`);
       return;
     }
+    this.#checkRules();
+    if (this.#silent) return;
     const startedAt = process.hrtime.bigint();
     const applied = this.committee.apply(position, raw);
     this.#tail?.append(this.committee.generation, position, raw);
@@ -613,6 +623,8 @@ export class Member<State, Command, D extends Duty, Settings> {
     if (applied.fraud !== undefined && this.committee.isBlockedKey(this.#memberKey.publicKey)) {
       this.#fail("KEY_BLOCKED", "this member's own key was proven to say two things");
     }
+    if (applied.planned !== undefined || applied.activated !== undefined) this.#noteRules();
+    this.#checkRules();
     this.#checkMark(position);
     this.#checkSucceeded(applied, self);
     this.#appender?.consumed(applied);
@@ -623,6 +635,36 @@ export class Member<State, Command, D extends Duty, Settings> {
     for (const outcome of applied.certified) this.#certify(outcome);
     this.#onPosition(position);
     this.#schedule();
+  }
+
+  /** What follows is beyond this build: whoever goes on would guess. */
+  #checkRules(): void {
+    const unknown = this.committee.unknownRules;
+    if (unknown !== undefined) this.#fail("RULES_UNKNOWN", unknown.message);
+  }
+
+  #noteRules(): void {
+    const { logger, meters } = this.#options;
+    const { rules, speaks, position } = this.committee;
+    const { active, since, next } = rules;
+    meters.gauge("lattice_rules_version", active);
+    meters.gauge("lattice_rules_next_version", next?.version ?? 0);
+    meters.gauge("lattice_rules_next_position", Number(next?.from ?? 0n));
+    meters.gauge("lattice_rules_build_version", speaks.highest);
+    if (since === position && since > 0n) logger.info("rules govern from here on", { rules: active, position });
+    if (next === undefined) return;
+    const planned = { rules: next.version, from_position: next.from, build_speaks: speaks.highest };
+    if (next.version <= speaks.highest) logger.info("a quorum can follow newer rules", planned);
+    else logger.error("a quorum can follow newer rules, this build cannot: it stops before them", planned);
+  }
+
+  /** Says once per incarnation how far this build can follow, when that is beyond what governs. */
+  #announceRules(): void {
+    const { highest } = this.committee.speaks;
+    const said = this.committee.author(this.#options.self)?.rules?.highest ?? 0;
+    if (highest <= this.committee.rules.active || highest <= said) return;
+    const command = encodeCommand({ type: "rules", highest, build: BUILD_NAME });
+    this.#attempt(`rules/${this.#ownIncarnation}/${highest}`, () => this.#append("ctl", command));
   }
 
   /** What was read before the last restart must be what is read now. */
@@ -959,6 +1001,7 @@ export class Member<State, Command, D extends Duty, Settings> {
       this.#attempt(key, () => this.#append("bulk", encoded));
     }
     this.#lookAfterKeys();
+    this.#announceRules();
     const view = this.committee.view(self, now, (key) => journal.isPromised(key));
     for (const duty of this.committee.machine.duties(this.committee.state, view)) {
       if (duty.promise && duty.slot < this.#abstainBelow) continue;
@@ -1225,6 +1268,8 @@ function freshCommittee<State, Command, D extends Duty, Settings>({
   config,
   rosters,
   checkpointEvery,
+  rules,
+  activationEntries,
 }: MemberOptions<State, Command, D, Settings>): Committee<State, Command, D> {
   const roster = rosters[definition.organism];
   return new Committee<State, Command, D>({
@@ -1232,6 +1277,8 @@ function freshCommittee<State, Command, D extends Duty, Settings>({
     roster,
     machine: definition.createMachine(config, roster),
     ...(checkpointEvery === undefined ? {} : { checkpointEvery }),
+    ...(rules === undefined ? {} : { rules }),
+    ...(activationEntries === undefined ? {} : { activationEntries }),
   });
 }
 

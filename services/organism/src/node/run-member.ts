@@ -4,6 +4,7 @@ import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from "no
 import { dirname, join } from "node:path";
 import { z } from "zod";
 import { equalBytes, toHex } from "../codec/codec.ts";
+import { RULES, type RuleRange, RulesUnknown } from "../committee/rules.ts";
 import { generateSigningKey } from "../crypto/ed25519.ts";
 import { initCrypto } from "../crypto/engine.ts";
 import { Fault } from "../fault.ts";
@@ -46,6 +47,13 @@ const NATS_CREDENTIALS = z.strictObject({
   subject: z.string(),
   inboxPrefix: z.string(),
 });
+
+/** What this build speaks, capped where that is allowed: so that one build can stand for an older one. */
+function ruleRange(highest: number | undefined, { throwAway }: LatticeConfig): RuleRange {
+  if (highest === undefined) return RULES;
+  if (!throwAway) throw new KitProblem("LATTICE_TEST_RULES_MAX: only a throw-away lattice may hold a build back");
+  return { ...RULES, highest: Math.min(highest, RULES.highest) };
+}
 
 function loadConfig(settings: SharedSettings): LatticeConfig {
   const {
@@ -95,6 +103,7 @@ export async function runMember<State, Command, D extends Duty, Settings extends
       error instanceof UnfitServer ||
       error instanceof CorruptFile ||
       error instanceof NoSnapshot ||
+      error instanceof RulesUnknown ||
       error instanceof Fault;
     const lines =
       error instanceof SettingsProblems ? error.problems : [error instanceof Error ? error.message : String(error)];
@@ -181,6 +190,7 @@ async function run<State, Command, D extends Duty, Settings extends Record<strin
     journalIsOld,
     directory: shared.LATTICE_DATA_DIR,
     ...(archive === undefined ? {} : { archive }),
+    rules: ruleRange(shared.LATTICE_TEST_RULES_MAX, config),
     clock,
     random: (count) => new Uint8Array(randomBytes(count)),
     logger,

@@ -50,6 +50,12 @@ export const SHARED_SETTINGS = z.object({
     .string()
     .optional()
     .describe("throw-away lattices only: a file with the milliseconds by which this member's clock is wrong"),
+  LATTICE_TEST_RULES_MAX: z.coerce
+    .number()
+    .int()
+    .min(1)
+    .optional()
+    .describe("throw-away lattices only: the highest rule version that this member follows, as an older build would"),
   LATTICE_TRACE_FILE: z.string().optional().describe("spans as JSON lines, besides OTLP"),
 });
 export type SharedSettings = z.infer<typeof SHARED_SETTINGS>;

@@ -2,7 +2,7 @@
 import { concat, encode, tryDecode } from "../codec/codec.ts";
 import { CERTIFIED_CHECKPOINT, type CertifiedCheckpoint, type Checkpoint } from "../committee/checkpoint.ts";
 
-const VERSION = 2;
+const VERSION = 3;
 const PREFIX_BYTES = 5;
 const CERTIFICATE_BYTES_MAX = 4096;
 /** What comes before the state is never longer. */

@@ -2,6 +2,7 @@
 import { CodecError } from "../codec/codec.ts";
 import type { CertifiedCheckpoint } from "../committee/checkpoint.ts";
 import type { Committee } from "../committee/committee.ts";
+import { RulesUnknown, speaks } from "../committee/rules.ts";
 import type { Duty } from "../machine.ts";
 import type { Logger } from "../observe/logger.ts";
 import { type Log, pause, type Timers } from "../ports.ts";
@@ -18,16 +19,28 @@ const WORTH_FETCHING = 4096n;
 const PATIENCE_MS = 120_000;
 const PAUSE_MS = 1000;
 
-/** Restores the newest own snapshot, of the newest generation, that is one of this version's states. */
+/**
+ * Restores the newest own snapshot, of the newest generation, that is one of this version's states.
+ * @throws RulesUnknown when it lies under rules that this build does not have: an older one would only lead up to them
+ */
 export async function restoreOwn<State, Command, D extends Duty>(
   committee: Committee<State, Command, D>,
   store: SnapshotStore,
   logger: Logger,
 ): Promise<void> {
   for (const { checkpoint } of store.held()) {
+    checkRules(committee, checkpoint);
     const state = await store.load(checkpoint);
     if (state !== undefined && restores(committee, state, checkpoint.position, logger)) return;
   }
+}
+
+/** A quorum certified under which rules the state lies. @throws RulesUnknown */
+function checkRules<State, Command, D extends Duty>(
+  committee: Committee<State, Command, D>,
+  { rules }: CertifiedCheckpoint["checkpoint"],
+): void {
+  if (!speaks(committee.speaks, rules)) throw new RulesUnknown(rules, committee.speaks, undefined);
 }
 
 function restores<State, Command, D extends Duty>(
@@ -58,7 +71,7 @@ export interface StateSyncOptions<State, Command, D extends Duty> {
 
 /**
  * Makes sure that the log continues what this member has: fetches a certified snapshot when it does not, or when that
- * is much less to read. @throws NoSnapshot
+ * is much less to read. @throws NoSnapshot, RulesUnknown
  */
 export async function syncState<State, Command, D extends Duty>(
   options: StateSyncOptions<State, Command, D>,
@@ -73,6 +86,7 @@ export async function syncState<State, Command, D extends Duty>(
     const fetched = await fetchNewer(options, first, refused);
     if (fetched !== undefined) {
       const { checkpoint } = fetched.certified;
+      checkRules(committee, checkpoint);
       if (restores(committee, fetched.state, checkpoint.position, logger)) {
         await store.save(fetched.certified, fetched.state);
         logger.info("joined from a snapshot", {

@@ -10,6 +10,7 @@ import { type Applied, Committee } from "../committee/committee.ts";
 import { ENTRY_BODY, ENTRY_TAG, type EntryBody, encodeEntry, entryHash, ZERO_HASH } from "../committee/entry.ts";
 import { type CertifiedOutcome, type Outcome, outcomeDigest } from "../committee/outcome.ts";
 import type { Roster } from "../committee/roster.ts";
+import type { RuleRange } from "../committee/rules.ts";
 import { blsSign } from "../crypto/bls.ts";
 import { generateSigningKey, type SigningKey, signTagged } from "../crypto/ed25519.ts";
 import { hashBytes } from "../crypto/hash.ts";
@@ -27,6 +28,10 @@ export interface DriverOptions<State, Command, D extends Duty> {
   readonly replicas?: number;
   /** When checkpoints are due, if not as usual. */
   readonly checkpointEvery?: { readonly entries: bigint; readonly slots: bigint };
+  /** What the replicas can follow, if not all that this build has. */
+  readonly rules?: RuleRange;
+  /** How far ahead rules are planned, if not as usual. */
+  readonly activationEntries?: bigint;
 }
 
 /** What of an entry to do otherwise than an honest author. */
@@ -57,10 +62,16 @@ export class CommitteeDriver<State, Command, D extends Duty> {
   }
 
   /** A replica that has applied nothing. */
-  fresh(): Committee<State, Command, D> {
-    const { config, roster, createMachine, checkpointEvery } = this.#options;
-    const machine = createMachine();
-    return new Committee({ config, roster, machine, ...(checkpointEvery === undefined ? {} : { checkpointEvery }) });
+  fresh(rules: RuleRange | undefined = this.#options.rules): Committee<State, Command, D> {
+    const { config, roster, createMachine, checkpointEvery, activationEntries } = this.#options;
+    return new Committee({
+      config,
+      roster,
+      machine: createMachine(),
+      ...(checkpointEvery === undefined ? {} : { checkpointEvery }),
+      ...(activationEntries === undefined ? {} : { activationEntries }),
+      ...(rules === undefined ? {} : { rules }),
+    });
   }
 
   get committee(): Committee<State, Command, D> {

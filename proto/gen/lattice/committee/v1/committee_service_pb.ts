@@ -16,7 +16,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file lattice/committee/v1/committee_service.proto.
  */
 export const file_lattice_committee_v1_committee_service: GenFile = /*@__PURE__*/
-  fileDesc("CixsYXR0aWNlL2NvbW1pdHRlZS92MS9jb21taXR0ZWVfc2VydmljZS5wcm90bxIUbGF0dGljZS5jb21taXR0ZWUudjEiEgoQR2V0U3RhdHVzUmVxdWVzdCJ6CgxNZW1iZXJTdGF0dXMSDQoFaW5kZXgYASABKA0SEgoKbWVtYmVyX2tleRgCIAEoDBITCgtpbmNhcm5hdGlvbhgDIAEoBBIQCghjbG9ja19tcxgEIAEoBBIPCgdibG9ja2VkGAUgASgIEg8KB2RpZmZlcnMYBiABKAgiPwoOVXBzdHJlYW1TdGF0dXMSEAoIb3JnYW5pc20YASABKAkSDQoFc3RhZ2UYAiABKAkSDAoEc2xvdBgDIAEoBCKJBAoRR2V0U3RhdHVzUmVzcG9uc2USNgoIaWRlbnRpdHkYASABKAsyJC5sYXR0aWNlLmlkZW50aXR5LnYxLkxhdHRpY2VJZGVudGl0eRIQCghvcmdhbmlzbRgCIAEoCRIUCgxjb21taXR0ZWVfaWQYAyABKAwSFAoMbWVtYmVyX2luZGV4GAQgASgNEhQKDG1lbWJlcl9jb3VudBgFIAEoDRITCgtmYXVsdF9jb3VudBgGIAEoDRIOCgZxdW9ydW0YByABKA0SEgoKZ2VuZXJhdGlvbhgIIAEoBBIQCghwb3NpdGlvbhgJIAEoBBISCgpjaGFpbl9oZWFkGAogASgMEhIKCnN0YXRlX2hhc2gYCyABKAwSEQoJY2F1Z2h0X3VwGAwgASgIEjMKB21lbWJlcnMYDSADKAsyIi5sYXR0aWNlLmNvbW1pdHRlZS52MS5NZW1iZXJTdGF0dXMSNgoIdXBzdHJlYW0YDiADKAsyJC5sYXR0aWNlLmNvbW1pdHRlZS52MS5VcHN0cmVhbVN0YXR1cxIUCgxkZWNpZGVkX3Nsb3QYDyABKAQSGQoRc25hcHNob3RfcG9zaXRpb24YECABKAQSGgoSbG9nX2ZpcnN0X3Bvc2l0aW9uGBEgASgEEhEKCWxvZ19ieXRlcxgSIAEoBBIVCg1sb2dfYnl0ZXNfbWF4GBMgASgEIjAKEUdldE91dGNvbWVSZXF1ZXN0Eg0KBXN0YWdlGAEgASgJEgwKBHNsb3QYAiABKAQiTQoSR2V0T3V0Y29tZVJlc3BvbnNlEjcKB291dGNvbWUYASABKAsyJi5sYXR0aWNlLmNvbW1pdHRlZS52MS5DZXJ0aWZpZWRPdXRjb21lIjgKFFdhdGNoT3V0Y29tZXNSZXF1ZXN0Eg0KBXN0YWdlGAEgASgJEhEKCWZyb21fc2xvdBgCIAEoBCJ1ChVXYXRjaE91dGNvbWVzUmVzcG9uc2USOQoHb3V0Y29tZRgBIAEoCzImLmxhdHRpY2UuY29tbWl0dGVlLnYxLkNlcnRpZmllZE91dGNvbWVIABIYCg5oZWFydGJlYXRfc2xvdBgCIAEoBEgAQgcKBWV2ZW50IosBCg5HZXRCb2R5UmVxdWVzdBINCgVzdGFnZRgBIAEoCRIMCgRzbG90GAIgASgEEhoKEnJlcXVlc3Rlcl9vcmdhbmlzbRgDIAEoCRIXCg9yZXF1ZXN0ZXJfaW5kZXgYBCABKA0SFAoMc2lnbmVkX2F0X21zGAUgASgEEhEKCXNpZ25hdHVyZRgGIAEoDCI0Cg9HZXRCb2R5UmVzcG9uc2USDAoEYm9keRgBIAEoDBITCgtzZWFsZWRfYm9keRgCIAEoDCIiCg5HZXRIZWFkUmVxdWVzdBIQCghwb3NpdGlvbhgBIAEoBCKdAQoPR2V0SGVhZFJlc3BvbnNlEhQKDGNvbW1pdHRlZV9pZBgBIAEoDBISCgpnZW5lcmF0aW9uGAIgASgEEhQKDG1lbWJlcl9pbmRleBgDIAEoDRIQCghwb3NpdGlvbhgEIAEoBBIMCgRoZWFkGAUgASgMEhcKD25ld2VzdF9wb3NpdGlvbhgGIAEoBBIRCglzaWduYXR1cmUYByABKAwiJQoQTGlzdFZvdGVzUmVxdWVzdBIRCglmcm9tX3Nsb3QYASABKAQiMAoJVm90ZVNoYXJlEhQKDG1lbWJlcl9pbmRleBgBIAEoDRINCgVzaGFyZRgCIAEoDCJ4Cg1EZWNpc2lvblZvdGVzEjcKB291dGNvbWUYASABKAsyJi5sYXR0aWNlLmNvbW1pdHRlZS52MS5DZXJ0aWZpZWRPdXRjb21lEi4KBXZvdGVzGAIgAygLMh8ubGF0dGljZS5jb21taXR0ZWUudjEuVm90ZVNoYXJlIksKEUxpc3RWb3Rlc1Jlc3BvbnNlEjYKCWRlY2lzaW9ucxgBIAMoCzIjLmxhdHRpY2UuY29tbWl0dGVlLnYxLkRlY2lzaW9uVm90ZXMiEwoRTGlzdEZyYXVkc1JlcXVlc3QiegoLRnJhdWRSZWNvcmQSFAoMbWVtYmVyX2luZGV4GAEgASgNEhIKCm1lbWJlcl9rZXkYAiABKAwSDQoFZXBvY2gYAyABKAQSDAoEa2luZBgEIAEoCRIQCghwb3NpdGlvbhgFIAEoBBISCgpwcm9vZl9oYXNoGAYgASgMIkcKEkxpc3RGcmF1ZHNSZXNwb25zZRIxCgZmcmF1ZHMYASADKAsyIS5sYXR0aWNlLmNvbW1pdHRlZS52MS5GcmF1ZFJlY29yZCIlCg9HZXRGcmF1ZFJlcXVlc3QSEgoKcHJvb2ZfaGFzaBgBIAEoDCIhChBHZXRGcmF1ZFJlc3BvbnNlEg0KBXByb29mGAEgASgMIuoBChNDZXJ0aWZpZWRDaGVja3BvaW50EhQKDGNvbW1pdHRlZV9pZBgBIAEoDBISCgpnZW5lcmF0aW9uGAIgASgEEg0KBWVwb2NoGAMgASgEEhAKCHBvc2l0aW9uGAQgASgEEhIKCmNoYWluX2hlYWQYBSABKAwSEgoKc3RhdGVfaGFzaBgGIAEoDBITCgtzdGF0ZV9ieXRlcxgHIAEoBBIRCglzaWduYXR1cmUYCCABKAwSDwoHc2lnbmVycxgJIAMoDRISCgpndWVzdF9oYXNoGAogASgMEhMKC2d1ZXN0X2J5dGVzGAsgASgEIhYKFEdldENoZWNrcG9pbnRSZXF1ZXN0Io8BChVHZXRDaGVja3BvaW50UmVzcG9uc2USNwoEaGVsZBgBIAMoCzIpLmxhdHRpY2UuY29tbWl0dGVlLnYxLkNlcnRpZmllZENoZWNrcG9pbnQSFAoMbWVtYmVyX2luZGV4GAIgASgNEhQKDHNpZ25lZF9hdF9tcxgDIAEoBBIRCglzaWduYXR1cmUYBCABKAwijgEKFEZldGNoU25hcHNob3RSZXF1ZXN0EhIKCmdlbmVyYXRpb24YASABKAQSEAoIcG9zaXRpb24YAiABKAQSDgoGb2Zmc2V0GAMgASgEEhcKD3JlcXVlc3Rlcl9pbmRleBgEIAEoDRIUCgxzaWduZWRfYXRfbXMYBSABKAQSEQoJc2lnbmF0dXJlGAYgASgMIjUKFUZldGNoU25hcHNob3RSZXNwb25zZRIOCgZvZmZzZXQYASABKAQSDAoEZGF0YRgCIAEoDCITChFHZXRSb3N0ZXJzUmVxdWVzdCJNChJHZXRSb3N0ZXJzUmVzcG9uc2USNwoHcm9zdGVycxgBIAMoCzImLmxhdHRpY2UuY29tbWl0dGVlLnYxLkNlcnRpZmllZE91dGNvbWUiTwoGUmVhZGVyEgsKA2tleRgBIAEoDBIPCgd0aWNrZXRzGAIgAygMEhQKDHNpZ25lZF9hdF9tcxgDIAEoBBIRCglzaWduYXR1cmUYBCABKAwifwoZRmV0Y2hHdWVzdFNuYXBzaG90UmVxdWVzdBISCgpnZW5lcmF0aW9uGAEgASgEEhAKCHBvc2l0aW9uGAIgASgEEg4KBm9mZnNldBgDIAEoBBIsCgZyZWFkZXIYBCABKAsyHC5sYXR0aWNlLmNvbW1pdHRlZS52MS5SZWFkZXIibQoOUmVhZExvZ1JlcXVlc3QSFQoNZnJvbV9wb3NpdGlvbhgBIAEoBBIWCg51bnRpbF9wb3NpdGlvbhgCIAEoBBIsCgZyZWFkZXIYAyABKAsyHC5sYXR0aWNlLmNvbW1pdHRlZS52MS5SZWFkZXIiagoPUmVhZExvZ1Jlc3BvbnNlEjMKB21lc3NhZ2UYASABKAsyIC5sYXR0aWNlLmNvbW1pdHRlZS52MS5Mb2dNZXNzYWdlSAASGQoPbmV3ZXN0X3Bvc2l0aW9uGAIgASgESABCBwoFZXZlbnQiKwoKTG9nTWVzc2FnZRIQCghwb3NpdGlvbhgBIAEoBBILCgNyYXcYAiABKAwiUwocRXhjaGFuZ2VHZW5lcmF0aW9uRW5kUmVxdWVzdBISCgpnZW5lcmF0aW9uGAEgASgEEg0KBWtub3duGAIgAygMEhAKCG1lc3NhZ2VzGAMgAygMIlQKHUV4Y2hhbmdlR2VuZXJhdGlvbkVuZFJlc3BvbnNlEhIKCmdlbmVyYXRpb24YASABKAQSDQoFa25vd24YAiADKAwSEAoIbWVzc2FnZXMYAyADKAwilwEKE0ZldGNoRW50cmllc1JlcXVlc3QSEgoKZ2VuZXJhdGlvbhgBIAEoBBIVCg1mcm9tX3Bvc2l0aW9uGAIgASgEEhMKC3RvX3Bvc2l0aW9uGAMgASgEEhcKD3JlcXVlc3Rlcl9pbmRleBgEIAEoDRIUCgxzaWduZWRfYXRfbXMYBSABKAQSEQoJc2lnbmF0dXJlGAYgASgMIjUKFEZldGNoRW50cmllc1Jlc3BvbnNlEhAKCHBvc2l0aW9uGAEgASgEEgsKA3JhdxgCIAEoDDL6CwoQQ29tbWl0dGVlU2VydmljZRJcCglHZXRTdGF0dXMSJi5sYXR0aWNlLmNvbW1pdHRlZS52MS5HZXRTdGF0dXNSZXF1ZXN0GicubGF0dGljZS5jb21taXR0ZWUudjEuR2V0U3RhdHVzUmVzcG9uc2USXwoKR2V0T3V0Y29tZRInLmxhdHRpY2UuY29tbWl0dGVlLnYxLkdldE91dGNvbWVSZXF1ZXN0GigubGF0dGljZS5jb21taXR0ZWUudjEuR2V0T3V0Y29tZVJlc3BvbnNlEmoKDVdhdGNoT3V0Y29tZXMSKi5sYXR0aWNlLmNvbW1pdHRlZS52MS5XYXRjaE91dGNvbWVzUmVxdWVzdBorLmxhdHRpY2UuY29tbWl0dGVlLnYxLldhdGNoT3V0Y29tZXNSZXNwb25zZTABElYKB0dldEhlYWQSJC5sYXR0aWNlLmNvbW1pdHRlZS52MS5HZXRIZWFkUmVxdWVzdBolLmxhdHRpY2UuY29tbWl0dGVlLnYxLkdldEhlYWRSZXNwb25zZRJcCglMaXN0Vm90ZXMSJi5sYXR0aWNlLmNvbW1pdHRlZS52MS5MaXN0Vm90ZXNSZXF1ZXN0GicubGF0dGljZS5jb21taXR0ZWUudjEuTGlzdFZvdGVzUmVzcG9uc2USXwoKTGlzdEZyYXVkcxInLmxhdHRpY2UuY29tbWl0dGVlLnYxLkxpc3RGcmF1ZHNSZXF1ZXN0GigubGF0dGljZS5jb21taXR0ZWUudjEuTGlzdEZyYXVkc1Jlc3BvbnNlElkKCEdldEZyYXVkEiUubGF0dGljZS5jb21taXR0ZWUudjEuR2V0RnJhdWRSZXF1ZXN0GiYubGF0dGljZS5jb21taXR0ZWUudjEuR2V0RnJhdWRSZXNwb25zZRJWCgdHZXRCb2R5EiQubGF0dGljZS5jb21taXR0ZWUudjEuR2V0Qm9keVJlcXVlc3QaJS5sYXR0aWNlLmNvbW1pdHRlZS52MS5HZXRCb2R5UmVzcG9uc2USaAoNR2V0Q2hlY2twb2ludBIqLmxhdHRpY2UuY29tbWl0dGVlLnYxLkdldENoZWNrcG9pbnRSZXF1ZXN0GisubGF0dGljZS5jb21taXR0ZWUudjEuR2V0Q2hlY2twb2ludFJlc3BvbnNlEmoKDUZldGNoU25hcHNob3QSKi5sYXR0aWNlLmNvbW1pdHRlZS52MS5GZXRjaFNuYXBzaG90UmVxdWVzdBorLmxhdHRpY2UuY29tbWl0dGVlLnYxLkZldGNoU25hcHNob3RSZXNwb25zZTABEnQKEkZldGNoR3Vlc3RTbmFwc2hvdBIvLmxhdHRpY2UuY29tbWl0dGVlLnYxLkZldGNoR3Vlc3RTbmFwc2hvdFJlcXVlc3QaKy5sYXR0aWNlLmNvbW1pdHRlZS52MS5GZXRjaFNuYXBzaG90UmVzcG9uc2UwARKAAQoVRXhjaGFuZ2VHZW5lcmF0aW9uRW5kEjIubGF0dGljZS5jb21taXR0ZWUudjEuRXhjaGFuZ2VHZW5lcmF0aW9uRW5kUmVxdWVzdBozLmxhdHRpY2UuY29tbWl0dGVlLnYxLkV4Y2hhbmdlR2VuZXJhdGlvbkVuZFJlc3BvbnNlEmcKDEZldGNoRW50cmllcxIpLmxhdHRpY2UuY29tbWl0dGVlLnYxLkZldGNoRW50cmllc1JlcXVlc3QaKi5sYXR0aWNlLmNvbW1pdHRlZS52MS5GZXRjaEVudHJpZXNSZXNwb25zZTABEl8KCkdldFJvc3RlcnMSJy5sYXR0aWNlLmNvbW1pdHRlZS52MS5HZXRSb3N0ZXJzUmVxdWVzdBooLmxhdHRpY2UuY29tbWl0dGVlLnYxLkdldFJvc3RlcnNSZXNwb25zZRJYCgdSZWFkTG9nEiQubGF0dGljZS5jb21taXR0ZWUudjEuUmVhZExvZ1JlcXVlc3QaJS5sYXR0aWNlLmNvbW1pdHRlZS52MS5SZWFkTG9nUmVzcG9uc2UwAWIGcHJvdG8z", [file_lattice_committee_v1_outcome, file_lattice_identity_v1_identity]);
+  fileDesc("CixsYXR0aWNlL2NvbW1pdHRlZS92MS9jb21taXR0ZWVfc2VydmljZS5wcm90bxIUbGF0dGljZS5jb21taXR0ZWUudjEiEgoQR2V0U3RhdHVzUmVxdWVzdCKYAQoMTWVtYmVyU3RhdHVzEg0KBWluZGV4GAEgASgNEhIKCm1lbWJlcl9rZXkYAiABKAwSEwoLaW5jYXJuYXRpb24YAyABKAQSEAoIY2xvY2tfbXMYBCABKAQSDwoHYmxvY2tlZBgFIAEoCBIPCgdkaWZmZXJzGAYgASgIEg0KBXJ1bGVzGAcgASgNEg0KBWJ1aWxkGAggASgJInsKC1J1bGVzU3RhdHVzEg4KBmFjdGl2ZRgBIAEoDRIWCg5zaW5jZV9wb3NpdGlvbhgCIAEoBBIMCgRuZXh0GAMgASgNEhUKDW5leHRfcG9zaXRpb24YBCABKAQSDgoGbG93ZXN0GAUgASgNEg8KB2hpZ2hlc3QYBiABKA0iPwoOVXBzdHJlYW1TdGF0dXMSEAoIb3JnYW5pc20YASABKAkSDQoFc3RhZ2UYAiABKAkSDAoEc2xvdBgDIAEoBCK7BAoRR2V0U3RhdHVzUmVzcG9uc2USNgoIaWRlbnRpdHkYASABKAsyJC5sYXR0aWNlLmlkZW50aXR5LnYxLkxhdHRpY2VJZGVudGl0eRIQCghvcmdhbmlzbRgCIAEoCRIUCgxjb21taXR0ZWVfaWQYAyABKAwSFAoMbWVtYmVyX2luZGV4GAQgASgNEhQKDG1lbWJlcl9jb3VudBgFIAEoDRITCgtmYXVsdF9jb3VudBgGIAEoDRIOCgZxdW9ydW0YByABKA0SEgoKZ2VuZXJhdGlvbhgIIAEoBBIQCghwb3NpdGlvbhgJIAEoBBISCgpjaGFpbl9oZWFkGAogASgMEhIKCnN0YXRlX2hhc2gYCyABKAwSEQoJY2F1Z2h0X3VwGAwgASgIEjMKB21lbWJlcnMYDSADKAsyIi5sYXR0aWNlLmNvbW1pdHRlZS52MS5NZW1iZXJTdGF0dXMSNgoIdXBzdHJlYW0YDiADKAsyJC5sYXR0aWNlLmNvbW1pdHRlZS52MS5VcHN0cmVhbVN0YXR1cxIUCgxkZWNpZGVkX3Nsb3QYDyABKAQSGQoRc25hcHNob3RfcG9zaXRpb24YECABKAQSGgoSbG9nX2ZpcnN0X3Bvc2l0aW9uGBEgASgEEhEKCWxvZ19ieXRlcxgSIAEoBBIVCg1sb2dfYnl0ZXNfbWF4GBMgASgEEjAKBXJ1bGVzGBQgASgLMiEubGF0dGljZS5jb21taXR0ZWUudjEuUnVsZXNTdGF0dXMiMAoRR2V0T3V0Y29tZVJlcXVlc3QSDQoFc3RhZ2UYASABKAkSDAoEc2xvdBgCIAEoBCJNChJHZXRPdXRjb21lUmVzcG9uc2USNwoHb3V0Y29tZRgBIAEoCzImLmxhdHRpY2UuY29tbWl0dGVlLnYxLkNlcnRpZmllZE91dGNvbWUiOAoUV2F0Y2hPdXRjb21lc1JlcXVlc3QSDQoFc3RhZ2UYASABKAkSEQoJZnJvbV9zbG90GAIgASgEInUKFVdhdGNoT3V0Y29tZXNSZXNwb25zZRI5CgdvdXRjb21lGAEgASgLMiYubGF0dGljZS5jb21taXR0ZWUudjEuQ2VydGlmaWVkT3V0Y29tZUgAEhgKDmhlYXJ0YmVhdF9zbG90GAIgASgESABCBwoFZXZlbnQiiwEKDkdldEJvZHlSZXF1ZXN0Eg0KBXN0YWdlGAEgASgJEgwKBHNsb3QYAiABKAQSGgoScmVxdWVzdGVyX29yZ2FuaXNtGAMgASgJEhcKD3JlcXVlc3Rlcl9pbmRleBgEIAEoDRIUCgxzaWduZWRfYXRfbXMYBSABKAQSEQoJc2lnbmF0dXJlGAYgASgMIjQKD0dldEJvZHlSZXNwb25zZRIMCgRib2R5GAEgASgMEhMKC3NlYWxlZF9ib2R5GAIgASgMIiIKDkdldEhlYWRSZXF1ZXN0EhAKCHBvc2l0aW9uGAEgASgEIp0BCg9HZXRIZWFkUmVzcG9uc2USFAoMY29tbWl0dGVlX2lkGAEgASgMEhIKCmdlbmVyYXRpb24YAiABKAQSFAoMbWVtYmVyX2luZGV4GAMgASgNEhAKCHBvc2l0aW9uGAQgASgEEgwKBGhlYWQYBSABKAwSFwoPbmV3ZXN0X3Bvc2l0aW9uGAYgASgEEhEKCXNpZ25hdHVyZRgHIAEoDCIlChBMaXN0Vm90ZXNSZXF1ZXN0EhEKCWZyb21fc2xvdBgBIAEoBCIwCglWb3RlU2hhcmUSFAoMbWVtYmVyX2luZGV4GAEgASgNEg0KBXNoYXJlGAIgASgMIngKDURlY2lzaW9uVm90ZXMSNwoHb3V0Y29tZRgBIAEoCzImLmxhdHRpY2UuY29tbWl0dGVlLnYxLkNlcnRpZmllZE91dGNvbWUSLgoFdm90ZXMYAiADKAsyHy5sYXR0aWNlLmNvbW1pdHRlZS52MS5Wb3RlU2hhcmUiSwoRTGlzdFZvdGVzUmVzcG9uc2USNgoJZGVjaXNpb25zGAEgAygLMiMubGF0dGljZS5jb21taXR0ZWUudjEuRGVjaXNpb25Wb3RlcyITChFMaXN0RnJhdWRzUmVxdWVzdCJ6CgtGcmF1ZFJlY29yZBIUCgxtZW1iZXJfaW5kZXgYASABKA0SEgoKbWVtYmVyX2tleRgCIAEoDBINCgVlcG9jaBgDIAEoBBIMCgRraW5kGAQgASgJEhAKCHBvc2l0aW9uGAUgASgEEhIKCnByb29mX2hhc2gYBiABKAwiRwoSTGlzdEZyYXVkc1Jlc3BvbnNlEjEKBmZyYXVkcxgBIAMoCzIhLmxhdHRpY2UuY29tbWl0dGVlLnYxLkZyYXVkUmVjb3JkIiUKD0dldEZyYXVkUmVxdWVzdBISCgpwcm9vZl9oYXNoGAEgASgMIiEKEEdldEZyYXVkUmVzcG9uc2USDQoFcHJvb2YYASABKAwi+QEKE0NlcnRpZmllZENoZWNrcG9pbnQSFAoMY29tbWl0dGVlX2lkGAEgASgMEhIKCmdlbmVyYXRpb24YAiABKAQSDQoFZXBvY2gYAyABKAQSEAoIcG9zaXRpb24YBCABKAQSEgoKY2hhaW5faGVhZBgFIAEoDBISCgpzdGF0ZV9oYXNoGAYgASgMEhMKC3N0YXRlX2J5dGVzGAcgASgEEhEKCXNpZ25hdHVyZRgIIAEoDBIPCgdzaWduZXJzGAkgAygNEhIKCmd1ZXN0X2hhc2gYCiABKAwSEwoLZ3Vlc3RfYnl0ZXMYCyABKAQSDQoFcnVsZXMYDCABKA0iFgoUR2V0Q2hlY2twb2ludFJlcXVlc3QijwEKFUdldENoZWNrcG9pbnRSZXNwb25zZRI3CgRoZWxkGAEgAygLMikubGF0dGljZS5jb21taXR0ZWUudjEuQ2VydGlmaWVkQ2hlY2twb2ludBIUCgxtZW1iZXJfaW5kZXgYAiABKA0SFAoMc2lnbmVkX2F0X21zGAMgASgEEhEKCXNpZ25hdHVyZRgEIAEoDCKOAQoURmV0Y2hTbmFwc2hvdFJlcXVlc3QSEgoKZ2VuZXJhdGlvbhgBIAEoBBIQCghwb3NpdGlvbhgCIAEoBBIOCgZvZmZzZXQYAyABKAQSFwoPcmVxdWVzdGVyX2luZGV4GAQgASgNEhQKDHNpZ25lZF9hdF9tcxgFIAEoBBIRCglzaWduYXR1cmUYBiABKAwiNQoVRmV0Y2hTbmFwc2hvdFJlc3BvbnNlEg4KBm9mZnNldBgBIAEoBBIMCgRkYXRhGAIgASgMIhMKEUdldFJvc3RlcnNSZXF1ZXN0Ik0KEkdldFJvc3RlcnNSZXNwb25zZRI3Cgdyb3N0ZXJzGAEgAygLMiYubGF0dGljZS5jb21taXR0ZWUudjEuQ2VydGlmaWVkT3V0Y29tZSJPCgZSZWFkZXISCwoDa2V5GAEgASgMEg8KB3RpY2tldHMYAiADKAwSFAoMc2lnbmVkX2F0X21zGAMgASgEEhEKCXNpZ25hdHVyZRgEIAEoDCJ/ChlGZXRjaEd1ZXN0U25hcHNob3RSZXF1ZXN0EhIKCmdlbmVyYXRpb24YASABKAQSEAoIcG9zaXRpb24YAiABKAQSDgoGb2Zmc2V0GAMgASgEEiwKBnJlYWRlchgEIAEoCzIcLmxhdHRpY2UuY29tbWl0dGVlLnYxLlJlYWRlciJtCg5SZWFkTG9nUmVxdWVzdBIVCg1mcm9tX3Bvc2l0aW9uGAEgASgEEhYKDnVudGlsX3Bvc2l0aW9uGAIgASgEEiwKBnJlYWRlchgDIAEoCzIcLmxhdHRpY2UuY29tbWl0dGVlLnYxLlJlYWRlciJqCg9SZWFkTG9nUmVzcG9uc2USMwoHbWVzc2FnZRgBIAEoCzIgLmxhdHRpY2UuY29tbWl0dGVlLnYxLkxvZ01lc3NhZ2VIABIZCg9uZXdlc3RfcG9zaXRpb24YAiABKARIAEIHCgVldmVudCIrCgpMb2dNZXNzYWdlEhAKCHBvc2l0aW9uGAEgASgEEgsKA3JhdxgCIAEoDCJTChxFeGNoYW5nZUdlbmVyYXRpb25FbmRSZXF1ZXN0EhIKCmdlbmVyYXRpb24YASABKAQSDQoFa25vd24YAiADKAwSEAoIbWVzc2FnZXMYAyADKAwiVAodRXhjaGFuZ2VHZW5lcmF0aW9uRW5kUmVzcG9uc2USEgoKZ2VuZXJhdGlvbhgBIAEoBBINCgVrbm93bhgCIAMoDBIQCghtZXNzYWdlcxgDIAMoDCKXAQoTRmV0Y2hFbnRyaWVzUmVxdWVzdBISCgpnZW5lcmF0aW9uGAEgASgEEhUKDWZyb21fcG9zaXRpb24YAiABKAQSEwoLdG9fcG9zaXRpb24YAyABKAQSFwoPcmVxdWVzdGVyX2luZGV4GAQgASgNEhQKDHNpZ25lZF9hdF9tcxgFIAEoBBIRCglzaWduYXR1cmUYBiABKAwiNQoURmV0Y2hFbnRyaWVzUmVzcG9uc2USEAoIcG9zaXRpb24YASABKAQSCwoDcmF3GAIgASgMMvoLChBDb21taXR0ZWVTZXJ2aWNlElwKCUdldFN0YXR1cxImLmxhdHRpY2UuY29tbWl0dGVlLnYxLkdldFN0YXR1c1JlcXVlc3QaJy5sYXR0aWNlLmNvbW1pdHRlZS52MS5HZXRTdGF0dXNSZXNwb25zZRJfCgpHZXRPdXRjb21lEicubGF0dGljZS5jb21taXR0ZWUudjEuR2V0T3V0Y29tZVJlcXVlc3QaKC5sYXR0aWNlLmNvbW1pdHRlZS52MS5HZXRPdXRjb21lUmVzcG9uc2USagoNV2F0Y2hPdXRjb21lcxIqLmxhdHRpY2UuY29tbWl0dGVlLnYxLldhdGNoT3V0Y29tZXNSZXF1ZXN0GisubGF0dGljZS5jb21taXR0ZWUudjEuV2F0Y2hPdXRjb21lc1Jlc3BvbnNlMAESVgoHR2V0SGVhZBIkLmxhdHRpY2UuY29tbWl0dGVlLnYxLkdldEhlYWRSZXF1ZXN0GiUubGF0dGljZS5jb21taXR0ZWUudjEuR2V0SGVhZFJlc3BvbnNlElwKCUxpc3RWb3RlcxImLmxhdHRpY2UuY29tbWl0dGVlLnYxLkxpc3RWb3Rlc1JlcXVlc3QaJy5sYXR0aWNlLmNvbW1pdHRlZS52MS5MaXN0Vm90ZXNSZXNwb25zZRJfCgpMaXN0RnJhdWRzEicubGF0dGljZS5jb21taXR0ZWUudjEuTGlzdEZyYXVkc1JlcXVlc3QaKC5sYXR0aWNlLmNvbW1pdHRlZS52MS5MaXN0RnJhdWRzUmVzcG9uc2USWQoIR2V0RnJhdWQSJS5sYXR0aWNlLmNvbW1pdHRlZS52MS5HZXRGcmF1ZFJlcXVlc3QaJi5sYXR0aWNlLmNvbW1pdHRlZS52MS5HZXRGcmF1ZFJlc3BvbnNlElYKB0dldEJvZHkSJC5sYXR0aWNlLmNvbW1pdHRlZS52MS5HZXRCb2R5UmVxdWVzdBolLmxhdHRpY2UuY29tbWl0dGVlLnYxLkdldEJvZHlSZXNwb25zZRJoCg1HZXRDaGVja3BvaW50EioubGF0dGljZS5jb21taXR0ZWUudjEuR2V0Q2hlY2twb2ludFJlcXVlc3QaKy5sYXR0aWNlLmNvbW1pdHRlZS52MS5HZXRDaGVja3BvaW50UmVzcG9uc2USagoNRmV0Y2hTbmFwc2hvdBIqLmxhdHRpY2UuY29tbWl0dGVlLnYxLkZldGNoU25hcHNob3RSZXF1ZXN0GisubGF0dGljZS5jb21taXR0ZWUudjEuRmV0Y2hTbmFwc2hvdFJlc3BvbnNlMAESdAoSRmV0Y2hHdWVzdFNuYXBzaG90Ei8ubGF0dGljZS5jb21taXR0ZWUudjEuRmV0Y2hHdWVzdFNuYXBzaG90UmVxdWVzdBorLmxhdHRpY2UuY29tbWl0dGVlLnYxLkZldGNoU25hcHNob3RSZXNwb25zZTABEoABChVFeGNoYW5nZUdlbmVyYXRpb25FbmQSMi5sYXR0aWNlLmNvbW1pdHRlZS52MS5FeGNoYW5nZUdlbmVyYXRpb25FbmRSZXF1ZXN0GjMubGF0dGljZS5jb21taXR0ZWUudjEuRXhjaGFuZ2VHZW5lcmF0aW9uRW5kUmVzcG9uc2USZwoMRmV0Y2hFbnRyaWVzEikubGF0dGljZS5jb21taXR0ZWUudjEuRmV0Y2hFbnRyaWVzUmVxdWVzdBoqLmxhdHRpY2UuY29tbWl0dGVlLnYxLkZldGNoRW50cmllc1Jlc3BvbnNlMAESXwoKR2V0Um9zdGVycxInLmxhdHRpY2UuY29tbWl0dGVlLnYxLkdldFJvc3RlcnNSZXF1ZXN0GigubGF0dGljZS5jb21taXR0ZWUudjEuR2V0Um9zdGVyc1Jlc3BvbnNlElgKB1JlYWRMb2cSJC5sYXR0aWNlLmNvbW1pdHRlZS52MS5SZWFkTG9nUmVxdWVzdBolLmxhdHRpY2UuY29tbWl0dGVlLnYxLlJlYWRMb2dSZXNwb25zZTABYgZwcm90bzM", [file_lattice_committee_v1_outcome, file_lattice_identity_v1_identity]);
 
 /**
  * Nothing to say.
@@ -80,6 +80,20 @@ export type MemberStatus = Message<"lattice.committee.v1.MemberStatus"> & {
    * @generated from field: bool differs = 6;
    */
   differs: boolean;
+
+  /**
+   * The highest rule version that its process says it can follow; 0 while it has said nothing beyond the active one.
+   *
+   * @generated from field: uint32 rules = 7;
+   */
+  rules: number;
+
+  /**
+   * The build that it says it runs; empty while it has said nothing.
+   *
+   * @generated from field: string build = 8;
+   */
+  build: string;
 };
 
 /**
@@ -88,6 +102,62 @@ export type MemberStatus = Message<"lattice.committee.v1.MemberStatus"> & {
  */
 export const MemberStatusSchema: GenMessage<MemberStatus> = /*@__PURE__*/
   messageDesc(file_lattice_committee_v1_committee_service, 1);
+
+/**
+ * Rule versions of a committee: members agree in the log from which position on a newer one governs.
+ *
+ * @generated from message lattice.committee.v1.RulesStatus
+ */
+export type RulesStatus = Message<"lattice.committee.v1.RulesStatus"> & {
+  /**
+   * The version that governed the last entry applied.
+   *
+   * @generated from field: uint32 active = 1;
+   */
+  active: number;
+
+  /**
+   * The first position that it governed; 0: from the beginning.
+   *
+   * @generated from field: uint64 since_position = 2;
+   */
+  sincePosition: bigint;
+
+  /**
+   * The version that a quorum can follow and that is planned; 0 for none.
+   *
+   * @generated from field: uint32 next = 3;
+   */
+  next: number;
+
+  /**
+   * The first position that it is to govern.
+   *
+   * @generated from field: uint64 next_position = 4;
+   */
+  nextPosition: bigint;
+
+  /**
+   * The lowest version that the answering member's build can follow.
+   *
+   * @generated from field: uint32 lowest = 5;
+   */
+  lowest: number;
+
+  /**
+   * The highest one.
+   *
+   * @generated from field: uint32 highest = 6;
+   */
+  highest: number;
+};
+
+/**
+ * Describes the message lattice.committee.v1.RulesStatus.
+ * Use `create(RulesStatusSchema)` to create a new message.
+ */
+export const RulesStatusSchema: GenMessage<RulesStatus> = /*@__PURE__*/
+  messageDesc(file_lattice_committee_v1_committee_service, 2);
 
 /**
  * How far the member has followed one upstream committee.
@@ -122,7 +192,7 @@ export type UpstreamStatus = Message<"lattice.committee.v1.UpstreamStatus"> & {
  * Use `create(UpstreamStatusSchema)` to create a new message.
  */
 export const UpstreamStatusSchema: GenMessage<UpstreamStatus> = /*@__PURE__*/
-  messageDesc(file_lattice_committee_v1_committee_service, 2);
+  messageDesc(file_lattice_committee_v1_committee_service, 3);
 
 /**
  * Where a member stands.
@@ -262,6 +332,13 @@ export type GetStatusResponse = Message<"lattice.committee.v1.GetStatusResponse"
    * @generated from field: uint64 log_bytes_max = 19;
    */
   logBytesMax: bigint;
+
+  /**
+   * Rule versions: what governs, what follows, what this member can follow.
+   *
+   * @generated from field: lattice.committee.v1.RulesStatus rules = 20;
+   */
+  rules?: RulesStatus | undefined;
 };
 
 /**
@@ -269,7 +346,7 @@ export type GetStatusResponse = Message<"lattice.committee.v1.GetStatusResponse"
  * Use `create(GetStatusResponseSchema)` to create a new message.
  */
 export const GetStatusResponseSchema: GenMessage<GetStatusResponse> = /*@__PURE__*/
-  messageDesc(file_lattice_committee_v1_committee_service, 3);
+  messageDesc(file_lattice_committee_v1_committee_service, 4);
 
 /**
  * Which outcome.
@@ -297,7 +374,7 @@ export type GetOutcomeRequest = Message<"lattice.committee.v1.GetOutcomeRequest"
  * Use `create(GetOutcomeRequestSchema)` to create a new message.
  */
 export const GetOutcomeRequestSchema: GenMessage<GetOutcomeRequest> = /*@__PURE__*/
-  messageDesc(file_lattice_committee_v1_committee_service, 4);
+  messageDesc(file_lattice_committee_v1_committee_service, 5);
 
 /**
  * The outcome asked for.
@@ -318,7 +395,7 @@ export type GetOutcomeResponse = Message<"lattice.committee.v1.GetOutcomeRespons
  * Use `create(GetOutcomeResponseSchema)` to create a new message.
  */
 export const GetOutcomeResponseSchema: GenMessage<GetOutcomeResponse> = /*@__PURE__*/
-  messageDesc(file_lattice_committee_v1_committee_service, 5);
+  messageDesc(file_lattice_committee_v1_committee_service, 6);
 
 /**
  * From where.
@@ -346,7 +423,7 @@ export type WatchOutcomesRequest = Message<"lattice.committee.v1.WatchOutcomesRe
  * Use `create(WatchOutcomesRequestSchema)` to create a new message.
  */
 export const WatchOutcomesRequestSchema: GenMessage<WatchOutcomesRequest> = /*@__PURE__*/
-  messageDesc(file_lattice_committee_v1_committee_service, 6);
+  messageDesc(file_lattice_committee_v1_committee_service, 7);
 
 /**
  * One event of the stream.
@@ -383,7 +460,7 @@ export type WatchOutcomesResponse = Message<"lattice.committee.v1.WatchOutcomesR
  * Use `create(WatchOutcomesResponseSchema)` to create a new message.
  */
 export const WatchOutcomesResponseSchema: GenMessage<WatchOutcomesResponse> = /*@__PURE__*/
-  messageDesc(file_lattice_committee_v1_committee_service, 7);
+  messageDesc(file_lattice_committee_v1_committee_service, 8);
 
 /**
  * Which body, and on whose behalf. Without a requester only public bodies are served.
@@ -439,7 +516,7 @@ export type GetBodyRequest = Message<"lattice.committee.v1.GetBodyRequest"> & {
  * Use `create(GetBodyRequestSchema)` to create a new message.
  */
 export const GetBodyRequestSchema: GenMessage<GetBodyRequest> = /*@__PURE__*/
-  messageDesc(file_lattice_committee_v1_committee_service, 8);
+  messageDesc(file_lattice_committee_v1_committee_service, 9);
 
 /**
  * The body.
@@ -467,7 +544,7 @@ export type GetBodyResponse = Message<"lattice.committee.v1.GetBodyResponse"> & 
  * Use `create(GetBodyResponseSchema)` to create a new message.
  */
 export const GetBodyResponseSchema: GenMessage<GetBodyResponse> = /*@__PURE__*/
-  messageDesc(file_lattice_committee_v1_committee_service, 9);
+  messageDesc(file_lattice_committee_v1_committee_service, 10);
 
 /**
  * At which position.
@@ -488,7 +565,7 @@ export type GetHeadRequest = Message<"lattice.committee.v1.GetHeadRequest"> & {
  * Use `create(GetHeadRequestSchema)` to create a new message.
  */
 export const GetHeadRequestSchema: GenMessage<GetHeadRequest> = /*@__PURE__*/
-  messageDesc(file_lattice_committee_v1_committee_service, 10);
+  messageDesc(file_lattice_committee_v1_committee_service, 11);
 
 /**
  * What a member says under its member key about its log: Ed25519 over the tag "lattice/log/head/statement/v1" and the
@@ -552,7 +629,7 @@ export type GetHeadResponse = Message<"lattice.committee.v1.GetHeadResponse"> & 
  * Use `create(GetHeadResponseSchema)` to create a new message.
  */
 export const GetHeadResponseSchema: GenMessage<GetHeadResponse> = /*@__PURE__*/
-  messageDesc(file_lattice_committee_v1_committee_service, 11);
+  messageDesc(file_lattice_committee_v1_committee_service, 12);
 
 /**
  * From where.
@@ -573,7 +650,7 @@ export type ListVotesRequest = Message<"lattice.committee.v1.ListVotesRequest"> 
  * Use `create(ListVotesRequestSchema)` to create a new message.
  */
 export const ListVotesRequestSchema: GenMessage<ListVotesRequest> = /*@__PURE__*/
-  messageDesc(file_lattice_committee_v1_committee_service, 12);
+  messageDesc(file_lattice_committee_v1_committee_service, 13);
 
 /**
  * One member's share of a certificate.
@@ -601,7 +678,7 @@ export type VoteShare = Message<"lattice.committee.v1.VoteShare"> & {
  * Use `create(VoteShareSchema)` to create a new message.
  */
 export const VoteShareSchema: GenMessage<VoteShare> = /*@__PURE__*/
-  messageDesc(file_lattice_committee_v1_committee_service, 13);
+  messageDesc(file_lattice_committee_v1_committee_service, 14);
 
 /**
  * A decision and the shares given for it.
@@ -629,7 +706,7 @@ export type DecisionVotes = Message<"lattice.committee.v1.DecisionVotes"> & {
  * Use `create(DecisionVotesSchema)` to create a new message.
  */
 export const DecisionVotesSchema: GenMessage<DecisionVotes> = /*@__PURE__*/
-  messageDesc(file_lattice_committee_v1_committee_service, 14);
+  messageDesc(file_lattice_committee_v1_committee_service, 15);
 
 /**
  * Decisions in slot order, whole slots up to about 1 MiB: ask again from the slot after the last until there are none.
@@ -650,7 +727,7 @@ export type ListVotesResponse = Message<"lattice.committee.v1.ListVotesResponse"
  * Use `create(ListVotesResponseSchema)` to create a new message.
  */
 export const ListVotesResponseSchema: GenMessage<ListVotesResponse> = /*@__PURE__*/
-  messageDesc(file_lattice_committee_v1_committee_service, 15);
+  messageDesc(file_lattice_committee_v1_committee_service, 16);
 
 /**
  * Nothing to say.
@@ -665,7 +742,7 @@ export type ListFraudsRequest = Message<"lattice.committee.v1.ListFraudsRequest"
  * Use `create(ListFraudsRequestSchema)` to create a new message.
  */
 export const ListFraudsRequestSchema: GenMessage<ListFraudsRequest> = /*@__PURE__*/
-  messageDesc(file_lattice_committee_v1_committee_service, 16);
+  messageDesc(file_lattice_committee_v1_committee_service, 17);
 
 /**
  * What is known of one blocked key.
@@ -721,7 +798,7 @@ export type FraudRecord = Message<"lattice.committee.v1.FraudRecord"> & {
  * Use `create(FraudRecordSchema)` to create a new message.
  */
 export const FraudRecordSchema: GenMessage<FraudRecord> = /*@__PURE__*/
-  messageDesc(file_lattice_committee_v1_committee_service, 17);
+  messageDesc(file_lattice_committee_v1_committee_service, 18);
 
 /**
  * Blocked keys in the order of the log.
@@ -742,7 +819,7 @@ export type ListFraudsResponse = Message<"lattice.committee.v1.ListFraudsRespons
  * Use `create(ListFraudsResponseSchema)` to create a new message.
  */
 export const ListFraudsResponseSchema: GenMessage<ListFraudsResponse> = /*@__PURE__*/
-  messageDesc(file_lattice_committee_v1_committee_service, 18);
+  messageDesc(file_lattice_committee_v1_committee_service, 19);
 
 /**
  * Which proof.
@@ -763,7 +840,7 @@ export type GetFraudRequest = Message<"lattice.committee.v1.GetFraudRequest"> & 
  * Use `create(GetFraudRequestSchema)` to create a new message.
  */
 export const GetFraudRequestSchema: GenMessage<GetFraudRequest> = /*@__PURE__*/
-  messageDesc(file_lattice_committee_v1_committee_service, 19);
+  messageDesc(file_lattice_committee_v1_committee_service, 20);
 
 /**
  * The proof.
@@ -784,7 +861,7 @@ export type GetFraudResponse = Message<"lattice.committee.v1.GetFraudResponse"> 
  * Use `create(GetFraudResponseSchema)` to create a new message.
  */
 export const GetFraudResponseSchema: GenMessage<GetFraudResponse> = /*@__PURE__*/
-  messageDesc(file_lattice_committee_v1_committee_service, 20);
+  messageDesc(file_lattice_committee_v1_committee_service, 21);
 
 /**
  * What q members said the state was at a position of the log. The signature is over H/"lattice/checkpoint/v1"(version 2,
@@ -869,6 +946,13 @@ export type CertifiedCheckpoint = Message<"lattice.committee.v1.CertifiedCheckpo
    * @generated from field: uint64 guest_bytes = 11;
    */
   guestBytes: bigint;
+
+  /**
+   * The rule version that governs at this position.
+   *
+   * @generated from field: uint32 rules = 12;
+   */
+  rules: number;
 };
 
 /**
@@ -876,7 +960,7 @@ export type CertifiedCheckpoint = Message<"lattice.committee.v1.CertifiedCheckpo
  * Use `create(CertifiedCheckpointSchema)` to create a new message.
  */
 export const CertifiedCheckpointSchema: GenMessage<CertifiedCheckpoint> = /*@__PURE__*/
-  messageDesc(file_lattice_committee_v1_committee_service, 21);
+  messageDesc(file_lattice_committee_v1_committee_service, 22);
 
 /**
  * Nothing to say.
@@ -891,7 +975,7 @@ export type GetCheckpointRequest = Message<"lattice.committee.v1.GetCheckpointRe
  * Use `create(GetCheckpointRequestSchema)` to create a new message.
  */
 export const GetCheckpointRequestSchema: GenMessage<GetCheckpointRequest> = /*@__PURE__*/
-  messageDesc(file_lattice_committee_v1_committee_service, 22);
+  messageDesc(file_lattice_committee_v1_committee_service, 23);
 
 /**
  * What a member holds on its disk.
@@ -934,7 +1018,7 @@ export type GetCheckpointResponse = Message<"lattice.committee.v1.GetCheckpointR
  * Use `create(GetCheckpointResponseSchema)` to create a new message.
  */
 export const GetCheckpointResponseSchema: GenMessage<GetCheckpointResponse> = /*@__PURE__*/
-  messageDesc(file_lattice_committee_v1_committee_service, 23);
+  messageDesc(file_lattice_committee_v1_committee_service, 24);
 
 /**
  * Which snapshot, from where on, and on whose behalf.
@@ -990,7 +1074,7 @@ export type FetchSnapshotRequest = Message<"lattice.committee.v1.FetchSnapshotRe
  * Use `create(FetchSnapshotRequestSchema)` to create a new message.
  */
 export const FetchSnapshotRequestSchema: GenMessage<FetchSnapshotRequest> = /*@__PURE__*/
-  messageDesc(file_lattice_committee_v1_committee_service, 24);
+  messageDesc(file_lattice_committee_v1_committee_service, 25);
 
 /**
  * A piece of a state.
@@ -1018,7 +1102,7 @@ export type FetchSnapshotResponse = Message<"lattice.committee.v1.FetchSnapshotR
  * Use `create(FetchSnapshotResponseSchema)` to create a new message.
  */
 export const FetchSnapshotResponseSchema: GenMessage<FetchSnapshotResponse> = /*@__PURE__*/
-  messageDesc(file_lattice_committee_v1_committee_service, 25);
+  messageDesc(file_lattice_committee_v1_committee_service, 26);
 
 /**
  * Nothing to say.
@@ -1033,7 +1117,7 @@ export type GetRostersRequest = Message<"lattice.committee.v1.GetRostersRequest"
  * Use `create(GetRostersRequestSchema)` to create a new message.
  */
 export const GetRostersRequestSchema: GenMessage<GetRostersRequest> = /*@__PURE__*/
-  messageDesc(file_lattice_committee_v1_committee_service, 26);
+  messageDesc(file_lattice_committee_v1_committee_service, 27);
 
 /**
  * Rosters, each with its certificate.
@@ -1054,7 +1138,7 @@ export type GetRostersResponse = Message<"lattice.committee.v1.GetRostersRespons
  * Use `create(GetRostersResponseSchema)` to create a new message.
  */
 export const GetRostersResponseSchema: GenMessage<GetRostersResponse> = /*@__PURE__*/
-  messageDesc(file_lattice_committee_v1_committee_service, 27);
+  messageDesc(file_lattice_committee_v1_committee_service, 28);
 
 /**
  * Who reads what others may not. Admitted are members of this committee, and whoever has the tickets that the lattice
@@ -1097,7 +1181,7 @@ export type Reader = Message<"lattice.committee.v1.Reader"> & {
  * Use `create(ReaderSchema)` to create a new message.
  */
 export const ReaderSchema: GenMessage<Reader> = /*@__PURE__*/
-  messageDesc(file_lattice_committee_v1_committee_service, 28);
+  messageDesc(file_lattice_committee_v1_committee_service, 29);
 
 /**
  * Which one, and on whose behalf.
@@ -1139,7 +1223,7 @@ export type FetchGuestSnapshotRequest = Message<"lattice.committee.v1.FetchGuest
  * Use `create(FetchGuestSnapshotRequestSchema)` to create a new message.
  */
 export const FetchGuestSnapshotRequestSchema: GenMessage<FetchGuestSnapshotRequest> = /*@__PURE__*/
-  messageDesc(file_lattice_committee_v1_committee_service, 29);
+  messageDesc(file_lattice_committee_v1_committee_service, 30);
 
 /**
  * From where on, and on whose behalf.
@@ -1174,7 +1258,7 @@ export type ReadLogRequest = Message<"lattice.committee.v1.ReadLogRequest"> & {
  * Use `create(ReadLogRequestSchema)` to create a new message.
  */
 export const ReadLogRequestSchema: GenMessage<ReadLogRequest> = /*@__PURE__*/
-  messageDesc(file_lattice_committee_v1_committee_service, 30);
+  messageDesc(file_lattice_committee_v1_committee_service, 31);
 
 /**
  * One event of the stream.
@@ -1211,7 +1295,7 @@ export type ReadLogResponse = Message<"lattice.committee.v1.ReadLogResponse"> & 
  * Use `create(ReadLogResponseSchema)` to create a new message.
  */
 export const ReadLogResponseSchema: GenMessage<ReadLogResponse> = /*@__PURE__*/
-  messageDesc(file_lattice_committee_v1_committee_service, 31);
+  messageDesc(file_lattice_committee_v1_committee_service, 32);
 
 /**
  * A message of the log, whatever it is.
@@ -1239,7 +1323,7 @@ export type LogMessage = Message<"lattice.committee.v1.LogMessage"> & {
  * Use `create(LogMessageSchema)` to create a new message.
  */
 export const LogMessageSchema: GenMessage<LogMessage> = /*@__PURE__*/
-  messageDesc(file_lattice_committee_v1_committee_service, 32);
+  messageDesc(file_lattice_committee_v1_committee_service, 33);
 
 /**
  * Signed messages about the end of a generation, each canonical and signed with its author's member key over the tag
@@ -1275,7 +1359,7 @@ export type ExchangeGenerationEndRequest = Message<"lattice.committee.v1.Exchang
  * Use `create(ExchangeGenerationEndRequestSchema)` to create a new message.
  */
 export const ExchangeGenerationEndRequestSchema: GenMessage<ExchangeGenerationEndRequest> = /*@__PURE__*/
-  messageDesc(file_lattice_committee_v1_committee_service, 33);
+  messageDesc(file_lattice_committee_v1_committee_service, 34);
 
 /**
  * What the answering member knows beyond that.
@@ -1310,7 +1394,7 @@ export type ExchangeGenerationEndResponse = Message<"lattice.committee.v1.Exchan
  * Use `create(ExchangeGenerationEndResponseSchema)` to create a new message.
  */
 export const ExchangeGenerationEndResponseSchema: GenMessage<ExchangeGenerationEndResponse> = /*@__PURE__*/
-  messageDesc(file_lattice_committee_v1_committee_service, 34);
+  messageDesc(file_lattice_committee_v1_committee_service, 35);
 
 /**
  * Which entries, and on whose behalf.
@@ -1366,7 +1450,7 @@ export type FetchEntriesRequest = Message<"lattice.committee.v1.FetchEntriesRequ
  * Use `create(FetchEntriesRequestSchema)` to create a new message.
  */
 export const FetchEntriesRequestSchema: GenMessage<FetchEntriesRequest> = /*@__PURE__*/
-  messageDesc(file_lattice_committee_v1_committee_service, 35);
+  messageDesc(file_lattice_committee_v1_committee_service, 36);
 
 /**
  * One entry.
@@ -1394,7 +1478,7 @@ export type FetchEntriesResponse = Message<"lattice.committee.v1.FetchEntriesRes
  * Use `create(FetchEntriesResponseSchema)` to create a new message.
  */
 export const FetchEntriesResponseSchema: GenMessage<FetchEntriesResponse> = /*@__PURE__*/
-  messageDesc(file_lattice_committee_v1_committee_service, 36);
+  messageDesc(file_lattice_committee_v1_committee_service, 37);
 
 /**
  * State and outcomes of one committee member.
