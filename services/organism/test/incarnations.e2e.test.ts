@@ -12,6 +12,7 @@ import { Fault } from "../src/fault.ts";
 import { slotStartMs } from "../src/identity/lattice-config.ts";
 import { EmbeddedLog } from "../src/log/embedded-log.ts";
 import { FileSnapshotStore } from "../src/node/snapshot-store.ts";
+import type { Log } from "../src/ports.ts";
 import { certifyState, dealCommittee, startToyMember } from "./test-lattice.ts";
 
 type ToyMember = Awaited<ReturnType<typeof startToyMember>>;
@@ -40,11 +41,11 @@ describe("one voice per key", () => {
     await rm(directory, { recursive: true, force: true });
   });
 
-  async function start(index: number, folder = "first", name = `${folder}/${index}`): Promise<ToyMember> {
+  async function start(index: number, folder = "first", name = `${folder}/${index}`, own?: Log): Promise<ToyMember> {
     const member = await startToyMember({
       committee,
       index,
-      log: log.member(index),
+      log: own ?? log.member(index),
       directory: join(directory, folder),
       clock,
       journalIsOld: true,
@@ -188,6 +189,45 @@ describe("one voice per key", () => {
     await certified(restored, abstainsBelow);
     assert.ok((await promisesOf(2, joined)).every((slot) => slot >= abstainsBelow));
     assert.deepEqual(fatal, []);
+    await assertNobodySaidTwoThings();
+  });
+
+  test("a doubled member abstains from what the older process promised until the newer one's Join landed", async () => {
+    const [a, b, c] = await Promise.all([0, 1, 2].map((index) => start(index)));
+    assert.ok(a !== undefined && b !== undefined && c !== undefined);
+    await certified(c, 1n);
+    await cp(join(directory, "first", "member-2"), join(directory, "copy", "member-2"), { recursive: true });
+    // The newer process has caught up and its journal knows all that the log has; its Join is on its way.
+    const wire = log.member(2);
+    const { promise: leaves, resolve: leave } = Promise.withResolvers<void>();
+    let joins = false;
+    const slow: Log = {
+      lastPosition: (atLeast) => wire.lastPosition(atLeast),
+      firstPosition: () => wire.firstPosition(),
+      consume: (from, deliver, signal) => wire.consume(from, deliver, signal),
+      close: () => wire.close(),
+      async append(lane, raw, id) {
+        joins = true;
+        await leaves;
+        return await wire.append(lane, raw, id);
+      },
+    };
+    const starting = start(2, "copy", "copy/2", slow);
+    await until(() => joins);
+    // Meanwhile the older one goes on: slot 2 is closed and voted on, and slot 3 after it.
+    for (const slot of [2n, 3n]) await certified(c, slot);
+    await until(async () => (await promisesOf(2, 1n)).includes(3n));
+    leave();
+    const copy = await starting;
+    await until(() => fatal.length > 0);
+    const joined = copy.committee.author(2)?.incarnation ?? 0n;
+    const abstainsBelow = 3n + BigInt(config.pipelineDepth) + 1n;
+    for (let slot = 4n; slot < abstainsBelow; slot++) await certified(a, slot);
+    assert.deepEqual(await promisesOf(2, joined), []);
+    await stop(b);
+    await certified(a, abstainsBelow);
+    await certified(copy, abstainsBelow);
+    assert.deepEqual(fatal, ["first/2 SUCCEEDED"]);
     await assertNobodySaidTwoThings();
   });
 

@@ -117,6 +117,7 @@ export class Appender {
   #incarnation = 0n;
   /** The key of the incarnation that has joined; none while another is joining. */
   #key: SigningKey | undefined;
+  #admitted = false;
   #joining: Joining | undefined;
   #lost = false;
   #suspended = false;
@@ -196,10 +197,16 @@ export class Appender {
     });
   }
 
+  /** Whether a Join of this process has landed: from then on no other process speaks for the member unnoticed. */
+  get admitted(): boolean {
+    return this.#admitted;
+  }
+
   /** What has not landed when the Join is applied never will: it is said again under the new incarnation. */
   #joined(key: SigningKey, join: Signed): void {
     const { ctl, bulk } = this.#lanes;
     this.#key = key;
+    this.#admitted = true;
     this.#joining = undefined;
     ctl.sequence = 1n;
     ctl.previous = join.hash;

@@ -195,6 +195,8 @@ export class Member<State, Command, D extends Duty, Settings> {
   /** Something fatal has happened: not another word. */
   #silent = false;
   #abstainBelow = 0n;
+  /** Caught up: whether the journal knows this member's entries in the log has been looked at, and is from now on. */
+  #knowsItsNewest = false;
   /** The log takes nothing from this member now. */
   #refused = false;
 
@@ -514,19 +516,35 @@ export class Member<State, Command, D extends Duty, Settings> {
    * it has forgotten: it makes no promise for slots that were in flight. Kept in the journal, for the next start.
    */
   async #abstain(): Promise<void> {
-    const { journal, journalIsOld, self, clock, config, logger } = this.#options;
+    const { journal, journalIsOld, self } = this.#options;
     const author = this.committee.author(self);
     const kept = journal.get(ABSTAIN_BELOW);
     if (kept !== undefined) this.#abstainBelow = decode(u64, kept);
+    // From here on #checkForgotten looks at each entry as it lands.
+    this.#knowsItsNewest = true;
     if (author === undefined || author.incarnation === 0n) return;
     const unknown = LANES.some((lane) => author[lane].sequence > 0n && !journal.wrote(author[lane].previous));
     if (journalIsOld && !unknown) return;
-    const below = slotAt(config, clock.nowMs()) + BigInt(config.pipelineDepth) + 1n;
-    if (below > this.#abstainBelow) this.#abstainBelow = below;
-    await journal.put(ABSTAIN_BELOW, encode(u64, this.#abstainBelow));
-    logger.warn("the journal does not know this member's newest entries: it abstains", {
-      below_slot: this.#abstainBelow,
+    await this.#abstainFromNow();
+  }
+
+  /** The promises of another process with this member's key, up to this member's Join, are unknown to this journal too. */
+  #checkForgotten({ author, entry, landed }: Applied): void {
+    const { journal, logger, self } = this.#options;
+    if (!this.#knowsItsNewest || author !== self || entry === undefined || !landed || journal.wrote(entry)) return;
+    this.#abstainFromNow().catch((error: unknown) => {
+      logger.error("that this member abstains cannot be kept", errorFields(error));
     });
+  }
+
+  /** At once; the promise is for its being kept. */
+  async #abstainFromNow(): Promise<void> {
+    const { journal, clock, config, logger } = this.#options;
+    const below = slotAt(config, clock.nowMs()) + BigInt(config.pipelineDepth) + 1n;
+    if (below <= this.#abstainBelow) return;
+    this.#abstainBelow = below;
+    logger.warn("the journal does not know this member's newest entries: it abstains", { below_slot: below });
+    await journal.put(ABSTAIN_BELOW, encode(u64, below));
   }
 
   #announced(certified: CertifiedOutcome): void {
@@ -627,6 +645,7 @@ export class Member<State, Command, D extends Duty, Settings> {
     this.#checkRules();
     this.#checkMark(position);
     this.#checkSucceeded(applied, self);
+    this.#checkForgotten(applied);
     this.#appender?.consumed(applied);
     this.#checkpoints.applied(applied);
     if (applied.dissent !== undefined) this.#noteDissent(applied.dissent);
@@ -980,7 +999,8 @@ export class Member<State, Command, D extends Duty, Settings> {
   /** Looks at duties once per turn of the event loop, however often it is asked. */
   #schedule(): void {
     if (this.#woken || !this.#caughtUp || this.#draining || this.#silent || this.#ending) return;
-    if (this.#appender === undefined) return;
+    // Before its Join has landed a member knows neither what another process of its own still says, nor whether it may.
+    if (this.#appender?.admitted !== true) return;
     this.#woken = true;
     this.#timers.soon(() => {
       this.#woken = false;
@@ -1183,7 +1203,7 @@ export class Member<State, Command, D extends Duty, Settings> {
       clock,
       timers: this.#timers,
       random,
-      journal: abstainingJournal(journal, (slot) => slot < this.#abstainBelow),
+      journal: abstainingJournal(journal, (slot) => this.#appender?.admitted !== true || slot < this.#abstainBelow),
       log: logger,
       meters,
       bodies: this.#bodies,

@@ -47,7 +47,9 @@ export const METRICS: { readonly [name: string]: MetricEntry } = {
   lattice_log_forks_total: counter(
     "Entries and answers of members that have another chain head: the broker forks, or they lie.",
   ),
-  lattice_log_differing_members: gauge("Members last seen on another chain; when they leave no quorum for this one, this member stops."),
+  lattice_log_differing_members: gauge(
+    "Members last seen on another chain; when they leave no quorum for this one, this member stops.",
+  ),
   lattice_log_heads_agreeing: gauge(
     "Members, this one included, that showed this member's chain head when last asked.",
   ),
