@@ -3,8 +3,8 @@
  * floods the gateway meanwhile. Nothing is trimmed until all of that was seen.
  */
 
-import type { LocalLattice } from "@lattice/deploy/local/lattice.ts";
 import { randomBytes } from "node:crypto";
+import type { LocalLattice } from "@lattice/deploy/local/lattice.ts";
 import { at } from "@lattice/deploy/local/layout.ts";
 import { committeeQuotas } from "@lattice/deploy/nats/nats-process.ts";
 import { checkCheckpoint } from "@lattice/organism/committee/checkpoint.ts";

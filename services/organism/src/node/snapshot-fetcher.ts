@@ -2,7 +2,6 @@
  * A snapshot from elsewhere: from peers, in turn, or from an archive. Nobody is believed: the certificate must verify
  * under the config's key and the bytes must hash to it, or the next one is tried (log.md §6).
  */
-import type { FetchSnapshotResponse } from "@lattice/proto/lattice/committee/v1/committee_service_pb.ts";
 import { equalBytes } from "../codec/codec.ts";
 import {
   type CertifiedCheckpoint,
@@ -144,12 +143,18 @@ const HELD_MAX = 64;
 const STREAM_IDLE_MS = 5000;
 const RESUMES_MAX = 3;
 
+/** What both streams of states are made of. */
+interface Piece {
+  readonly offset: bigint;
+  readonly data: Uint8Array;
+}
+
 /** Whoever answers at an address, asked for its list; `fetch` streams `bytes` bytes from an offset on. */
 function remoteSource(
   { address, connect = connectOverGrpc }: { readonly address: string; readonly connect?: ConnectCommittee },
   committee: Uint8Array,
   bytesOf: (checkpoint: Checkpoint) => number,
-  fetch: (client: CommitteeClient, checkpoint: Checkpoint, offset: bigint) => AsyncIterable<FetchSnapshotResponse>,
+  fetch: (client: CommitteeClient, checkpoint: Checkpoint, offset: bigint) => AsyncIterable<Piece>,
 ): SnapshotSource {
   return {
     name: address,
