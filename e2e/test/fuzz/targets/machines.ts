@@ -10,6 +10,7 @@ import { COMMAND as COMMITTEE_COMMAND, encodeCommand } from "@lattice/organism/c
 import { ENTRY_BODY } from "@lattice/organism/committee/entry.ts";
 import type { OutcomeKind } from "@lattice/organism/committee/outcome.ts";
 import type { Roster } from "@lattice/organism/committee/roster.ts";
+import { RulesUnknown } from "@lattice/organism/committee/rules.ts";
 import { initCrypto } from "@lattice/organism/crypto/engine.ts";
 import { committeeId, type LatticeConfig, slotStartMs } from "@lattice/organism/identity/lattice-config.ts";
 import type { Organism } from "@lattice/organism/identity/organisms.ts";
@@ -223,7 +224,14 @@ export function machineTargets(): Target[] {
       return {
         run(dice, n) {
           if (++lived % CASES_PER_LIFE === 0) life = new Life(organism);
-          return life.case(dice, n);
+          try {
+            return life.case(dice, n);
+          } catch (error) {
+            if (!(error instanceof RulesUnknown)) throw error;
+            // A quorum has said that it follows rules which this build does not have: it stops, as it must (rules.ts).
+            life = new Life(organism);
+            return "refused";
+          }
         },
         lastInput: () => shown(life.last),
       };
