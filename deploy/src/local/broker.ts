@@ -80,6 +80,13 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
     const trimmers = deal.accounts.map(({ organism, trimmer }) => [organism, trimmer] as const);
     replaceCredentials(trimmerFile, Object.fromEntries(trimmers));
   }
+  const adminsFile = layout.path("nats", "admins.json");
+  if (!existsSync(adminsFile)) {
+    writeCredentials(
+      adminsFile,
+      Object.fromEntries(deal.accounts.map(({ organism, admin }) => [organism, admin] as const)),
+    );
+  }
   const cluster = await NatsCluster.start({
     binary: binary.path,
     directory: layout.path("nats"),

@@ -15,6 +15,7 @@ export const GATEWAY_SCRIPT = join(ROOT, "gateway", "src", "main.ts");
 export const SEQUENCER_SCRIPT = join(ROOT, "deploy", "src", "chain", "sequencer-main.ts");
 export const DEALER_SCRIPT = join(ROOT, "deploy", "src", "dealer", "dealer-main.ts");
 export const EMBEDDED_SCRIPT = join(ROOT, "deploy", "src", "local", "embedded-main.ts");
+export const KEEPER_SCRIPT = join(ROOT, "deploy", "src", "nats", "stream-keeper-main.ts");
 export const TRIMMER_SCRIPT = join(ROOT, "deploy", "src", "nats", "trimmer-main.ts");
 export const TRAFFIC_SCRIPT = join(ROOT, "deploy", "src", "local", "traffic-main.ts");
 
@@ -101,6 +102,17 @@ export function trimmerEnvironment({ layout, ports }: EnvironmentOptions): Recor
     TRIMMER_ENDPOINTS_FILE: layout.endpoints,
     TRIMMER_NATS_SERVERS: ports.nats.map(({ client }) => `nats://${at(client)}`).join(","),
     TRIMMER_CREDENTIALS_FILE: layout.path("nats", "trimmer.json"),
+  };
+}
+
+export function keeperEnvironment({ layout, ports }: EnvironmentOptions, members: number): Record<string, string> {
+  return {
+    KEEPER_CONFIG_FILE: layout.config,
+    KEEPER_ENDPOINTS_FILE: layout.endpoints,
+    KEEPER_NATS_SERVERS: ports.nats.map(({ client }) => `nats://${at(client)}`).join(","),
+    KEEPER_ADMINS_FILE: layout.path("nats", "admins.json"),
+    KEEPER_REPLICAS: ports.nats.length.toString(),
+    KEEPER_MEMBERS: members.toString(),
   };
 }
 

@@ -120,7 +120,7 @@ jetstream {
   store_dir: ${quoted(options.storeDir)}
   ${options.syncAlways === false ? "# sync_interval: the default, which acknowledges first and syncs later" : "sync_interval: always"}
   max_memory_store: ${64 * 1024 * 1024}
-  max_file_store: ${accountBytes * (deal.accounts.length + 1)}
+  max_file_store: ${2 * accountBytes * (deal.accounts.length + 1)}
 }
 ${options.cluster === undefined ? "" : clusterBlock(deal, host, options.cluster)}accounts {
 ${deal.accounts.map((account) => accountBlock(account, accountBytes * replicas)).join("\n")}
@@ -154,33 +154,34 @@ ${files}  no_advertise: true
 function accountBlock({ organism, admin, trimmer, members }: CommitteeAccount, accountBytes: number): string {
   const consumers = (members.length + 1) * CONSUMERS_PER_MEMBER;
   return `  ${organism.toUpperCase()} {
-    jetstream { max_memory: ${8 * 1024 * 1024}, max_file: ${accountBytes}, max_streams: 1, max_consumers: ${consumers} }
+    jetstream { max_memory: ${8 * 1024 * 1024}, max_file: ${2 * accountBytes}, max_streams: 2, max_consumers: ${consumers} }
     users: [
       { user: ${quoted(admin.user)}, password: ${quoted(admin.password)}, permissions: {
           publish: { allow: ["$JS.API.>"] }, subscribe: { allow: [${quoted(`${admin.inboxPrefix}.>`)}] } } },
       { user: ${quoted(trimmer.user)}, password: ${quoted(trimmer.password)}, permissions: {
-          publish: { allow: [${quoted(`$JS.API.STREAM.PURGE.${trimmer.stream}`)}] },
+          publish: { allow: ["$JS.API.STREAM.PURGE.*"] },
           subscribe: { allow: [${quoted(`${trimmer.inboxPrefix}.>`)}] } } },
 ${members.map(memberBlock).join(",\n")}
     ]
   }`;
 }
 
-/** An author writes its own two subjects, and asks for nothing but reading its committee's stream. */
-function memberBlock({ user, password, stream, subject, inboxPrefix }: LogCredentials, index: number): string {
+/** An author writes its own two subjects, and asks for nothing but reading its account's streams: its committee's generations. */
+function memberBlock({ user, password, subject, inboxPrefix }: LogCredentials, index: number): string {
   const publish = [
     `${subject}.${index}.ctl`,
     `${subject}.${index}.bulk`,
+    // Its subjects in later generations.
+    `${subject}.*.${index}.ctl`,
+    `${subject}.*.${index}.bulk`,
     "$JS.API.INFO",
-    `$JS.API.STREAM.INFO.${stream}`,
-    `$JS.API.STREAM.MSG.GET.${stream}`,
-    `$JS.API.DIRECT.GET.${stream}`,
-    `$JS.API.DIRECT.GET.${stream}.>`,
-    `$JS.API.CONSUMER.CREATE.${stream}`,
-    `$JS.API.CONSUMER.CREATE.${stream}.>`,
-    `$JS.API.CONSUMER.INFO.${stream}.*`,
-    `$JS.API.CONSUMER.DELETE.${stream}.*`,
-    `$JS.API.CONSUMER.MSG.NEXT.${stream}.*`,
+    "$JS.API.STREAM.INFO.*",
+    "$JS.API.STREAM.MSG.GET.*",
+    "$JS.API.DIRECT.GET.>",
+    "$JS.API.CONSUMER.CREATE.>",
+    "$JS.API.CONSUMER.INFO.*.*",
+    "$JS.API.CONSUMER.DELETE.*.*",
+    "$JS.API.CONSUMER.MSG.NEXT.*.*",
   ];
   return `      { user: ${quoted(user)}, password: ${quoted(password)}, permissions: {
           publish: { allow: [${publish.map(quoted).join(", ")}] },

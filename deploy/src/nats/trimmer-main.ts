@@ -1,7 +1,8 @@
 /** Trims the logs of all committees whose trimmer's credentials it is given, again and again, until it is told to end. */
 import { readFileSync, statSync } from "node:fs";
 import { initCrypto } from "@lattice/organism/crypto/engine.ts";
-import { isOrganism, type Organism } from "@lattice/organism/identity/organisms.ts";
+import { isOrganism } from "@lattice/organism/identity/organisms.ts";
+import { generationStream } from "@lattice/organism/log/jetstream-log.ts";
 import { EXIT } from "@lattice/organism/node/exit.ts";
 import { readConfig, readEndpoints, readRosters } from "@lattice/organism/node/kit.ts";
 import { startHttpEndpoint } from "@lattice/organism/observe/http.ts";
@@ -25,7 +26,7 @@ async function main(): Promise<void> {
   >;
   const servers = settings.TRIMMER_NATS_SERVERS.split(",");
   const logger = createLogger("info", { service: "trimmer", lattice: config.name });
-  const trimmed = new Map<Organism, bigint>();
+  const trimmed = new Map<string, bigint>();
   let timer: NodeJS.Timeout | undefined;
   let ending = false;
 
@@ -46,10 +47,11 @@ async function main(): Promise<void> {
           roster: rosters[organism],
           addresses: readEndpoints(settings.TRIMMER_ENDPOINTS_FILE)[organism],
           nowMs: () => Date.now(),
-          purgeBelow: async (position) => {
-            if (position <= (trimmed.get(organism) ?? 0n)) return 0;
-            const removed = await purgeStream(servers, own, position);
-            trimmed.set(organism, position);
+          purgeBelow: async (position, generation) => {
+            const name = `${organism}/${generation}`;
+            if (position <= (trimmed.get(name) ?? 1n)) return 0;
+            const removed = await purgeStream(servers, { ...own, ...generationStream(own, generation) }, position);
+            trimmed.set(name, position);
             return removed;
           },
         });

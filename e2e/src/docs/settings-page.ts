@@ -3,6 +3,7 @@ import { SETTINGS as ATELIER } from "@lattice/atelier/config.ts";
 import { EXECUTION_SETTINGS } from "@lattice/deploy/chain/execution-settings.ts";
 import { SEQUENCER_SETTINGS } from "@lattice/deploy/chain/sequencer-settings.ts";
 import { PREPARE_SETTINGS, STREAMS_SETTINGS, WATCH_SETTINGS } from "@lattice/deploy/container/container-settings.ts";
+import { KEEPER_SETTINGS } from "@lattice/deploy/nats/stream-keeper-settings.ts";
 import { TRIMMER_SETTINGS } from "@lattice/deploy/nats/trimmer-settings.ts";
 import { SETTINGS as GATEWAY } from "@lattice/gateway/config.ts";
 import { SETTINGS as OFFER } from "@lattice/offer/config.ts";
@@ -189,6 +190,12 @@ export const SETTINGS_GROUPS: readonly SettingsGroup[] = [
     about:
       "Purges logs below certified checkpoints. Schema: [`deploy/src/nats/trimmer-settings.ts`](../deploy/src/nats/trimmer-settings.ts).",
     settings: settingsOf(TRIMMER_SETTINGS),
+  },
+  {
+    title: "The stream keeper",
+    about:
+      "Makes the streams of later generations. Schema: [`deploy/src/nats/stream-keeper-settings.ts`](../deploy/src/nats/stream-keeper-settings.ts).",
+    settings: settingsOf(KEEPER_SETTINGS),
   },
   ...(
     [

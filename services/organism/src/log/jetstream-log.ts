@@ -88,6 +88,15 @@ export interface JetStreamOptions {
   readonly patienceMs?: number;
 }
 
+/** Name and subjects of a later generation's stream, from those of the first. */
+export function generationStream(
+  { stream, subject }: Pick<JetStreamOptions, "stream" | "subject">,
+  generation: bigint,
+): Pick<JetStreamOptions, "stream" | "subject"> {
+  if (generation === 0n) return { stream, subject };
+  return { stream: `${stream}-G${generation}`, subject: `${subject}.g${generation}` };
+}
+
 /** The broker cannot be used as it is. One readable line; never retried. */
 export class UnfitServer extends Error {
   override readonly name = "UnfitServer";
@@ -246,13 +255,31 @@ export class JetStreamLog implements Log {
     };
   }
 
-  /** Waits out restarts of the servers. @throws whatever does not pass */
+  /** True when the servers have the stream. Waits out their restarts. */
+  async exists(): Promise<boolean> {
+    try {
+      await this.#manager.streams.info(this.#options.stream);
+      return true;
+    } catch (error) {
+      if (codeOf(error) === STREAM_NOT_FOUND || isPassing(error)) return false;
+      throw error;
+    }
+  }
+
+  /** Waits out restarts of the servers. @throws LogLost when the stream stays away; whatever else does not pass */
   async #state(): Promise<StreamState> {
-    const until = performance.now() + INFO_PATIENCE_MS;
+    const begun = performance.now();
+    const until = begun + INFO_PATIENCE_MS;
     for (;;) {
       try {
         return await this.#ask();
       } catch (error) {
+        // A server that has just started may not know it yet.
+        if (codeOf(error) === STREAM_NOT_FOUND) {
+          if (performance.now() > begun + this.#behindPatienceMs) throw new LogLost("the stream is gone", true);
+          await pause(RESTART_PAUSE_MS);
+          continue;
+        }
         if (performance.now() > until || this.#connection.isClosed() || !isPassing(error)) throw error;
         await pause(RESTART_PAUSE_MS);
       }

@@ -9,13 +9,14 @@ import { generateSigningKey } from "../crypto/ed25519.ts";
 import { initCrypto } from "../crypto/engine.ts";
 import { Fault } from "../fault.ts";
 import { type LatticeConfig, latticeId } from "../identity/lattice-config.ts";
-import { JetStreamLog, UnfitServer } from "../log/jetstream-log.ts";
+import { generationStream, JetStreamLog, UnfitServer } from "../log/jetstream-log.ts";
 import type { Duty } from "../machine.ts";
 import { startHttpEndpoint } from "../observe/http.ts";
 import { createLogger, errorFields } from "../observe/logger.ts";
 import { createNoMeters } from "../observe/meters.ts";
 import { createMeters } from "../observe/meters-otel.ts";
 import { createSlotTracer } from "../observe/tracing.ts";
+import { pause } from "../ports.ts";
 import { healthService } from "../rpc/health.ts";
 import { reflectionServices } from "../rpc/reflection.ts";
 import { startServer } from "../rpc/server.ts";
@@ -36,9 +37,13 @@ import {
 } from "./kit.ts";
 import { Member } from "./member.ts";
 import { memberClock } from "./member-clock.ts";
+import { nodeTimers } from "./node-timers.ts";
 import { openArchive } from "./open-archive.ts";
 import { parseSettings, SettingsProblems, type SharedSettings } from "./settings.ts";
 import { NoSnapshot } from "./state-sync.ts";
+
+/** How often a member looks for the stream of the next generation, which the broker's operator makes. */
+const STREAM_PAUSE_MS = 500;
 
 const NATS_CREDENTIALS = z.strictObject({
   user: z.string(),
@@ -157,13 +162,24 @@ async function run<State, Command, D extends Duty, Settings extends Record<strin
   if (hasFirstShares || !epochKeys.any) verifyKeys(first, definition.organism, key.index, key.secrets);
   const journalIsOld = existsSync(join(shared.LATTICE_DATA_DIR, "journal"));
   const journal = await FileJournal.open(shared.LATTICE_DATA_DIR);
-  const log = await JetStreamLog.open({
-    servers: shared.LATTICE_NATS_SERVERS.split(","),
-    ...credentials,
-    member: key.index,
-    monitorUrls: shared.LATTICE_NATS_MONITOR_URL ?? [],
-    onEvent: (event) => logger.warn(event),
-  });
+  const openLog = (generation: bigint): Promise<JetStreamLog> =>
+    JetStreamLog.open({
+      servers: shared.LATTICE_NATS_SERVERS.split(","),
+      ...credentials,
+      ...generationStream(credentials, generation),
+      member: key.index,
+      monitorUrls: shared.LATTICE_NATS_MONITOR_URL ?? [],
+      onEvent: (event) => logger.warn(event),
+    });
+  const log = await openLog(0n);
+  const nextLog = async (generation: bigint, signal: AbortSignal): Promise<JetStreamLog> => {
+    const next = await openLog(generation);
+    for (let waited = 0; !signal.aborted && !(await next.exists()); waited++) {
+      if (waited % 60 === 0) logger.warn("waiting for the stream of the next generation", { generation });
+      await pause(nodeTimers, STREAM_PAUSE_MS, signal);
+    }
+    return next;
+  };
   const scraped = shared.LATTICE_METRICS_LISTEN === undefined ? undefined : await createMeters({ labels });
   const meters = scraped?.meters ?? createNoMeters();
   const tracer = await createSlotTracer({
@@ -186,6 +202,7 @@ async function run<State, Command, D extends Duty, Settings extends Record<strin
     epochKeys,
     endpoints: () => readEndpoints(endpointsFile),
     log,
+    nextLog,
     journal,
     journalIsOld,
     directory: shared.LATTICE_DATA_DIR,
