@@ -53,6 +53,7 @@ test("every organism has its members, and there is nobody else", () => {
     "prepare",
     "nats",
     "streams",
+    "keeper",
     "trimmer",
     "execution",
     "sequencer",

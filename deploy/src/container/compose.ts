@@ -226,6 +226,19 @@ function services(): Record<string, YamlMap> {
       ...waiting(["prepare"], ["nats"]),
       ...volumes("streams", { secrets: true }),
     }),
+    keeper: container({
+      command: ["deploy/src/nats/stream-keeper-main.ts"],
+      environment: {
+        KEEPER_CONFIG_FILE: KIT_FILES.config,
+        KEEPER_ENDPOINTS_FILE: KIT_FILES.endpoints,
+        KEEPER_NATS_SERVERS: `nats://nats:${PORTS.natsClient}`,
+        KEEPER_ADMINS_FILE: secret("admins.json"),
+        KEEPER_LISTEN: every(PORTS.metrics),
+      },
+      ...waiting(["prepare", "streams"], ["nats"]),
+      healthcheck: health(local(PORTS.metrics, "/readyz"), MEMBER_S),
+      ...volumes("keeper", { kit: true, secrets: true }),
+    }),
     trimmer: container({
       command: ["deploy/src/nats/trimmer-main.ts"],
       environment: {

@@ -21,7 +21,7 @@ export const PREPARE_SETTINGS = z.object({
 
 export const STREAMS_SETTINGS = z.object({
   STREAMS_NATS_URL: z.string().describe("nats://host:port"),
-  STREAMS_ADMINS_FILE: z.string().describe("JSON: one administrator's credentials per committee"),
+  STREAMS_ADMINS_FILE: z.string().describe("JSON: the accounts' administrators by organism"),
 });
 
 export const WATCH_SETTINGS = z.object({

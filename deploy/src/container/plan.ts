@@ -49,7 +49,7 @@ export function memberNames(): string[] {
 }
 
 /** Services other than members that are handed secrets. */
-export const SECRET_HOLDERS = ["nats", "streams", "trimmer", "execution", "sequencer", "gateway"] as const;
+export const SECRET_HOLDERS = ["nats", "streams", "keeper", "trimmer", "execution", "sequencer", "gateway"] as const;
 
 /** Every volume that the prepare container writes. */
 export function preparedVolumes(): string[] {

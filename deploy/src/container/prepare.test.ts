@@ -38,11 +38,11 @@ test("a finished deal is found again and left as it is", async () => {
   assert.equal(readFileSync(kit("lattice.hex"), "utf8"), dealt);
 });
 
-test("a deal from before there was a trimmer is refused with what to do, and left as it is", async () => {
-  const file = join(volumes, secretsVolume("trimmer"), "trimmer.json");
+test("a deal from before there was a keeper of streams is refused with what to do, and left as it is", async () => {
+  const file = join(volumes, secretsVolume("keeper"), "admins.json");
   const kept = readFileSync(file, "utf8");
   rmSync(file);
-  await assert.rejects(prepare(options()), /earlier version's, without a trimmer: .*down -v/);
+  await assert.rejects(prepare(options()), /earlier version's, without a keeper of streams: .*down -v/);
   assert.ok(readFileSync(kit("complete"), "utf8").length > 0);
   writeFileSync(file, kept, { mode: 0o400 });
   assert.equal((await prepare(options())).found, true);

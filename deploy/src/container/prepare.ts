@@ -51,9 +51,9 @@ const SECRET = 0o400;
 export async function prepare(options: PrepareOptions): Promise<Prepared> {
   const kit = join(options.volumes, KIT_VOLUME);
   if (existsSync(join(kit, COMPLETE))) {
-    if (!existsSync(join(options.volumes, secretsVolume("trimmer"), "trimmer.json"))) {
+    if (!existsSync(join(options.volumes, secretsVolume("keeper"), "admins.json"))) {
       throw new KitProblem(
-        "the volumes are an earlier version's, without a trimmer: forget them with `docker compose --profile traffic down -v` and start again",
+        "the volumes are an earlier version's, without a keeper of streams: forget them with `docker compose --profile traffic down -v` and start again",
       );
     }
     return { found: true, config: readConfig(join(kit, "lattice.hex")) };
@@ -138,8 +138,8 @@ function files(scratch: string, accounts: SampleAccounts, genesis: string): Prep
     accountBytes: ACCOUNT_BYTES,
   });
   give("nats", "server.conf", server);
-  give("streams", "admins.json", JSON.stringify(nats.accounts.map(({ admin }) => admin)));
-
+  const admins = nats.accounts.map(({ organism, admin }) => [organism, admin] as const);
+  for (const holder of ["streams", "keeper"]) give(holder, "admins.json", JSON.stringify(Object.fromEntries(admins)));
   const trimmers = nats.accounts.map(({ organism, trimmer }) => [organism, trimmer] as const);
   give("trimmer", "trimmer.json", JSON.stringify(Object.fromEntries(trimmers)));
 

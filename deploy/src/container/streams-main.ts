@@ -10,8 +10,8 @@ import { MEMBERS } from "./plan.ts";
 
 try {
   const { STREAMS_NATS_URL: url, STREAMS_ADMINS_FILE: file } = STREAMS_SETTINGS.parse(process.env);
-  const admins = JSON.parse(readFileSync(file, "utf8")) as readonly LogCredentials[];
-  for (const admin of admins) {
+  const admins = JSON.parse(readFileSync(file, "utf8")) as Readonly<Record<string, LogCredentials>>;
+  for (const admin of Object.values(admins)) {
     const outcome = await createCommitteeStream(url, admin, localQuotas(MEMBERS));
     process.stdout.write(`${admin.stream} ${outcome}\n`);
   }

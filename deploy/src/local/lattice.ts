@@ -240,7 +240,7 @@ export class LocalLattice {
       this.#spawn("members", EMBEDDED_SCRIPT, {}, [
         JSON.stringify({ directory: this.layout.directory, logLevel: this.#environment.logLevel }),
       ]);
-        this.#spawn("aggregator", AGGREGATOR_SCRIPT, aggregatorEnvironment(this.#environment));
+      this.#spawn("aggregator", AGGREGATOR_SCRIPT, aggregatorEnvironment(this.#environment));
       this.#spawn("gateway", GATEWAY_SCRIPT, {
         ...gatewayEnvironment(this.#environment),
         ...this.#options.gatewaySettings,
@@ -281,7 +281,7 @@ export class LocalLattice {
     const count = this.config.zipnet.policy.membersMin;
     this.#progress(`${ORGANISMS.length * count} members start`);
     for (const organism of ORGANISMS) for (let index = 0; index < count; index++) this.startMember(organism, index);
-    this.#spawn("stream-keeper", KEEPER_SCRIPT, keeperEnvironment(this.#environment, this.config.zipnet.policy.membersMin));
+    this.#spawn("stream-keeper", KEEPER_SCRIPT, keeperEnvironment(this.#environment));
     this.#spawn("trimmer", TRIMMER_SCRIPT, trimmerEnvironment(this.#environment));
     this.#spawn("aggregator", AGGREGATOR_SCRIPT, aggregatorEnvironment(this.#environment));
     this.#spawn("gateway", GATEWAY_SCRIPT, {

@@ -105,14 +105,13 @@ export function trimmerEnvironment({ layout, ports }: EnvironmentOptions): Recor
   };
 }
 
-export function keeperEnvironment({ layout, ports }: EnvironmentOptions, members: number): Record<string, string> {
+export function keeperEnvironment({ layout, ports }: EnvironmentOptions): Record<string, string> {
   return {
     KEEPER_CONFIG_FILE: layout.config,
     KEEPER_ENDPOINTS_FILE: layout.endpoints,
     KEEPER_NATS_SERVERS: ports.nats.map(({ client }) => `nats://${at(client)}`).join(","),
     KEEPER_ADMINS_FILE: layout.path("nats", "admins.json"),
     KEEPER_REPLICAS: ports.nats.length.toString(),
-    KEEPER_MEMBERS: members.toString(),
   };
 }
 

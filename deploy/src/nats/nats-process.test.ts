@@ -118,7 +118,11 @@ test("no member reaches another committee, another's inbox, or the stream's sett
   const manager = await jetstreamManager(connection, { timeout: 3000 });
   await assert.rejects(manager.streams.purge("ZIPNET-LOG"), /permissions violation/i);
   await assert.rejects(manager.streams.delete("ZIPNET-LOG"), /permissions violation/i);
-  await assert.rejects(manager.streams.info("UNSEAL-LOG"), /permissions violation/i);
+  // A name means a stream of the own account, which holds nothing but this committee's log in its generations.
+  await assert.rejects(manager.streams.info("UNSEAL-LOG"), /stream not found/i);
+  const intruding = { name: "ZIPNET-LOG-G1", subjects: ["zipnet.log.g1.*.ctl"] };
+  await assert.rejects(manager.streams.add(intruding), /permissions violation/i);
+  await assert.rejects(manager.streams.update("ZIPNET-LOG", { max_msgs: 1 }), /permissions violation/i);
   await assert.rejects(manager.streams.deleteMessage("ZIPNET-LOG", 1), /permissions violation/i);
   for (const subject of [">", "zipnet.log.>", "_INBOX.zipnet.1.>"]) {
     const refused = await new Promise<unknown>((resolve) => {

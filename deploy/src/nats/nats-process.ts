@@ -3,7 +3,13 @@ import { writeFileSync } from "node:fs";
 import { mkdir } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { ENTRY_BYTES_MAX } from "@lattice/organism/committee/entry.ts";
-import { DiscardPolicy, JetStreamApiError, jetstreamManager, RetentionPolicy, StorageType } from "@nats-io/jetstream";
+import {
+  DiscardPolicy,
+  type JetStreamManager,
+  jetstreamManager,
+  RetentionPolicy,
+  StorageType,
+} from "@nats-io/jetstream";
 import { connect, nanos } from "@nats-io/transport-node";
 import { Program, ProgramFailure, portIsFree } from "../chain/child-process.ts";
 import {
@@ -108,53 +114,75 @@ export const DEFAULT_QUOTAS: StreamQuotas = {
 };
 
 const DUPLICATE_WINDOW_MS = 120_000;
-const STREAM_NOT_FOUND = 10_059;
 const CONNECT_DEADLINE_MS = 5000;
 
+/** Runs `work` as a committee's administrator. */
+export async function asAdmin<T>(
+  servers: string | readonly string[],
+  { user, password, inboxPrefix }: LogCredentials,
+  work: (manager: JetStreamManager) => Promise<T>,
+): Promise<T> {
+  const connection = await connect({
+    servers: typeof servers === "string" ? servers : [...servers],
+    user,
+    pass: password,
+    inboxPrefix,
+    timeout: CONNECT_DEADLINE_MS,
+  });
+  try {
+    return await work(await jetstreamManager(connection, { timeout: CONNECT_DEADLINE_MS }));
+  } finally {
+    await connection.close();
+  }
+}
+
+/** Names of the streams in a committee's account: of its log's generations. */
+export async function streamNames(manager: JetStreamManager): Promise<string[]> {
+  const names: string[] = [];
+  for await (const name of manager.streams.names()) names.push(name);
+  return names;
+}
+
 /**
- * Makes the committee's stream unless it is there (log.md §6, §9): on file, refusing rather than forgetting, nothing
- * deletable by one, purgeable from below.
+ * Makes the stream of a committee's first generation, unless there is one of any generation: one that was lost is followed by
+ * another of a later generation, and never made anew beside it (docs/decisions/0030).
  * @throws JetStreamApiError when the account has no room, or the name is not the credential's
  */
-export async function createCommitteeStream(
+export function createCommitteeStream(
   servers: string | readonly string[],
   admin: LogCredentials,
   quotas: StreamQuotas = DEFAULT_QUOTAS,
   replicas = 1,
 ): Promise<"made" | "found"> {
-  const connection = await connect({
-    servers: typeof servers === "string" ? servers : [...servers],
-    user: admin.user,
-    pass: admin.password,
-    inboxPrefix: admin.inboxPrefix,
-    timeout: CONNECT_DEADLINE_MS,
-  });
-  try {
-    const manager = await jetstreamManager(connection, { timeout: CONNECT_DEADLINE_MS });
-    try {
-      await manager.streams.info(admin.stream);
-      return "found";
-    } catch (error) {
-      if (!(error instanceof JetStreamApiError) || error.code !== STREAM_NOT_FOUND) throw error;
-    }
-    await manager.streams.add({
-      name: admin.stream,
-      subjects: [`${admin.subject}.*.ctl`, `${admin.subject}.*.bulk`],
-      storage: StorageType.File,
-      num_replicas: replicas,
-      retention: RetentionPolicy.Limits,
-      discard: DiscardPolicy.New,
-      discard_new_per_subject: true,
-      max_msgs_per_subject: quotas.messagesPerSubject,
-      max_bytes: quotas.bytes,
-      max_msg_size: quotas.messageBytes,
-      deny_delete: true,
-      deny_purge: false,
-      allow_direct: true,
-      duplicate_window: nanos(DUPLICATE_WINDOW_MS),
-    });
+  return asAdmin(servers, admin, async (manager) => {
+    const names = await streamNames(manager);
+    if (names.some((name) => name === admin.stream || name.startsWith(`${admin.stream}-`))) return "found";
+    await addStream(manager, admin, quotas, replicas);
     return "made";
-  } finally {
-    await connection.close();
-  }
+  });
+}
+
+/** As a committee's log has to be (log.md §6, §9): on file, refusing rather than forgetting, nothing deletable by one, purgeable from below. */
+export async function addStream(
+  manager: JetStreamManager,
+  { stream, subject }: Pick<LogCredentials, "stream" | "subject">,
+  quotas: StreamQuotas,
+  replicas: number,
+): Promise<void> {
+  await manager.streams.add({
+    name: stream,
+    subjects: [`${subject}.*.ctl`, `${subject}.*.bulk`],
+    storage: StorageType.File,
+    num_replicas: replicas,
+    retention: RetentionPolicy.Limits,
+    discard: DiscardPolicy.New,
+    discard_new_per_subject: true,
+    max_msgs_per_subject: quotas.messagesPerSubject,
+    max_bytes: quotas.bytes,
+    max_msg_size: quotas.messageBytes,
+    deny_delete: true,
+    deny_purge: false,
+    allow_direct: true,
+    duplicate_window: nanos(DUPLICATE_WINDOW_MS),
+  });
 }

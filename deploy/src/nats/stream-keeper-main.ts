@@ -4,6 +4,7 @@ import { initCrypto } from "@lattice/organism/crypto/engine.ts";
 import { isOrganism } from "@lattice/organism/identity/organisms.ts";
 import { EXIT } from "@lattice/organism/node/exit.ts";
 import { readConfig, readEndpoints } from "@lattice/organism/node/kit.ts";
+import { startHttpEndpoint } from "@lattice/organism/observe/http.ts";
 import { createLogger } from "@lattice/organism/observe/logger.ts";
 import { z } from "zod";
 import { localQuotas } from "../local/broker.ts";
@@ -21,8 +22,14 @@ async function main(): Promise<void> {
   const logger = createLogger("info", { service: "stream-keeper", lattice: config.name });
   let timer: NodeJS.Timeout | undefined;
   let ending = false;
+  let ready = false;
+  if (settings.KEEPER_LISTEN !== undefined) {
+    const [host = "", port] = settings.KEEPER_LISTEN.split(":");
+    await startHttpEndpoint({ host, port: Number(port), ready: () => ready });
+  }
 
   const look = async (): Promise<void> => {
+    let failed = false;
     for (const [organism, admin] of Object.entries(admins)) {
       if (!isOrganism(organism) || ending) continue;
       try {
@@ -32,17 +39,19 @@ async function main(): Promise<void> {
           addresses: readEndpoints(settings.KEEPER_ENDPOINTS_FILE)[organism],
           servers: settings.KEEPER_NATS_SERVERS.split(","),
           admin,
-          quotas: localQuotas(settings.KEEPER_MEMBERS),
+          quotas: localQuotas(config[organism].policy.membersMin),
           replicas: settings.KEEPER_REPLICAS,
         });
         if (made !== undefined) logger.info("the stream of a next generation is made", { organism, stream: made });
       } catch (error) {
+        failed = true;
         logger.warn("not made; looked at again", {
           organism,
           problem: error instanceof Error ? error.message : String(error),
         });
       }
     }
+    ready = !failed;
     if (!ending) timer = setTimeout(look, settings.KEEPER_EVERY_MS);
   };
   for (const signal of ["SIGTERM", "SIGINT"] as const) {

@@ -1,6 +1,6 @@
 /**
  * Makes the stream of a committee's next generation, with the account administrator's credential, once members show its
- * certified beginning (docs/decisions/0029). Judged by the lattice config alone: nobody starts a generation by asking.
+ * certified beginning (docs/decisions/0030). Judged by the lattice config alone: nobody starts a generation by asking.
  */
 import { checkCheckpoint } from "@lattice/organism/committee/checkpoint.ts";
 import { committeeId, type LatticeConfig } from "@lattice/organism/identity/lattice-config.ts";
@@ -9,10 +9,9 @@ import { generationStream } from "@lattice/organism/log/jetstream-log.ts";
 import { fromWireCheckpoint } from "@lattice/organism/node/committee-wire.ts";
 import { connectService } from "@lattice/organism/rpc/client.ts";
 import { CommitteeService } from "@lattice/proto/lattice/committee/v1/committee_service_pb.ts";
-import { jetstreamManager } from "@nats-io/jetstream";
-import { connect } from "@nats-io/transport-node";
+import type { JetStreamManager } from "@nats-io/jetstream";
 import type { LogCredentials } from "./nats-config.ts";
-import { createCommitteeStream, type StreamQuotas } from "./nats-process.ts";
+import { addStream, asAdmin, type StreamQuotas, streamNames } from "./nats-process.ts";
 
 const ASK_DEADLINE_MS = 3000;
 
@@ -23,12 +22,17 @@ export interface KeepOptions {
   readonly addresses: readonly string[];
   readonly servers: readonly string[];
   readonly admin: LogCredentials;
+  /** When the stream before is not there any more: its own are taken over. */
   readonly quotas: StreamQuotas;
   readonly replicas: number;
 }
 
-/** The newest generation that any member shows a certificate of; 0 when none is shown. */
-async function newestGeneration({ config, organism, addresses }: KeepOptions): Promise<bigint> {
+/**
+ * The newest generation that any member shows a certificate of, when only its beginning is certified: a stream whose entries
+ * have been certified and that is not there is lost, and what follows it is for the members to agree on.
+ * @returns 0 when there is none
+ */
+async function beginning({ config, organism, addresses }: KeepOptions): Promise<bigint> {
   const committee = committeeId(config, organism);
   const shown = await Promise.all(
     addresses.map(async (address) => {
@@ -38,7 +42,7 @@ async function newestGeneration({ config, organism, addresses }: KeepOptions): P
         return held.flatMap((each) => {
           const certified = fromWireCheckpoint(each);
           const stands = certified !== undefined && checkCheckpoint(config, organism, certified) === undefined;
-          return stands ? certified.checkpoint.generation : [];
+          return stands ? certified.checkpoint : [];
         });
       } catch {
         return [];
@@ -47,31 +51,41 @@ async function newestGeneration({ config, organism, addresses }: KeepOptions): P
       }
     }),
   );
-  return shown.flat().reduce((newest, each) => (each > newest ? each : newest), 0n);
+  const found = shown.flat();
+  const newest = found.reduce((most, { generation }) => (generation > most ? generation : most), 0n);
+  return found.some(({ generation, position }) => generation === newest && position > 0n) ? 0n : newest;
 }
 
 /** Looks once. @returns the stream that was made, or undefined when there was nothing to do */
 export async function keepStream(options: KeepOptions): Promise<string | undefined> {
-  const generation = await newestGeneration(options);
-  if (generation === 0n) return undefined;
   const { admin, servers, quotas, replicas } = options;
-  const next = { ...admin, ...generationStream(admin, generation) };
-  await removeOlder(servers, admin, generation);
-  const outcome = await createCommitteeStream(servers, next, quotas, replicas);
-  return outcome === "made" ? next.stream : undefined;
+  const generation = await beginning(options);
+  if (generation === 0n) return undefined;
+  const next = generationStream(admin, generation);
+  const before = generationStream(admin, generation - 1n).stream;
+  return asAdmin(servers, admin, async (manager) => {
+    const names = await streamNames(manager);
+    if (names.includes(next.stream)) return undefined;
+    // Of the generations that are over the last one is kept, for whoever looks for what happened.
+    for (const name of names) if (name !== before) await manager.streams.delete(name);
+    const same = names.includes(before) ? await quotasOf(manager, before) : { quotas, replicas };
+    await addStream(manager, next, same.quotas, same.replicas);
+    return next.stream;
+  });
 }
 
-/** Of generations that are over the last one is kept, for whoever looks for what happened. */
-async function removeOlder(servers: readonly string[], admin: LogCredentials, generation: bigint): Promise<void> {
-  const { user, password, inboxPrefix } = admin;
-  const connection = await connect({ servers: [...servers], user, pass: password, inboxPrefix, timeout: 5000 });
-  try {
-    const manager = await jetstreamManager(connection, { timeout: 5000 });
-    const kept = [generation, generation - 1n].map((each) => generationStream(admin, each).stream);
-    const names: string[] = [];
-    for await (const name of manager.streams.names()) names.push(name);
-    for (const name of names) if (!kept.includes(name)) await manager.streams.delete(name);
-  } finally {
-    await connection.close();
-  }
+/** As whoever runs the broker has set them. */
+async function quotasOf(
+  manager: JetStreamManager,
+  stream: string,
+): Promise<{ readonly quotas: StreamQuotas; readonly replicas: number }> {
+  const { config } = await manager.streams.info(stream);
+  return {
+    quotas: {
+      messagesPerSubject: config.max_msgs_per_subject,
+      bytes: config.max_bytes,
+      messageBytes: config.max_msg_size,
+    },
+    replicas: config.num_replicas,
+  };
 }

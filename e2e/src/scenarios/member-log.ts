@@ -10,22 +10,23 @@ import { ENTRY_BODY, ENTRY_TAG, encodeEntry, entryHash, ZERO_HASH } from "@latti
 import { generateSigningKey, type SigningKey, signTagged } from "@lattice/organism/crypto/ed25519.ts";
 import { committeeId } from "@lattice/organism/identity/lattice-config.ts";
 import type { Organism } from "@lattice/organism/identity/organisms.ts";
-import { JetStreamLog } from "@lattice/organism/log/jetstream-log.ts";
+import { generationStream, JetStreamLog } from "@lattice/organism/log/jetstream-log.ts";
 import { readEndpoints, readKeyFile } from "@lattice/organism/node/kit.ts";
 import type { CommitteeClient } from "@lattice/organism/node/outcome-follower.ts";
 import { connectService } from "@lattice/organism/rpc/client.ts";
 import { CommitteeService, type GetHeadResponse } from "@lattice/proto/lattice/committee/v1/committee_service_pb.ts";
 
-/** The log with a member's own credential. @param servers the lattice's own broker when left out */
+/** The log of a generation with a member's own credential. @param servers the lattice's own broker when left out */
 export function openMemberLog(
   lattice: LocalLattice,
   organism: Organism,
   index: number,
   servers: readonly string[] = lattice.ports.nats.map(({ client }) => `nats://${at(client)}`),
+  generation = 0n,
 ): Promise<JetStreamLog> {
   const file = join(lattice.layout.member(organism, index), "nats.json");
   const credentials = JSON.parse(readFileSync(file, "utf8")) as LogCredentials;
-  return JetStreamLog.open({ ...credentials, servers, member: index });
+  return JetStreamLog.open({ ...credentials, ...generationStream(credentials, generation), servers, member: index });
 }
 
 /** A connection to one member's CommitteeService, closed by whoever asked for it. */

@@ -1,26 +1,59 @@
-/** The broker comes back with an older store than the one it acknowledged from: members stop rather than speak on it. */
+/**
+ * The broker comes back with an older store than the one it acknowledged from, once under running members and once while all
+ * are down: nobody writes on it, the members agree where the log ended and go on in its next generation.
+ */
 import { cpSync, renameSync } from "node:fs";
 import type { LocalLattice } from "@lattice/deploy/local/lattice.ts";
+import { at } from "@lattice/deploy/local/layout.ts";
 import { ORGANISMS, type Organism } from "@lattice/organism/identity/organisms.ts";
 import { acknowledgedIsKept, certifiedSoFar, historyIsKept, nobodyIsBlamed, oneHistory } from "./integrity-checks.ts";
-import { completeFrom, eventually, firstComplete, isReady, logLines, slotNow } from "./lattice-tools.ts";
+import {
+  agree,
+  completeFrom,
+  eventually,
+  firstComplete,
+  isReady,
+  logLines,
+  metricOf,
+  slotNow,
+} from "./lattice-tools.ts";
 import { openMemberLog } from "./member-log.ts";
-import { type Scenario, ScenarioFailure } from "./scenario.ts";
+import { type Scenario, type ScenarioContext, ScenarioFailure } from "./scenario.ts";
 
-/** Where each committee's log ends, as one of its members is shown it. */
-async function lengths(lattice: LocalLattice): Promise<Map<Organism, bigint>> {
+/** A quorum reports, proposes, votes twice and certifies; then the keeper makes the stream. */
+const NEXT_GENERATION_MS = 90_000;
+
+/** Where each committee's log of a generation ends, as one of its members is shown it; -1 where there is none. */
+async function lengths(lattice: LocalLattice, generation: bigint): Promise<Map<Organism, bigint>> {
   const found = new Map<Organism, bigint>();
+  const servers = lattice.ports.nats.map(({ client }) => `nats://${at(client)}`);
   for (const organism of ORGANISMS) {
-    const log = await openMemberLog(lattice, organism, 0);
-    found.set(organism, await log.lastPosition());
+    const log = await openMemberLog(lattice, organism, 0, servers, generation);
+    found.set(organism, (await log.present()) ? await log.lastPosition() : -1n);
     await log.close();
   }
   return found;
 }
 
+async function everybodyIn(context: ScenarioContext, lattice: LocalLattice, generation: bigint): Promise<void> {
+  const behind: string[] = [];
+  const there = await eventually(NEXT_GENERATION_MS, async () => {
+    behind.length = 0;
+    for (const organism of ORGANISMS) {
+      for (const { index } of lattice.rosters[organism].members) {
+        const is = await metricOf(lattice, organism, index, "lattice_generation");
+        if (is !== Number(generation) || !(await isReady(lattice, organism, index)))
+          behind.push(`${organism}-${index}`);
+      }
+    }
+    return behind.length === 0;
+  });
+  context.check(`every member goes on in generation ${generation}`, there, behind.join());
+}
+
 export const scenario: Scenario = {
   name: "rollback",
-  description: "the broker's store is put back to an older copy: members stop and say so, and go on with the true one",
+  description: "the broker's store is put back to an older copy, twice: nobody speaks on it, a next generation goes on",
   async run(context) {
     const session = await context.start({ mode: await context.natsOnly() });
     const { lattice } = session;
@@ -32,59 +65,48 @@ export const scenario: Scenario = {
     const broker = lattice.broker;
     if (broker === undefined) throw new ScenarioFailure("there is no broker");
     const store = broker.cluster.storeDir(0);
-    context.say("the broker dies, its store is copied, it comes back");
-    await broker.kill();
-    cpSync(store, `${store}-old`, { recursive: true });
-    await lattice.startBroker();
-    await completeFrom(context, session, slotNow(lattice) + 2n, "slots go on after its restart", 20);
-
-    const known = certifiedSoFar(session);
-    const before = await lengths(lattice);
-    context.say("the broker dies, and comes back with the old copy");
-    await lattice.broker?.kill();
-    renameSync(store, `${store}-true`);
-    cpSync(`${store}-old`, store, { recursive: true });
-    await lattice.startBroker();
-    const old = await lengths(lattice);
-    const shorter = ORGANISMS.every((organism) => (old.get(organism) ?? 0n) < (before.get(organism) ?? 0n));
-    context.check("each log is shorter than it was", shorter);
-    const stopped = async (): Promise<boolean> => members.every(({ name }) => !lattice.process(name).running);
-    context.check("every member stops", await eventually(60_000, stopped));
-    const silence = async (name: string): Promise<void> => {
-      const now = await lengths(lattice);
-      const spoken = ORGANISMS.filter((organism) => now.get(organism) !== old.get(organism));
-      context.check(name, spoken.length === 0, spoken.join());
+    const told = (pattern: RegExp, name: string): void => {
+      const said = logLines(lattice, pattern);
+      const silent = members.filter((each) => !said.some((line) => line.startsWith(`${each.name}:`)));
+      context.check(name, silent.length === 0, silent.map((each) => each.name).join());
     };
-    await silence("nobody has written a word on the old copy");
-    const said = logLines(lattice, /LOG_LOST|LOG_ROLLED_BACK/);
-    const silent = members.filter(({ name }) => !said.some((line) => line.startsWith(`${name}:`)));
-    context.check("and says why", silent.length === 0, silent.map(({ name }) => name).join());
-    for (const { organism, index } of members) lattice.startMember(organism, index);
-    context.check("started again on that log, every member stops again", await eventually(60_000, stopped));
-    await silence("and has written nothing on it");
-    const rolledBack = members.filter(
-      ({ name }) => !logLines(lattice, /LOG_ROLLED_BACK/).some((line) => line.startsWith(`${name}:`)),
-    );
-    context.check("and calls it rolled back", rolledBack.length === 0, rolledBack.map(({ name }) => name).join());
 
-    context.say("the broker gets its true store back");
-    await lattice.broker?.kill();
-    renameSync(store, `${store}-rolled-back`);
-    renameSync(`${store}-true`, store);
-    await lattice.startBroker();
-    for (const { organism, index } of members) lattice.startMember(organism, index);
-    const ready = await eventually(90_000, async () => {
-      const all = await Promise.all(members.map(({ organism, index }) => isReady(lattice, organism, index)));
-      return all.every(Boolean);
-    });
-    context.check("every member is ready again", ready);
-    await completeFrom(context, session, slotNow(lattice) + 2n, "slots go on", 30);
-    const after = await lengths(lattice);
-    for (const organism of ORGANISMS) {
-      const [was, is] = [before.get(organism) ?? 0n, after.get(organism) ?? 0n];
-      context.check(`${organism} goes on in its true log`, is > was, `${was} → ${is}`);
+    for (const generation of [1n, 2n]) {
+      const running = generation === 1n;
+      const over = generation - 1n;
+      context.say("the broker dies, its store is copied, it comes back");
+      await lattice.broker?.kill();
+      cpSync(store, `${store}-${over}`, { recursive: true });
+      await lattice.startBroker();
+      const goOn = `slots go on after its restart in generation ${over}`;
+      await completeFrom(context, session, slotNow(lattice) + 2n, goOn, 20);
+      const known = certifiedSoFar(session);
+      const before = await lengths(lattice, over);
+
+      context.say(`the broker dies, and comes back with the old copy${running ? "" : "; so do all members"}`);
+      await lattice.broker?.kill();
+      if (!running) for (const { name } of members) await lattice.process(name).kill();
+      renameSync(store, `${store}-true-${over}`);
+      cpSync(`${store}-${over}`, store, { recursive: true });
+      await lattice.startBroker();
+      const old = await lengths(lattice, over);
+      const shorter = ORGANISMS.every((organism) => (old.get(organism) ?? 0n) < (before.get(organism) ?? 0n));
+      context.check(`each log of generation ${over} is shorter than it was`, shorter);
+      if (!running) for (const { organism, index } of members) lattice.startMember(organism, index);
+      await everybodyIn(context, lattice, generation);
+      told(running ? /LOG_LOST|LOG_REPLACED|LOG_ROLLED_BACK/ : /LOG_ROLLED_BACK/, "every member has said why");
+      await completeFrom(context, session, slotNow(lattice) + 2n, `slots go on in generation ${generation}`, 30);
+      const now = await lengths(lattice, over);
+      const spoken = ORGANISMS.filter((organism) => now.get(organism) !== old.get(organism));
+      context.check("nobody has written a word on the old copy", spoken.length === 0, spoken.join());
+      await historyIsKept(context, lattice, known);
     }
-    await historyIsKept(context, lattice, known);
+    for (const organism of ORGANISMS) {
+      for (const other of [1, 2]) {
+        const alike = await agree(lattice, organism, 0, other);
+        context.check(`${organism}: members 0 and ${other} have one head and one state`, alike);
+      }
+    }
     await nobodyIsBlamed(context, lattice);
     const accused = logLines(lattice, /two things|KEY_BLOCKED/);
     context.check("nobody is taken for a fraud", accused.length === 0, accused[0]);

@@ -79,6 +79,8 @@ export interface Log {
   restored?(listener: () => void): void;
   /** The position of the oldest message still held; lastPosition + 1 when nothing is held. */
   firstPosition(): Promise<bigint>;
+  /** False while whoever runs the broker has not made it yet; absent where it is there as soon as it is opened. */
+  present?(): Promise<boolean>;
   /** Absent where nobody can know. */
   usage?(): Promise<LogUsage>;
   /** Publishes one message under this member's subject. @throws LogRefusal */

@@ -211,7 +211,7 @@ export function certifyState(
   return { checkpoint, signature: combineSignatures(shares, threshold), signers };
 }
 
-const SILENT = { debug: () => undefined, info: () => undefined, warn: () => undefined, error: () => undefined };
+export const SILENT = { debug: () => undefined, info: () => undefined, warn: () => undefined, error: () => undefined };
 const NO_METERS = { count: () => undefined, gauge: () => undefined, record: () => undefined };
 
 export interface StartOptions {

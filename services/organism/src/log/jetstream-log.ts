@@ -255,8 +255,7 @@ export class JetStreamLog implements Log {
     };
   }
 
-  /** True when the servers have the stream. Waits out their restarts. */
-  async exists(): Promise<boolean> {
+  async present(): Promise<boolean> {
     try {
       await this.#manager.streams.info(this.#options.stream);
       return true;

@@ -36,6 +36,9 @@ export class GenerationLog implements Log {
   lastPosition(atLeast?: bigint): Promise<bigint> {
     return this.#log.lastPosition(atLeast);
   }
+  async present(): Promise<boolean> {
+    return (await this.#log.present?.()) ?? true;
+  }
   firstPosition(): Promise<bigint> {
     return this.#log.firstPosition();
   }

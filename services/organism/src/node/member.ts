@@ -80,10 +80,10 @@ export interface MemberOptions<State, Command, D extends Duty, Settings> {
   /** That of the first generation. */
   readonly log: Log;
   /**
-   * Opens the log of a later generation; resolves once it is there. Without it a lost stream stops the member, as does
+   * Opens the log of a later generation, which may not be there yet. Without it a lost stream stops the member, as does
    * one that has come back with less.
    */
-  readonly nextLog?: (generation: bigint, signal: AbortSignal) => Promise<Log>;
+  readonly nextLog?: (generation: bigint) => Promise<Log>;
   /** How long agreeing on the end of a generation may take in its parts, if not as usual: in tests. */
   readonly endPatience?: { readonly roundMs: number; readonly graceMs: number };
   readonly journal: MemberJournal;
@@ -131,6 +131,9 @@ const USAGE_MAX = 0.8;
 /** How often a member looks for shares of a new epoch, and asks the other committees for their rosters. */
 const KEYS_EVERY_MS = 1000;
 const ROSTERS_EVERY_MS = 30_000;
+/** How often a member looks for the log of a generation that has been agreed on, and how many looks lie between two lines about it. */
+const PRESENT_PAUSE_MS = 250;
+const PRESENT_LOOKS = 120;
 /** How long a member that others see on another chain looks for what its own log shows now. */
 const FORK_LOOK_MS = 5000;
 /** Name in the journal of the slot below which no promise is made. */
@@ -327,15 +330,18 @@ export class Member<State, Command, D extends Duty, Settings> {
     const sync = { committee, log, store: snapshots, sources: snapshotSources(options), logger: options.logger };
     if (tail !== undefined) await syncGeneration(sync);
     if (committee.generation > 0n) {
-      const later = await options.nextLog?.(committee.generation, new AbortController().signal);
+      const later = await options.nextLog?.(committee.generation);
       if (later === undefined) throw new Error(`no log is known for generation ${committee.generation}`);
       await log.use(later);
     }
+    const read = furthestRead(committee, options.journal, tail);
+    // Of a generation that has only just been agreed on there may be no stream yet: then nothing is lost.
+    const awaited = committee.generation > 0n && read === 0n && !(await log.present());
     let lost: string | undefined;
     try {
-      await syncState({ ...sync, timers: options.timers ?? nodeTimers });
+      if (!awaited) await syncState({ ...sync, timers: options.timers ?? nodeTimers });
     } catch (error) {
-      if (!(error instanceof LogLost) || !error.history || tail === undefined) throw error;
+      if (!(error instanceof LogLost) || !error.history || tail === undefined || read === 0n) throw error;
       lost = error.message;
     }
     const archive = await storage.outcomes(organism);
@@ -347,25 +353,27 @@ export class Member<State, Command, D extends Duty, Settings> {
       const certified = await archive.get(ROSTER_STAGE, activationSlot);
       if (certified !== undefined) member.#keepRoster(certified);
     }
-    await member.#begin(lost);
+    await member.#begin(lost, awaited);
     return member;
   }
 
-  async #begin(lost: string | undefined): Promise<void> {
+  /** @param awaited the log of this generation is still to be made: others can ask this member for its beginning meanwhile */
+  async #begin(lost: string | undefined, awaited: boolean): Promise<void> {
     await this.#node.start?.();
     const mark = this.#options.journal.get(APPLIED);
     if (mark !== undefined) this.#mark = decode(APPLIED_MARK, mark);
     this.#integrity.restore();
     this.#options.meters.gauge("lattice_generation", Number(this.committee.generation));
-    if (lost === undefined) await this.#read();
-    else this.#lose("LOG_LOST", lost);
+    if (lost !== undefined) this.#lose("LOG_LOST", lost);
+    else if (awaited) this.#goOn(() => this.#readWhenPresent());
+    else await this.#read();
   }
 
   /** Reads the log of this generation to its end, joins, and takes part. */
   async #read(): Promise<void> {
     const { logger, config } = this.#options;
     const log = this.#log;
-    const applied = this.#appliedBefore();
+    const applied = furthestRead(this.committee, this.#options.journal, this.#tail);
     let target: bigint;
     try {
       target = await log.lastPosition(applied);
@@ -421,22 +429,6 @@ export class Member<State, Command, D extends Duty, Settings> {
     this.#measure();
     this.#schedule();
     logger.info("member is ready", { position: this.committee.position });
-  }
-
-  /**
-   * How far this member is known to have read the log before: by its snapshot, by the mark that goes with it, and by what
-   * it said last. That one says no more than how long the log was: it may have been signed over a forked one.
-   */
-  #appliedBefore(): bigint {
-    const { generation, position } = this.committee;
-    const known = [position];
-    if (this.#mark?.generation === generation) known.push(this.#mark.position);
-    const kept = this.#tail?.newest(generation);
-    if (kept !== undefined) known.push(kept);
-    const raw = this.#options.journal.newestEntry();
-    const said = raw === undefined ? undefined : decodeEntry(raw).body;
-    if (said?.generation === generation) known.push(said.seenPosition);
-    return known.reduce((most, each) => (each > most ? each : most));
   }
 
   #onPosition: (position: bigint) => void = () => undefined;
@@ -524,7 +516,9 @@ export class Member<State, Command, D extends Duty, Settings> {
     this.#knowsItsNewest = true;
     if (author === undefined || author.incarnation === 0n) return;
     const unknown = LANES.some((lane) => author[lane].sequence > 0n && !journal.wrote(author[lane].previous));
-    if (journalIsOld && !unknown) return;
+    // A journal that was new at the start knows everything since: a later generation asks nothing more of it.
+    const knows = journalIsOld || this.#appender !== undefined;
+    if (knows && !unknown) return;
     await this.#abstainFromNow();
   }
 
@@ -862,15 +856,31 @@ export class Member<State, Command, D extends Duty, Settings> {
       signers: certified.signers.join(),
     });
     meters.gauge("lattice_generation", Number(checkpoint.generation));
-    this.#consuming = this.#goOn(checkpoint.generation).catch((error: unknown) => {
+    this.#goOn(async () => {
+      const log = await this.#options.nextLog?.(checkpoint.generation);
+      if (log === undefined || this.#draining) return log?.close();
+      await this.#log.use(log);
+      await this.#readWhenPresent();
+    });
+  }
+
+  #goOn(read: () => Promise<void>): void {
+    this.#ending = true;
+    this.#consuming = read().catch((error: unknown) => {
+      if (this.#draining) return;
       this.#fail("LOG_LOST", error instanceof Error ? error.message : "the log of the next generation cannot be read");
     });
   }
 
-  async #goOn(generation: bigint): Promise<void> {
-    const log = await this.#options.nextLog?.(generation, this.#stop.signal);
-    if (log === undefined || this.#draining) return log?.close();
-    await this.#log.use(log);
+  /** The log of this generation is made by whoever runs the broker, once a member shows the certificate of its beginning. */
+  async #readWhenPresent(): Promise<void> {
+    const { generation } = this.committee;
+    for (let looks = 0; !(await this.#log.present()); looks++) {
+      if (looks % PRESENT_LOOKS === 0) this.#options.logger.warn("waiting for the log of a generation", { generation });
+      await pause(this.#timers, PRESENT_PAUSE_MS, this.#stop.signal);
+      if (this.#draining || this.committee.generation !== generation) return;
+    }
+    if (this.#draining || this.committee.generation !== generation) return;
     this.#ending = false;
     await this.#read();
   }
@@ -1303,6 +1313,28 @@ function freshCommittee<State, Command, D extends Duty, Settings>({
 }
 
 /** The message at one position; undefined when it does not come before `signal` aborts. */
+/**
+ * How far this member is known to have read this generation's log before: by its snapshot, by the mark that goes with it, by
+ * what it kept, and by what it said last. That one says no more than how long the log was: it may have been signed over a
+ * forked one.
+ */
+function furthestRead<State, Command, D extends Duty>(
+  { generation, position }: Committee<State, Command, D>,
+  journal: MemberJournal,
+  tail: EntryTail | undefined,
+): bigint {
+  const known = [position];
+  const raw = journal.get(APPLIED);
+  const mark = raw === undefined ? undefined : decode(APPLIED_MARK, raw);
+  if (mark?.generation === generation) known.push(mark.position);
+  const kept = tail?.newest(generation);
+  if (kept !== undefined) known.push(kept);
+  const entry = journal.newestEntry();
+  const said = entry === undefined ? undefined : decodeEntry(entry).body;
+  if (said?.generation === generation) known.push(said.seenPosition);
+  return known.reduce((most, each) => (each > most ? each : most));
+}
+
 async function readPosition(log: Log, position: bigint, signal: AbortSignal): Promise<Uint8Array | undefined> {
   const stop = new AbortController();
   let found: Uint8Array | undefined;

@@ -16,7 +16,6 @@ import { createLogger, errorFields } from "../observe/logger.ts";
 import { createNoMeters } from "../observe/meters.ts";
 import { createMeters } from "../observe/meters-otel.ts";
 import { createSlotTracer } from "../observe/tracing.ts";
-import { pause } from "../ports.ts";
 import { healthService } from "../rpc/health.ts";
 import { reflectionServices } from "../rpc/reflection.ts";
 import { startServer } from "../rpc/server.ts";
@@ -37,13 +36,9 @@ import {
 } from "./kit.ts";
 import { Member } from "./member.ts";
 import { memberClock } from "./member-clock.ts";
-import { nodeTimers } from "./node-timers.ts";
 import { openArchive } from "./open-archive.ts";
 import { parseSettings, SettingsProblems, type SharedSettings } from "./settings.ts";
 import { NoSnapshot } from "./state-sync.ts";
-
-/** How often a member looks for the stream of the next generation, which the broker's operator makes. */
-const STREAM_PAUSE_MS = 500;
 
 const NATS_CREDENTIALS = z.strictObject({
   user: z.string(),
@@ -172,14 +167,6 @@ async function run<State, Command, D extends Duty, Settings extends Record<strin
       onEvent: (event) => logger.warn(event),
     });
   const log = await openLog(0n);
-  const nextLog = async (generation: bigint, signal: AbortSignal): Promise<JetStreamLog> => {
-    const next = await openLog(generation);
-    for (let waited = 0; !signal.aborted && !(await next.exists()); waited++) {
-      if (waited % 60 === 0) logger.warn("waiting for the stream of the next generation", { generation });
-      await pause(nodeTimers, STREAM_PAUSE_MS, signal);
-    }
-    return next;
-  };
   const scraped = shared.LATTICE_METRICS_LISTEN === undefined ? undefined : await createMeters({ labels });
   const meters = scraped?.meters ?? createNoMeters();
   const tracer = await createSlotTracer({
@@ -202,7 +189,7 @@ async function run<State, Command, D extends Duty, Settings extends Record<strin
     epochKeys,
     endpoints: () => readEndpoints(endpointsFile),
     log,
-    nextLog,
+    nextLog: openLog,
     journal,
     journalIsOld,
     directory: shared.LATTICE_DATA_DIR,
