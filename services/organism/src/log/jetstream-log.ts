@@ -624,7 +624,7 @@ async function managerPatiently(connection: NatsConnection): Promise<JetStreamMa
   }
 }
 
-/** The endpoints that do not answer. @throws UnfitServer when one answers that it is lazy */
+/** The endpoints that do not answer, or whose JetStream is not up: a full disk puts it out. @throws UnfitServer when one answers that it is lazy */
 async function verifySync(monitorUrls: readonly string[]): Promise<string[]> {
   const silent = await Promise.all(
     monitorUrls.map(async (url) => {
@@ -635,7 +635,9 @@ async function verifySync(monitorUrls: readonly string[]): Promise<string[]> {
       } catch {
         return [url];
       }
-      if (answer.jetstream?.config?.sync_always === true) return [];
+      const config = answer.jetstream?.config;
+      if (config?.sync_always === true) return [];
+      if (config === undefined) return [url];
       throw new UnfitServer(
         "NATS_LAZY_SYNC",
         `nats-server (${url}) acknowledges before it syncs; set jetstream.sync_interval: always`,

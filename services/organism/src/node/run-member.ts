@@ -167,6 +167,17 @@ async function run<State, Command, D extends Duty, Settings extends Record<strin
       onEvent: (event) => logger.warn(event),
     });
   const log = await openLog(0n);
+  // A member that runs waits for a broker that is away, however long.
+  const nextLog = async (generation: bigint): Promise<JetStreamLog> => {
+    for (;;) {
+      try {
+        return await openLog(generation);
+      } catch (error) {
+        if (!(error instanceof UnfitServer) || error.reason !== "NATS_UNREACHABLE") throw error;
+        logger.warn("the log of the next generation cannot be opened yet", { generation, problem: error.message });
+      }
+    }
+  };
   const scraped = shared.LATTICE_METRICS_LISTEN === undefined ? undefined : await createMeters({ labels });
   const meters = scraped?.meters ?? createNoMeters();
   const tracer = await createSlotTracer({
@@ -189,7 +200,7 @@ async function run<State, Command, D extends Duty, Settings extends Record<strin
     epochKeys,
     endpoints: () => readEndpoints(endpointsFile),
     log,
-    nextLog: openLog,
+    nextLog,
     journal,
     journalIsOld,
     directory: shared.LATTICE_DATA_DIR,
