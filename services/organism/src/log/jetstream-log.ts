@@ -53,11 +53,13 @@ const ASK_PATIENCE_MS = 4000;
  */
 const CREATE_AGAIN_MS = [250, 250, 500, 1000];
 const INFO_PATIENCE_MS = 30_000;
-/** How long a connection may take to show that there is somebody at the other end. */
-const ALIVE_PATIENCE_MS = 1500;
+/** How long a connection may take to show that there is somebody at the other end. A needless change of server costs a moment. */
+const ALIVE_PATIENCE_MS = 1000;
 /** The watchdog counts ticks rather than time: a process that was itself stopped has not been left alone. */
 const WATCH_TICK_MS = 250;
 const SILENT_TICKS = 6;
+/** Two heartbeats may have been missed: whether anybody is there is looked at while the consumer still has its chance. */
+const PROBE_TICKS = 4;
 /** Nobody answered the pull: the consumer's server is not there yet, or no more. */
 const UNANSWERED_TICKS = 2;
 /** How long a stream may end before what has been read of it, or be absent: servers that have just started lag. */
@@ -310,7 +312,7 @@ export class JetStreamLog implements Log {
         () => true,
         () => true,
       ),
-      pause(ALIVE_PATIENCE_MS).then(() => false),
+      patience(ALIVE_PATIENCE_MS).then(() => false),
     ]);
     if (alive || this.#closing || this.#connection.isClosed()) return;
     const silent = this.#connection.getServer();
@@ -480,6 +482,7 @@ export class JetStreamLog implements Log {
     this.#consumers.add(lose);
     const watchdog = setInterval(() => {
       ticks += 1;
+      if (ticks === PROBE_TICKS) void this.#leaveIfDead();
       if (ticks >= ticksMax) lose("nats-server is silent");
     }, WATCH_TICK_MS);
     const notices = (async () => {
@@ -693,6 +696,11 @@ function isPassing(error: unknown): boolean {
 
 function describe(error: unknown): string {
   return error instanceof Error ? (error.message.split("\n", 1)[0] ?? error.name) : String(error);
+}
+
+/** In steps: of a process that was itself stopped only one of them is over at once, so whatever has come meanwhile is read. */
+async function patience(ms: number): Promise<void> {
+  for (let waited = 0; waited < ms; waited += WATCH_TICK_MS) await pause(WATCH_TICK_MS);
 }
 
 function pause(ms: number): Promise<void> {
