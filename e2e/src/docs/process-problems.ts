@@ -53,12 +53,14 @@ export const PROCESS_PROBLEMS: readonly ProblemGroup[] = [
   {
     title: "A member that must stop",
     files: ["services/organism/src/node/member.ts", "services/organism/src/node/appender.ts"],
-    about: "Logged as `this member must stop` with the reason; the process exits with 1, with 5 for `RULES_UNKNOWN`.",
+    about:
+      "Logged as `this member must stop` with the reason; the process exits with 1, with 5 for `RULES_UNKNOWN`, with 6 for `HISTORY_GONE` and `OTHERS_GO_ON`.",
     problems: [
       {
         reason: "LOG_ROLLED_BACK",
         meaning: "The log ends before what this member has applied: the broker lost entries that it had acknowledged.",
-        remedy: "Stop the committee, compare chain heads, restore the broker's store.",
+        remedy:
+          "Nothing, if a quorum runs: the members agree where the log ended and go on in its next generation (docs/operators.md). Keep their data folders.",
       },
       {
         reason: "LOG_FORKED",
@@ -85,9 +87,15 @@ export const PROCESS_PROBLEMS: readonly ProblemGroup[] = [
           "It ends with exit code 6: start it again at once, and it goes on from the snapshot of a peer or of the archive.",
       },
       {
+        reason: "OTHERS_GO_ON",
+        meaning: "This member's own view of the log was lost or damaged; a quorum of others reads on.",
+        remedy: "It ends with exit code 6: start it again at once, and it reads anew. Look at its line to the broker.",
+      },
+      {
         reason: "LOG_REPLACED",
         meaning: "The log holds something else than when this member last read it, up to a position that it had noted.",
-        remedy: "Stop the committee, compare chain heads, restore the broker's store.",
+        remedy:
+          "As for `LOG_ROLLED_BACK`. If this member alone sees it, it ends with `OTHERS_GO_ON` once it has seen that a quorum reads on.",
       },
       {
         reason: "STATE_DIVERGED",
@@ -102,8 +110,9 @@ export const PROCESS_PROBLEMS: readonly ProblemGroup[] = [
       },
       {
         reason: "LOG_LOST",
-        meaning: "The log cannot be read any more.",
-        remedy: "Look at nats-server's log; start the member again.",
+        meaning: "The log has lost what was read of it, or does not admit this member any more.",
+        remedy:
+          "As for `LOG_ROLLED_BACK`. A member that stops with it was shut out: look at nats-server's log, start the member again.",
       },
       {
         reason: "JOIN_REFUSED",

@@ -12,7 +12,7 @@ import { slotStartMs } from "../src/identity/lattice-config.ts";
 import { EmbeddedLog } from "../src/log/embedded-log.ts";
 import { FileSnapshotStore } from "../src/node/snapshot-store.ts";
 import { createNoMeters, type MeterRegistry } from "../src/observe/meters.ts";
-import type { MemberJournal } from "../src/ports.ts";
+import type { Log, LogMessage, MemberJournal } from "../src/ports.ts";
 import { DirectCalls } from "../src/testing/direct-calls.ts";
 import { dealCommittee, startToyMember, type TestCommittee } from "./test-lattice.ts";
 import { SUM } from "./toy-organism.ts";
@@ -55,13 +55,17 @@ class Lattice {
     return open;
   }
 
-  async start(index: number, wrapJournal?: (journal: MemberJournal) => MemberJournal): Promise<Running> {
+  async start(
+    index: number,
+    wrapJournal?: (journal: MemberJournal) => MemberJournal,
+    view: (log: Log) => Log = (log) => log,
+  ): Promise<Running> {
     const meters = createNoMeters();
     const fatal: string[] = [];
     const member = await startToyMember({
       committee: this.dealt,
       index,
-      log: (await this.log(0n)).member(index),
+      log: view((await this.log(0n)).member(index)),
       nextLog: async (generation) => (await this.log(generation)).member(index),
       endPatience: { roundMs: 1500, graceMs: 300 },
       directory: this.directory,
@@ -307,3 +311,75 @@ for (const step of [1, 2, 4]) {
     await goesOn();
   });
 }
+
+/** A log as one member is shown it: each message as `shown` has it, and nothing behind `end`. */
+function seenAs(log: Log, shown: (message: LogMessage) => LogMessage, end = (last: bigint) => last): Log {
+  return {
+    lastPosition: async (atLeast) => end(await log.lastPosition(atLeast)),
+    firstPosition: () => log.firstPosition(),
+    append: (lane, raw, id) => log.append(lane, raw, id),
+    consume: (from, deliver, signal) =>
+      log.consume(
+        from,
+        (message) => {
+          if (message.position <= end(message.position)) deliver(shown(message));
+        },
+        signal,
+      ),
+    close: () => log.close(),
+  };
+}
+
+/** Slots go by at the others until member 2 has said why it stops. */
+async function stops(reason: RegExp): Promise<void> {
+  const { fatal } = lattice.at(2);
+  let slot = lattice.at(0).member.committee.floor("accepted");
+  for (const deadline = performance.now() + 20_000; !fatal.some((each) => reason.test(each)); slot++) {
+    assert.ok(performance.now() < deadline, `member 2 does not stop with ${reason}, but: ${fatal.join()}`);
+    await lattice.certified(slot);
+  }
+  await lattice.crash(2);
+}
+
+async function isBack(): Promise<void> {
+  await lattice.start(2);
+  await lattice.inGeneration(0n);
+  const slot = lattice.at(0).member.committee.floor("accepted") + 1n;
+  await lattice.certified(slot, 2);
+  lattice.assertAlike();
+  lattice.collect();
+}
+
+test("one damaged delivery: the member stops, stops again over what it kept, reads anew and goes on", async () => {
+  lattice = await Lattice.deal(3);
+  await lattice.startAll([0, 1]);
+  let damaged = false;
+  const shown = ({ position, raw }: LogMessage): LogMessage => {
+    if (damaged || position < 25n) return { position, raw };
+    damaged = true;
+    return { position, raw: raw.map((byte, at) => (at === raw.length - 1 ? byte ^ 1 : byte)) };
+  };
+  await lattice.start(2, undefined, (log) => seenAs(log, shown));
+  await stops(/LOG_FORKED|LOG_REPLACED/);
+  await lattice.start(2);
+  await stops(/OTHERS_GO_ON/);
+  await isBack();
+});
+
+test("one member is shown a log that ends early: the others go on, it reads anew once it is shown the rest", async () => {
+  lattice = await Lattice.deal(3);
+  await lattice.startAll();
+  for (const slot of [1n, 2n, 3n]) await lattice.certified(slot);
+  const end = lattice.at(2).member.committee.position - 5n;
+  await lattice.crash(2);
+  const cut = (log: Log): Log =>
+    seenAs(
+      log,
+      (message) => message,
+      (last) => (last < end ? last : end),
+    );
+  const cutOff = await lattice.start(2, undefined, cut);
+  await lattice.until("it takes the log for lost", () => cutOff.meters.value("lattice_generation_ending") === 1);
+  await stops(/OTHERS_GO_ON/);
+  await isBack();
+});

@@ -11,11 +11,13 @@ export const EXIT = {
   interrupted: 130,
 } as const;
 
+/** What such a member needs is elsewhere and certified: the log, or the others, have gone on without it. */
+const LEFT_BEHIND: ReadonlySet<string> = new Set(["HISTORY_GONE", "OTHERS_GO_ON"]);
+
 /**
- * How a member ends that must not go on, by its reason. What it needs is elsewhere and certified when the log has gone
- * on without it; everything else wants to be looked at.
+ * How a member ends that must not go on, by its reason; everything else wants to be looked at.
  */
 export function exitCodeOf(reason: string): number {
   if (reason === "RULES_UNKNOWN") return EXIT.precondition;
-  return reason === "HISTORY_GONE" ? EXIT.again : EXIT.failed;
+  return LEFT_BEHIND.has(reason) ? EXIT.again : EXIT.failed;
 }

@@ -281,6 +281,18 @@ export class IntegrityWatch<State, Command, D extends Duty> {
     if (this.#live) this.#judge();
   }
 
+  /** How far each other member has read in this generation, signed by it just now. */
+  async newest(): Promise<ReadonlyMap<number, bigint>> {
+    const { committee, self, peers } = this.#options;
+    const answers = await Promise.all(peers().map((peer) => this.#ask(peer, committee.position)));
+    const found = new Map<number, bigint>();
+    for (const answer of answers) {
+      if (answer === undefined || answer.statement.member === self) continue;
+      found.set(answer.statement.member, answer.statement.newest);
+    }
+    return found;
+  }
+
   async #ask(peer: CommitteeClient, position: bigint): Promise<SignedHead | undefined> {
     const { committee, logger } = this.#options;
     try {

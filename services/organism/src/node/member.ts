@@ -6,7 +6,7 @@ import { decode, encode, equalBytes, fixed, type Infer, struct, toHex, tryDecode
 import { checkpointDigest } from "../committee/checkpoint.ts";
 import { type CommitteeCommand, encodeCommand } from "../committee/commands.ts";
 import { type Applied, Committee, type Dissent } from "../committee/committee.ts";
-import { decodeEntry, LANES, type Lane } from "../committee/entry.ts";
+import { decodeEntry, LANES, type Lane, ZERO_HASH } from "../committee/entry.ts";
 import { type CertifiedOutcome, type Outcome, outcomeDigest } from "../committee/outcome.ts";
 import { ROSTER_STAGE, type Roster } from "../committee/roster.ts";
 import type { RuleRange } from "../committee/rules.ts";
@@ -51,6 +51,7 @@ import { type Birth, GenerationChange } from "./generation-change.ts";
 import { GenerationLog } from "./generation-log.ts";
 import { IntegrityWatch } from "./integrity-watch.ts";
 import { nodeTimers } from "./node-timers.ts";
+import { OthersGoOn } from "./others-go-on.ts";
 import type { OutcomeArchive } from "./outcome-archive.ts";
 import {
   type CommitteeClient,
@@ -791,7 +792,50 @@ export class Member<State, Command, D extends Duty, Settings> {
       this.#appender?.suspend();
       this.#onPosition(this.committee.position);
       this.#consuming = this.#consuming.then(() => this.#recall()).then(() => this.#change?.start(!others));
+      if (!others) this.#watchOthers();
     } else this.#change.start(!others);
+  }
+
+  /** It may have lost its own view only. */
+  #watchOthers(): void {
+    const { generation } = this.committee;
+    const furthest = furthestRead(this.committee, this.#options.journal, this.#tail);
+    const others = new OthersGoOn(this.committee.quorum.quorum, furthest);
+    let looking = false;
+    // A committee that goes on writes something in every slot.
+    const stop = this.#timers.every(this.#options.config.slotMs, () => {
+      if (looking) return;
+      if (!this.#ending || this.#draining || this.committee.generation !== generation) return stop();
+      looking = true;
+      this.#integrity
+        .newest()
+        .then(async (newest) => {
+          if (!others.look(newest) || !this.#ending || this.committee.generation !== generation) return;
+          stop();
+          await this.#forgetOwnView();
+        })
+        .catch((error: unknown) => this.#options.logger.warn("others could not be asked", errorFields(error)))
+        .finally(() => {
+          looking = false;
+        });
+    });
+  }
+
+  /**
+   * What it has read since its last certified snapshot is not what a quorum goes on with: it is read anew, by the next process.
+   * Its promises stay.
+   */
+  async #forgetOwnView(): Promise<void> {
+    const { journal } = this.#options;
+    const { generation, position } = this.committee;
+    await this.#change?.close();
+    await this.#tail?.keepFrom(generation + 1n, 0n);
+    const nothing = encode(APPLIED_MARK, { generation, position: 0n, head: ZERO_HASH });
+    for (const name of [APPLIED, SAID_AT]) await journal.put(name, nothing);
+    this.#fail(
+      "OTHERS_GO_ON",
+      `a quorum reads on past position ${position}, which this member does not: it reads anew`,
+    );
   }
 
   /** Somebody says that the generation is over. Only a certificate shows it: then this member goes on there. */
