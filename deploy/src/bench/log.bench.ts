@@ -13,7 +13,12 @@ import { bytes, encode, struct, u64 } from "@lattice/organism/codec/codec.ts";
 import { encodeCommand } from "@lattice/organism/committee/commands.ts";
 import { Committee } from "@lattice/organism/committee/committee.ts";
 import type { Roster } from "@lattice/organism/committee/roster.ts";
-import { generateSigningKey, signTagged, verifyTagged } from "@lattice/organism/crypto/ed25519.ts";
+import {
+  generateSigningKey,
+  signTagged,
+  verifyTagged,
+  verifyTaggedElsewhere,
+} from "@lattice/organism/crypto/ed25519.ts";
 import { initCrypto } from "@lattice/organism/crypto/engine.ts";
 import { committeeId, type LatticeConfig } from "@lattice/organism/identity/lattice-config.ts";
 import { EmbeddedLog } from "@lattice/organism/log/embedded-log.ts";
@@ -22,6 +27,8 @@ import type { Duty, Machine } from "@lattice/organism/machine.ts";
 import { AppendFile } from "@lattice/organism/node/append-file.ts";
 import { Appender } from "@lattice/organism/node/appender.ts";
 import { FileJournal } from "@lattice/organism/node/file-journal.ts";
+import { Intake } from "@lattice/organism/node/intake.ts";
+import { nodeTimers } from "@lattice/organism/node/node-timers.ts";
 import type { Log } from "@lattice/organism/ports.ts";
 import { type JetStreamClient, jetstream } from "@nats-io/jetstream";
 import { connect, type NatsConnection } from "@nats-io/transport-node";
@@ -165,11 +172,14 @@ async function ours(
         view: () => ({ position: replica.position, head: replica.head }),
         joined: () => replica.author(author)?.incarnation ?? 0n,
       });
-      const reading = log.consume(
-        1n,
-        ({ position, raw }) => appender.consumed(replica.apply(position, raw)),
-        stop.signal,
-      );
+      const intake = new Intake({
+        deliver: ({ position, raw }, read) => appender.consumed(replica.apply(position, raw, read)),
+        signedBy: (entry) => appender.signedBy(entry),
+        keyOf: (index) => replica.author(index)?.key,
+        timers: nodeTimers,
+        verify: verifyTaggedElsewhere,
+      });
+      const reading = log.consume(1n, (message) => intake.take(message), stop.signal);
       return { appender, journal, reading };
     }),
   );

@@ -7,6 +7,7 @@ import { existsSync, mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { definition as atelier } from "@lattice/atelier/definition.ts";
 import { definition as offer } from "@lattice/offer/definition.ts";
+import { verifyTaggedElsewhere } from "@lattice/organism/crypto/ed25519.ts";
 import { initCrypto } from "@lattice/organism/crypto/engine.ts";
 import type { LatticeConfig } from "@lattice/organism/identity/lattice-config.ts";
 import { ORGANISMS, type Organism } from "@lattice/organism/identity/organisms.ts";
@@ -91,6 +92,7 @@ async function startOne<State, Command, D extends Duty, Settings>(
     directory: data,
     clock: { nowMs: () => Date.now() },
     random: (count) => new Uint8Array(randomBytes(count)),
+    verify: verifyTaggedElsewhere,
     logger,
     meters: createNoMeters(),
     tracer: createNoTracer(),

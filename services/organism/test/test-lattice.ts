@@ -9,7 +9,7 @@ import { faultsTolerated, quorumOf } from "../src/committee/quorum.ts";
 import { ROSTER, ROSTER_STAGE, type Roster } from "../src/committee/roster.ts";
 import type { RuleRange } from "../src/committee/rules.ts";
 import { blsSign } from "../src/crypto/bls.ts";
-import { generateSigningKey } from "../src/crypto/ed25519.ts";
+import { generateSigningKey, verifyTaggedElsewhere } from "../src/crypto/ed25519.ts";
 import { generateSecret, publicOf, splitSecret } from "../src/crypto/shamir.ts";
 import { combineSignatures } from "../src/crypto/threshold.ts";
 import { agreementKey } from "../src/crypto/x25519.ts";
@@ -298,6 +298,7 @@ export async function memberOptions(options: StartOptions) {
     directory,
     clock,
     random,
+    verify: verifyTaggedElsewhere,
     logger: options.logger ?? SILENT,
     meters: options.meters ?? NO_METERS,
     tracer: { span: () => undefined, root: () => undefined, close: async () => undefined },

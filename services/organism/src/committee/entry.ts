@@ -53,6 +53,14 @@ export interface SignedEntry {
   readonly body: EntryBody;
 }
 
+/** An entry that has been read and named before it is applied. */
+export interface ReadEntry extends SignedEntry {
+  /** `entryHash` of the body. */
+  readonly hash: Uint8Array;
+  /** The key that its signature is known to verify under, because somebody has looked; or has made it, in this process. */
+  readonly verifiedBy?: Uint8Array;
+}
+
 export function encodeEntry(bodyBytes: Uint8Array, signature: Uint8Array): Uint8Array {
   return encode(SIGNED, { body: bodyBytes, signature });
 }
@@ -61,6 +69,12 @@ export function encodeEntry(bodyBytes: Uint8Array, signature: Uint8Array): Uint8
 export function decodeEntry(raw: Uint8Array): SignedEntry {
   const { body: bodyBytes, signature } = decode(SIGNED, raw);
   return { bodyBytes, signature, body: decode(ENTRY_BODY, bodyBytes) };
+}
+
+/** @throws CodecError */
+export function readEntry(raw: Uint8Array): ReadEntry {
+  const entry = decodeEntry(raw);
+  return { ...entry, hash: entryHash(entry.bodyBytes) };
 }
 
 /** Identifies an entry, whatever its signature bytes: the hash of the signed body. */

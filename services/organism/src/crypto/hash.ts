@@ -23,9 +23,22 @@ function asBuffer({ buffer, byteOffset, byteLength }: Uint8Array): Buffer {
   return Buffer.from(buffer, byteOffset, byteLength);
 }
 
+/** Tags are few and come again with every entry. */
+const HEADS = new Map<string, Uint8Array>();
+const HEADS_MAX = 256;
+
+function headOf(tag: string): Uint8Array {
+  const known = HEADS.get(tag);
+  if (known !== undefined) return known;
+  const head = encode(TAG, tag);
+  if (HEADS.size >= HEADS_MAX) HEADS.clear();
+  HEADS.set(tag, head);
+  return head;
+}
+
 /** H/tag over bytes that are already canonical. */
 export function hashBytes(tag: string, canonical: Uint8Array): Uint8Array {
-  const head = encode(TAG, tag);
+  const head = headOf(tag);
   if (canonical.length < PARTS_FROM_BYTES) return blake3(concat(head, canonical));
   return new Uint8Array(new Blake3Hasher().update(asBuffer(head)).update(asBuffer(canonical)).digestBuffer());
 }

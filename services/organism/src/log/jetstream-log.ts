@@ -603,6 +603,8 @@ async function connectPatiently(options: JetStreamOptions, shun: Shunned): Promi
         maxPingOut: 2,
         // A member goes where its operator has told it to go, and nowhere else.
         ignoreClusterUpdates: true,
+        // A stack trace for each message, in case that its answer fails, costs more than sending it.
+        noAsyncTraces: true,
       });
     } catch (error) {
       last = error;

@@ -70,7 +70,11 @@ export class AppendFile {
     this.#exclusive = exclusive;
   }
 
-  /** Opens or creates the file and hands every record to `onRecord(payload, offset)` in order. @throws CorruptFile */
+  /**
+   * Opens or creates the file and hands every record to `onRecord(payload, offset)` in order. Who keeps a payload keeps a
+   * copy: it lies in a larger piece of the file.
+   * @throws CorruptFile
+   */
   static async open(
     path: string,
     onRecord: (payload: Uint8Array, offset: number) => void,
@@ -199,7 +203,8 @@ async function readRecords(
     }
     const frame = parseFrame(window);
     if (frame === undefined) break;
-    onRecord(new Uint8Array(frame.payload), at + FRAME_BYTES);
+    const { buffer, byteOffset, length } = frame.payload;
+    onRecord(new Uint8Array(buffer, byteOffset, length), at + FRAME_BYTES);
     at += FRAME_BYTES + frame.payload.length;
     window = window.subarray(FRAME_BYTES + frame.payload.length);
   }

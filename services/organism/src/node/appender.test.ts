@@ -9,7 +9,7 @@ import { type ProbeCommand, type ProbeState, probeMachine } from "../../test/pro
 import { dealCommittee, random, type TestCommittee } from "../../test/test-lattice.ts";
 import { encode } from "../codec/codec.ts";
 import { encodeCommand } from "../committee/commands.ts";
-import { CHUNK_BYTES, CHUNKS_MAX, decodeEntry, type EntryBody, type Lane } from "../committee/entry.ts";
+import { CHUNK_BYTES, CHUNKS_MAX, decodeEntry, type EntryBody, type Lane, readEntry } from "../committee/entry.ts";
 import { HEADS_KEPT } from "../committee/state.ts";
 import { initCrypto } from "../crypto/engine.ts";
 import { Fault } from "../fault.ts";
@@ -209,6 +209,126 @@ describe("the appender", () => {
     release();
     await log.until(2);
     assert.deepEqual(order, ["journal", "on disk"]);
+  });
+
+  test("what one sync has made durable is handed over in one go", async () => {
+    await joinNow();
+    let burst = 0;
+    let open = false;
+    const bursts: number[] = [];
+    log.answer = () => {
+      if (!open)
+        queueMicrotask(() => {
+          burst += 1;
+          open = false;
+        });
+      open = true;
+      bursts.push(burst);
+      return undefined;
+    };
+    for (let index = 0; index < 20; index++) appender.append("ctl", note(`${index}`)).catch(() => undefined);
+    await log.until(21);
+    assert.equal(new Set(bursts).size, 1, "a connection that flushes once per turn carries them in one write");
+    assert.deepEqual(
+      log.published.slice(1).map(({ body }) => body.sequence),
+      Array.from({ length: 20 }, (_, index) => BigInt(index + 2)),
+    );
+  });
+
+  test("of a batch, nothing is published before what stands in front of it is on disk", async () => {
+    const release: (() => void)[] = [];
+    const slow: Journal = Object.create(journal) as Journal;
+    slow.nextIncarnation = (atLeast) => journal.nextIncarnation(atLeast);
+    slow.entry = () => new Promise((resolve) => release.push(resolve));
+    appender.close();
+    appender = make({ journal: slow });
+    const joining = appender.join();
+    while (release.length === 0) await settled();
+    release.shift()?.();
+    await log.until(1);
+    land(log.published[0]);
+    assert.equal(await joining, undefined);
+    for (const name of ["a", "b", "c"]) appender.append("ctl", note(name)).catch(() => undefined);
+    const [a, b, c] = release;
+    for (const [each, published] of [
+      [b, 1],
+      [c, 1],
+      [a, 4],
+    ] as const) {
+      each?.();
+      await settled();
+      assert.equal(log.published.length, published);
+    }
+    assert.deepEqual(commands(), ["ctl 1", "ctl 2", "ctl 3", "ctl 4"]);
+  });
+
+  test("a crash between the sync of a batch and its publication: said once, under the next incarnation", async () => {
+    await joinNow();
+    const journaled: Uint8Array[] = [];
+    const dying: Journal = Object.create(journal) as Journal;
+    dying.nextIncarnation = (atLeast) => journal.nextIncarnation(atLeast);
+    dying.entry = async (id, raw) => {
+      await journal.entry(id, raw);
+      // On disk, and then the process is gone before it can say anything.
+      if (decodeEntry(raw).body.sequence > 1n && journaled.push(raw.slice()) === 3) appender.close();
+    };
+    appender.close();
+    appender = make({ journal: dying });
+    const before = log.published.length;
+    const joining = appender.join();
+    await log.until(before + 1);
+    land(log.published[before]);
+    assert.equal(await joining, undefined);
+    const said = ["a", "b", "c"].map((name) => appender.append("ctl", note(name)));
+    for (const each of said) await assert.rejects(each, faultOf("FATE_UNKNOWN"));
+    await settled();
+    const published = log.published.length;
+    assert.ok(journaled.length === 3 && published < before + 4, "the batch was cut short");
+
+    appender = make();
+    const again = appender.join();
+    await log.until(published + 1);
+    land(log.published.at(-1));
+    assert.equal(await again, undefined);
+    const anew = ["a", "b", "c"].map((name) => appender.append("ctl", note(name)));
+    await log.until(published + 4);
+    for (const each of log.published.slice(published + 1)) assert.equal(land(each), undefined);
+    assert.deepEqual(await Promise.all(anew), [undefined, undefined, undefined]);
+    // What the dead process had signed can still come from somewhere, and is nobody's by then.
+    for (const raw of journaled) {
+      const applied = driver.apply(raw);
+      appender.consumed(applied);
+      assert.equal(applied.refusal?.reason, "NOT_AUTHOR");
+    }
+    assert.deepEqual(notes(), ["a", "b", "c"]);
+  });
+
+  test("knows the signatures that it has made and waits for, and no others", async () => {
+    await joinNow();
+    const said = ["a", "b", "c"].map((name) => appender.append("ctl", note(name)));
+    await log.until(4);
+    const [join, a, b, c] = log.published.map(({ raw }) => readEntry(raw));
+    assert.ok(join !== undefined && a !== undefined && b !== undefined && c !== undefined);
+    const key = driver.committee.author(0)?.key;
+    assert.ok(key !== undefined);
+    for (const own of [a, b, c]) assert.deepEqual(appender.signedBy(own), key);
+    const flipped = a.signature.slice();
+    flipped[3] = (flipped[3] ?? 0) ^ 1;
+    for (const foreign of [
+      join,
+      { ...a, signature: flipped },
+      { ...a, hash: b.hash },
+      { ...a, body: { ...a.body, sequence: 5n } },
+      { ...a, body: { ...a.body, sequence: 1n << 63n } },
+      { ...a, body: { ...a.body, lane: "bulk" as const } },
+    ]) {
+      assert.equal(appender.signedBy(foreign), undefined);
+    }
+    land(log.published[1]);
+    assert.equal(appender.signedBy(a), undefined, "it has landed");
+    assert.deepEqual(appender.signedBy(b), key);
+    for (const published of log.published.slice(2)) land(published);
+    await Promise.all(said);
   });
 
   test("keeps a lane's order, and one lane waits for no other", async () => {

@@ -20,9 +20,10 @@ import {
   entryHash,
   LANES,
   type Lane,
+  type ReadEntry,
   ZERO_HASH,
 } from "../committee/entry.ts";
-import { generateSigningKey, type SigningKey, signTagged } from "../crypto/ed25519.ts";
+import { ED25519_SIGNATURE_BYTES, generateSigningKey, type SigningKey, signTagged } from "../crypto/ed25519.ts";
 import { COMMON_FAULTS, faultsOf } from "../fault.ts";
 import { type Refusal, refuse } from "../machine.ts";
 import { type Clock, type Journal, type Log, LogRefusal, type Random, type Timers } from "../ports.ts";
@@ -78,8 +79,15 @@ interface LaneState {
   pending: Pending[];
   /** Why the log takes nothing from this lane now. */
   refused: LogRefusal | undefined;
-  /** Keeps publishing in lane order. */
-  turn: Promise<void>;
+  /** On their way to the disk, in lane order: none is published before those in front of it. */
+  readonly unwritten: Unwritten[];
+}
+
+interface Unwritten {
+  readonly pending: Pending;
+  readonly signed: Signed;
+  /** On disk. */
+  journaled: boolean;
 }
 
 export interface AppenderOptions {
@@ -134,7 +142,7 @@ export class Appender {
       previous: ZERO_HASH,
       pending: [],
       refused: undefined,
-      turn: Promise.resolve(),
+      unwritten: [],
     });
     this.#lanes = { ctl: lane("ctl"), bulk: lane("bulk") };
     this.#timers = options.timers ?? nodeTimers;
@@ -333,18 +341,32 @@ export class Appender {
   #send(lane: LaneState, pending: Pending, signed: Signed): void {
     pending.signed = signed;
     pending.storedAtMs = undefined;
-    const journaled = this.#options.journal.entry(signed.hash, signed.raw);
-    // It is looked at in its turn below; until then nobody else handles a failure.
-    journaled.catch(() => undefined);
-    lane.turn = lane.turn
-      .then(() => journaled)
-      .then(
-        () => this.#publish(lane, pending, signed),
-        (error: unknown) => {
-          pending.fail(error);
-          if (!this.#closed) this.#lose("JOURNAL_LOST", describe(error));
-        },
-      );
+    const own: Unwritten = { pending, signed, journaled: false };
+    lane.unwritten.push(own);
+    this.#options.journal.entry(signed.hash, signed.raw).then(
+      () => {
+        own.journaled = true;
+        this.#publishWritten(lane);
+      },
+      (error: unknown) => {
+        lane.unwritten.splice(lane.unwritten.indexOf(own), 1);
+        pending.fail(error);
+        if (!this.#closed) this.#lose("JOURNAL_LOST", describe(error));
+        this.#publishWritten(lane);
+      },
+    );
+  }
+
+  /**
+   * What one sync has made durable is handed over in one go, without a promise between one entry and the next: so the
+   * connection carries it in one write, and the broker takes it up together.
+   */
+  #publishWritten(lane: LaneState): void {
+    const { unwritten } = lane;
+    const waiting = unwritten.findIndex(({ journaled }) => !journaled);
+    for (const { pending, signed } of unwritten.splice(0, waiting < 0 ? unwritten.length : waiting)) {
+      this.#publish(lane, pending, signed);
+    }
   }
 
   /**
@@ -426,6 +448,16 @@ export class Appender {
       const alone = join !== undefined || lane.refused !== undefined;
       for (const pending of alone ? [oldest] : lane.pending) this.#again(lane, pending);
     }
+  }
+
+  /** The key of the incarnation that has joined, when this process has made this very signature with it. */
+  signedBy({ body, hash, signature }: ReadEntry): Uint8Array | undefined {
+    const { pending, sequence } = this.#lanes[body.lane];
+    // Numbers of what is pending follow one another, up to the newest.
+    const signed = pending.at(Number(body.sequence - sequence) - 1)?.signed;
+    if (signed === undefined || body.sequence > sequence || !equalBytes(signed.hash, hash)) return undefined;
+    const own = signed.raw.subarray(-ED25519_SIGNATURE_BYTES);
+    return equalBytes(own, signature) ? this.#key?.publicKey : undefined;
   }
 
   /** Tells the appender what became of a log message; call it for every one, in order. */

@@ -15,7 +15,10 @@ import { type MemberJournal, PromiseConflict } from "../ports.ts";
 import { AppendFile, CorruptFile, syncDirectory } from "./append-file.ts";
 
 const VALUE_BYTES_MAX = 32 * 1024 * 1024;
-const COMPACT_FROM_BYTES = 64 * 1024 * 1024;
+/** Most of a journal is entries that have landed long ago: what a restart reads of them should not take long. */
+const COMPACT_FROM_BYTES = 8 * 1024 * 1024;
+/** A journal that is large because it has much to remember is not compacted before it has grown by so much. */
+const COMPACT_GROWTH = 3;
 /** Promises above this are read from the file when they are asked for. */
 const SHORT_BYTES = 4096;
 /** Long promises that are read at once when the file is replaced. */
@@ -52,19 +55,23 @@ interface KeptPromise {
 }
 
 export interface FileJournalOptions {
-  /** Compact once the file is larger than this, bytes. */
+  /** Compact once the file is larger than this, bytes, and three times what was left of it last. */
   readonly compactFromBytes?: number;
 }
 
 export class FileJournal implements MemberJournal {
   readonly #path: string;
   readonly #compactFromBytes: number;
+  #compactFrom: number;
   #file: AppendFile | undefined;
   #incarnation = 0n;
   #below = 0n;
   readonly #promises = new Map<string, KeptPromise>();
   readonly #values = new Map<string, Uint8Array>();
   readonly #entries = new Set<string>();
+  /** The same in a ring, by age. */
+  #entryRing: string[] = [];
+  #entryTurn = 0;
   #newestEntry: { readonly key: string; readonly raw: Uint8Array } | undefined;
   /** While the file is being replaced, writes wait: what they acknowledge must be in the file that stays. */
   #compacting: Promise<void> = Promise.resolve();
@@ -72,6 +79,7 @@ export class FileJournal implements MemberJournal {
   private constructor(path: string, options: FileJournalOptions) {
     this.#path = path;
     this.#compactFromBytes = options.compactFromBytes ?? COMPACT_FROM_BYTES;
+    this.#compactFrom = this.#compactFromBytes;
   }
 
   /** Opens `<directory>/journal` and takes it over from whoever had it. @throws CorruptFile */
@@ -115,6 +123,8 @@ export class FileJournal implements MemberJournal {
     this.#incarnation = 0n;
     this.#below = 0n;
     this.#newestEntry = undefined;
+    this.#entryRing = [];
+    this.#entryTurn = 0;
     for (const kept of [this.#promises, this.#values, this.#entries]) kept.clear();
   }
 
@@ -146,11 +156,13 @@ export class FileJournal implements MemberJournal {
   #rememberEntry(id: Uint8Array, raw: Uint8Array): void {
     const key = entryKey(id);
     if (raw.length > 0) this.#newestEntry = { key, raw };
-    this.#entries.delete(key);
-    this.#entries.add(key);
-    if (this.#entries.size <= ENTRIES_KEPT) return;
-    const [oldest] = this.#entries;
+    if (this.#entries.has(key)) return;
+    // Not by taking the first of the set: it walks past everything that was ever removed there.
+    const oldest = this.#entryRing[this.#entryTurn];
     if (oldest !== undefined) this.#entries.delete(oldest);
+    this.#entryRing[this.#entryTurn] = key;
+    this.#entryTurn = (this.#entryTurn + 1) % ENTRIES_KEPT;
+    this.#entries.add(key);
   }
 
   /** @returns the file, and where in it the record ends */
@@ -232,7 +244,7 @@ export class FileJournal implements MemberJournal {
       this.#remember({ type: "trim", below: slot });
       await this.#write({ type: "trim", below: slot });
     }
-    if ((this.#file?.size ?? 0) > this.#compactFromBytes) await this.#compact();
+    if ((this.#file?.size ?? 0) > this.#compactFrom) await this.#compact();
   }
 
   /** Writes what is alive to a new file and renames it over the old one. */
@@ -281,6 +293,7 @@ export class FileJournal implements MemberJournal {
     for (const [kept, place] of places) lies(kept, place);
     await old?.close();
     await syncDirectory(dirname(this.#path));
+    this.#compactFrom = Math.max(this.#compactFromBytes, COMPACT_GROWTH * fresh.size);
     this.#file = fresh;
   }
 

@@ -6,7 +6,7 @@ import { decode, encode, equalBytes, fixed, type Infer, struct, toHex, tryDecode
 import { checkpointDigest } from "../committee/checkpoint.ts";
 import { type CommitteeCommand, encodeCommand } from "../committee/commands.ts";
 import { type Applied, Committee, type Dissent } from "../committee/committee.ts";
-import { decodeEntry, LANES, type Lane, ZERO_HASH } from "../committee/entry.ts";
+import { decodeEntry, LANES, type Lane, type ReadEntry, ZERO_HASH } from "../committee/entry.ts";
 import { type CertifiedOutcome, type Outcome, outcomeDigest } from "../committee/outcome.ts";
 import { ROSTER_STAGE, type Roster } from "../committee/roster.ts";
 import type { RuleRange } from "../committee/rules.ts";
@@ -49,6 +49,7 @@ import { type EpochKeys, singleEpochKeys } from "./epoch-keys.ts";
 import { FraudProofs } from "./fraud-proofs.ts";
 import { type Birth, GenerationChange } from "./generation-change.ts";
 import { GenerationLog } from "./generation-log.ts";
+import { Intake, type VerifyElsewhere } from "./intake.ts";
 import { IntegrityWatch } from "./integrity-watch.ts";
 import { nodeTimers } from "./node-timers.ts";
 import { OthersGoOn } from "./others-go-on.ts";
@@ -107,6 +108,8 @@ export interface MemberOptions<State, Command, D extends Duty, Settings> {
   /** Node's own when left out. */
   readonly timers?: Timers;
   readonly random: Random;
+  /** Verifies the signatures of bursts of entries on other threads; on the event loop when left out. */
+  readonly verify?: VerifyElsewhere;
   readonly logger: Logger;
   readonly meters: Meters;
   readonly tracer: SlotTracer;
@@ -436,14 +439,20 @@ export class Member<State, Command, D extends Duty, Settings> {
 
   async #consume(reading: AbortSignal): Promise<void> {
     const signal = AbortSignal.any([this.#stop.signal, reading]);
+    const intake = new Intake({
+      deliver: ({ position, raw }, read) => {
+        if (!reading.aborted) this.#deliver(position, raw, read);
+      },
+      signedBy: (entry) => this.#appender?.signedBy(entry),
+      keyOf: (author) => this.committee.author(author)?.key,
+      timers: this.#timers,
+      verify: this.#options.verify,
+    });
     try {
-      await this.#log.consume(
-        this.committee.position + 1n,
-        (message) => {
-          if (!reading.aborted) this.#deliver(message.position, message.raw);
-        },
-        signal,
-      );
+      await this.#log
+        .consume(this.committee.position + 1n, (message) => intake.take(message), signal)
+        // Whatever ends the reading comes after what was read.
+        .finally(() => intake.drained());
     } catch (error) {
       if (signal.aborted) return;
       if (error instanceof HistoryGone) this.#fail("HISTORY_GONE", error.message);
@@ -608,7 +617,7 @@ export class Member<State, Command, D extends Duty, Settings> {
     this.#options.onFatal(reason, detail);
   }
 
-  #deliver(position: bigint, raw: Uint8Array): void {
+  #deliver(position: bigint, raw: Uint8Array, read: ReadEntry | undefined): void {
     const { self, logger, meters } = this.#options;
     if (this.#silent || this.#ending) return;
     const before = this.#tail?.hashAt(this.committee.generation, position);
@@ -623,7 +632,7 @@ export class Member<State, Command, D extends Duty, Settings> {
     this.#checkRules();
     if (this.#silent) return;
     const startedAt = process.hrtime.bigint();
-    const applied = this.committee.apply(position, raw);
+    const applied = this.committee.apply(position, raw, read);
     this.#tail?.append(this.committee.generation, position, raw);
     meters.count("lattice_entries_applied_total");
     meters.record("lattice_apply_seconds", Number(process.hrtime.bigint() - startedAt) / 1e9);

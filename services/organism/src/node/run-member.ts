@@ -5,7 +5,7 @@ import { dirname, join } from "node:path";
 import { z } from "zod";
 import { equalBytes, toHex } from "../codec/codec.ts";
 import { RULES, type RuleRange, RulesUnknown } from "../committee/rules.ts";
-import { generateSigningKey } from "../crypto/ed25519.ts";
+import { generateSigningKey, verifyTaggedElsewhere } from "../crypto/ed25519.ts";
 import { initCrypto } from "../crypto/engine.ts";
 import { Fault } from "../fault.ts";
 import { type LatticeConfig, latticeId } from "../identity/lattice-config.ts";
@@ -208,6 +208,7 @@ async function run<State, Command, D extends Duty, Settings extends Record<strin
     rules: ruleRange(shared.LATTICE_TEST_RULES_MAX, config),
     clock,
     random: (count) => new Uint8Array(randomBytes(count)),
+    verify: verifyTaggedElsewhere,
     logger,
     meters,
     tracer,

@@ -25,7 +25,7 @@ export class EnvelopeStore {
 
   /** Opens a slot's file, hands over what it holds, and removes slots that are too old. */
   async begin(slot: bigint, onEnvelope: (raw: Uint8Array) => void): Promise<void> {
-    this.#open.set(slot, await AppendFile.open(this.#path(slot), onEnvelope));
+    this.#open.set(slot, await AppendFile.open(this.#path(slot), (raw) => onEnvelope(raw.slice())));
     for (const [old, file] of this.#open) {
       if (old + this.#keptSlots > slot) continue;
       this.#open.delete(old);

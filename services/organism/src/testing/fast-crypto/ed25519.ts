@@ -48,6 +48,15 @@ export function verifyTagged(publicKey: Uint8Array, tag: string, bytes: Uint8Arr
   return Buffer.compare(signatureOf(seed, tag, bytes), signature) === 0;
 }
 
+export function verifyTaggedElsewhere(
+  publicKey: Uint8Array,
+  tag: string,
+  bytes: Uint8Array,
+  signature: Uint8Array,
+): Promise<boolean> {
+  return Promise.resolve(verifyTagged(publicKey, tag, bytes, signature));
+}
+
 export function tagged(tag: string, bytes: Uint8Array): Uint8Array {
   const text = Buffer.from(tag, "utf8");
   const length = Buffer.alloc(4);
