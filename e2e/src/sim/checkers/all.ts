@@ -35,7 +35,7 @@ export function makeCheckers(): Checkers {
   return {
     all: [
       sameHistory(),
-      laneOrder(world),
+      laneOrder(),
       frauds(world),
       ...sameState(),
       guestsFollow(world),

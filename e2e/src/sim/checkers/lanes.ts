@@ -2,7 +2,6 @@
 import { equalBytes, toHex } from "@lattice/organism/codec/codec.ts";
 import { decodeEntry, entryHash, LANES } from "@lattice/organism/committee/entry.ts";
 import { Broken, type Checker } from "../observer.ts";
-import type { World } from "../world.ts";
 
 interface Place {
   readonly incarnation: bigint;
@@ -10,10 +9,11 @@ interface Place {
   readonly entry: Uint8Array;
 }
 
-export function laneOrder(world: () => World): Checker {
+export function laneOrder(): Checker {
   const name = "entries follow one another";
   const previous = new Map<string, Uint8Array>();
-  const places = new Map<string, Place>();
+  /** By process, then author and lane. */
+  const places = new Map<string, Place[]>();
   return {
     name,
     stored(_organism, _position, raw) {
@@ -21,20 +21,20 @@ export function laneOrder(world: () => World): Checker {
       previous.set(toHex(entryHash(bodyBytes)), body.previous);
     },
     applied({ organism, index, run }, replica) {
-      for (let author = 0; author < world().of(organism).length; author++) {
+      const member = `${organism}/${index}#${run}`;
+      const known = places.get(member) ?? [];
+      places.set(member, known);
+      for (let author = 0; author < replica.quorum.members; author++) {
         const state = replica.author(author);
         if (state === undefined) continue;
-        for (const lane of LANES) {
-          const now: Place = {
-            incarnation: state.incarnation,
-            sequence: state[lane].sequence,
-            entry: state[lane].previous,
-          };
-          const key = `${organism}/${index}#${run} ${author}/${lane}`;
-          const before = places.get(key);
-          if (before !== undefined && before.sequence === now.sequence && before.incarnation === now.incarnation)
-            continue;
-          places.set(key, now);
+        for (const [at, lane] of LANES.entries()) {
+          const { incarnation } = state;
+          const { sequence, previous: entry } = state[lane];
+          const place = author * LANES.length + at;
+          const before = known[place];
+          if (before !== undefined && before.sequence === sequence && before.incarnation === incarnation) continue;
+          const now: Place = { incarnation, sequence, entry };
+          known[place] = now;
           if (before === undefined || now.incarnation > before.incarnation) continue;
           const follows =
             now.incarnation === before.incarnation &&
@@ -43,7 +43,7 @@ export function laneOrder(world: () => World): Checker {
           if (!follows) {
             throw new Broken(
               name,
-              `${key}: ${now.incarnation}.${now.sequence} after ${before.incarnation}.${before.sequence}`,
+              `${member} ${author}/${lane}: ${now.incarnation}.${now.sequence} after ${before.incarnation}.${before.sequence}`,
             );
           }
         }

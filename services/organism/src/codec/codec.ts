@@ -75,15 +75,22 @@ export class Reader {
   readonly #bytes: Uint8Array;
   readonly #view: DataView;
   #at = 0;
-  path = "";
+  /** Names of the fields that are being read: joined only when something is wrong. */
+  readonly #fields: string[] = [];
 
   constructor(bytes: Uint8Array) {
     this.#bytes = bytes;
     this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   }
 
+  enter(field: string): void {
+    this.#fields.push(field);
+  }
+  leave(): void {
+    this.#fields.pop();
+  }
   fail(problem: string): never {
-    throw new CodecError(this.path, problem);
+    throw new CodecError(this.#fields.join("."), problem);
   }
   get remaining(): number {
     return this.#bytes.length - this.#at;
@@ -337,13 +344,12 @@ export function struct<F extends Record<string, unknown>>(fields: { readonly [K 
       for (const name of names) fields[name].write(writer, value[name]);
     },
     read(reader) {
-      const outer = reader.path;
       const value = {} as F;
       for (const name of names) {
-        reader.path = outer === "" ? name : `${outer}.${name}`;
+        reader.enter(name);
         value[name] = fields[name].read(reader);
+        reader.leave();
       }
-      reader.path = outer;
       return value;
     },
   };

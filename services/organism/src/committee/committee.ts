@@ -90,6 +90,8 @@ export interface Applied {
   readonly author: number | undefined;
   /** Identifies the entry to whoever appended it. */
   readonly entry: Uint8Array | undefined;
+  /** As it was read, so that nobody reads it again; undefined for bytes that are no entry. */
+  readonly read: ReadEntry | undefined;
   /** True when it took its place in its author's lane, whatever became of the command in it. */
   readonly landed: boolean;
   /** Why the command had no effect. */
@@ -162,6 +164,8 @@ export class Committee<State, Command, D extends Duty> {
   #decided: Outcome[] = [];
   #fraud: Uint8Array | undefined;
   #certified: Outcome[] = [];
+  /** Decisions without a certificate, by slot: members look at them all the time. Undefined after any of them changed. */
+  #uncertified: readonly StageRecord[] | undefined;
   #certifiedCheckpoint: Checkpoint | undefined;
   #announced: CertifiedOutcome | undefined;
   #dissent: Dissent | undefined;
@@ -361,13 +365,15 @@ export class Committee<State, Command, D extends Duty> {
   }
   /** Decisions this member has not voted for and that still need votes, oldest first. */
   unvoted(self: number): Outcome[] {
-    const open: Outcome[] = [];
-    for (const record of this.#shared.slots.values()) {
-      for (const { outcome, certified, votes } of record.stages.values()) {
-        if (!certified && !votes.has(self)) open.push(outcome);
-      }
+    this.#uncertified ??= this.#findUncertified();
+    return this.#uncertified.filter(({ votes }) => !votes.has(self)).map(({ outcome }) => outcome);
+  }
+  #findUncertified(): StageRecord[] {
+    const found: StageRecord[] = [];
+    for (const { stages } of this.#shared.slots.values()) {
+      for (const record of stages.values()) if (!record.certified) found.push(record);
     }
-    return open.sort((a, b) => (a.slot < b.slot ? -1 : a.slot > b.slot ? 1 : 0));
+    return found.sort(({ outcome: a }, { outcome: b }) => (a.slot < b.slot ? -1 : a.slot > b.slot ? 1 : 0));
   }
   /** The highest slot a Skip may name now; it moves on as slots are decided. */
   get skipLimit(): bigint {
@@ -423,8 +429,9 @@ export class Committee<State, Command, D extends Duty> {
     this.#takeUpRules(position);
     let judged: Judged = {};
     let hash: Uint8Array | undefined;
+    let entry: ReadEntry | undefined;
     try {
-      const entry = read ?? readEntry(raw);
+      entry = read ?? readEntry(raw);
       hash = entry.hash;
       judged = this.#applyEntry(position, raw, entry);
     } catch (error) {
@@ -437,6 +444,7 @@ export class Committee<State, Command, D extends Duty> {
       position,
       author: judged.author,
       entry: hash,
+      read: entry,
       landed: judged.landed ?? false,
       refusal: judged.refusal,
       decided: this.#decided,
@@ -782,6 +790,7 @@ export class Committee<State, Command, D extends Duty> {
       bodyHash: decision.bodyHash,
     };
     record.stages.set(stage, { outcome, certified: false, votes: new Map() });
+    this.#uncertified = undefined;
     let floor = this.floor(stage);
     while (this.#shared.slots.get(floor)?.stages.has(stage) === true) floor += 1n;
     this.#shared.floors.set(stage, floor);
@@ -816,6 +825,7 @@ export class Committee<State, Command, D extends Duty> {
       record.votes.set(author, share);
       if (record.votes.size < this.quorum.quorum) continue;
       record.certified = true;
+      this.#uncertified = undefined;
       this.#certified.push(record.outcome);
     }
     return undefined;
@@ -1009,6 +1019,7 @@ export class Committee<State, Command, D extends Duty> {
     if (below <= this.#shared.collapsedBelow) return;
     for (const slot of [...this.#shared.slots.keys()]) if (slot < below) this.#shared.slots.delete(slot);
     this.#shared.collapsedBelow = below;
+    this.#uncertified = undefined;
     const { rosters } = this.#shared;
     const oldest = rosters.indexOf(this.rosterAt(below));
     rosters.splice(0, oldest);
@@ -1062,6 +1073,7 @@ export class Committee<State, Command, D extends Duty> {
     if (!speaks(this.speaks, active)) throw new RulesUnknown(active, this.speaks, since);
     this.#shared = shared;
     this.#inner = inner;
+    this.#uncertified = undefined;
     this.#dissenters.clear();
     this.#guestVotes.clear();
   }

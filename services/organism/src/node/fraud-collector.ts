@@ -7,7 +7,15 @@
  */
 import { CodecError, equalBytes, toHex } from "../codec/codec.ts";
 import { decodeCommand } from "../committee/commands.ts";
-import { decodeEntry, ENTRY_TAG, entryHash, JOIN_BYTES_MAX, type SignedEntry } from "../committee/entry.ts";
+import {
+  decodeEntry,
+  ENTRY_TAG,
+  entryHash,
+  JOIN_BYTES_MAX,
+  type ReadEntry,
+  readEntry,
+  type SignedEntry,
+} from "../committee/entry.ts";
 import { type ProvenFraud, proveEntries, proveVotes, verifyFraudProof } from "../committee/fraud.ts";
 import { type CertifiedOutcome, type Outcome, outcomeDigest } from "../committee/outcome.ts";
 import { checkRoster, type Roster } from "../committee/roster.ts";
@@ -98,21 +106,25 @@ export class FraudCollector {
    * @returns a proof, or what is missing for one, when its author has said something else in the same place
    */
   entry({ position, raw }: LogMessage, signer?: Uint8Array): Caught | Suspicion | undefined {
-    if (this.#rosters.size === 0) return undefined;
-    let entry: SignedEntry;
+    let read: ReadEntry;
     try {
-      entry = decodeEntry(raw);
+      read = readEntry(raw);
     } catch (error) {
       if (error instanceof CodecError) return undefined;
       throw error;
     }
-    const { body } = entry;
+    return this.read({ position, raw }, read, signer);
+  }
+
+  /** As `entry`, of a message that has been read and hashed already. */
+  read({ position, raw }: LogMessage, entry: ReadEntry, signer?: Uint8Array): Caught | Suspicion | undefined {
+    if (this.#rosters.size === 0) return undefined;
+    const { body, hash } = entry;
     const kept = this.#kept[body.author];
     if (kept === undefined || !equalBytes(body.committee, this.#options.roster.committee)) return undefined;
     if (body.lane === "ctl" && body.sequence === 1n && this.#admit(kept, raw, entry)) return undefined;
     const join = this.#signer(kept, entry, signer);
     if (join === undefined) return undefined;
-    const hash = entryHash(entry.bodyBytes);
     const place = `${toHex(join.key)}/${body.lane}/${body.sequence}`;
     const known = kept.said.get(place);
     if (known === undefined) {

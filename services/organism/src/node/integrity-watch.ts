@@ -165,8 +165,8 @@ export class IntegrityWatch<State, Command, D extends Duty> {
     if (command.type === "roster") this.#collector.roster(command.certified);
   }
 
-  #collect(raw: Uint8Array, { position }: Applied, signer?: Uint8Array): void {
-    const found = this.#collector.entry({ position, raw }, signer);
+  #collect(raw: Uint8Array, { position, read }: Applied, signer?: Uint8Array): void {
+    const found = read === undefined ? undefined : this.#collector.read({ position, raw }, read, signer);
     if (found === undefined) return;
     if ("proof" in found) this.#note(found);
     else if (!this.#recalling.has(found.member)) {
@@ -204,11 +204,11 @@ export class IntegrityWatch<State, Command, D extends Duty> {
 
   #seen(raw: Uint8Array, applied: Applied, author: number): void {
     const { committee, logger, meters } = this.#options;
-    const { refusal, landed } = applied;
+    const { refusal, landed, read } = applied;
     const key = committee.author(author)?.key;
     this.#collect(raw, applied, key);
-    if (!landed && refusal?.reason !== "FORKED_HEAD") return;
-    const { seenPosition } = decodeEntry(raw).body;
+    if (read === undefined || (!landed && refusal?.reason !== "FORKED_HEAD")) return;
+    const { seenPosition } = read.body;
     if (landed) {
       this.#forks.agrees(author, seenPosition);
       return;

@@ -18,7 +18,9 @@ type Random = (count: number) => Uint8Array;
 /** One pad for the whole text: hides it from a search, and no more than that. */
 function hidden(key: Uint8Array, text: Uint8Array): Uint8Array {
   const pad = digest("box/pad", key);
-  return Uint8Array.from(text, (byte, at) => byte ^ (pad[at & 31] ?? 0));
+  const out = new Uint8Array(text.length);
+  for (let at = 0; at < text.length; at++) out[at] = (text[at] ?? 0) ^ (pad[at & 31] ?? 0);
+  return out;
 }
 
 function seal(key: Uint8Array, aad: Uint8Array, plaintext: Uint8Array): Uint8Array {

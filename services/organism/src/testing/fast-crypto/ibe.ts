@@ -31,7 +31,9 @@ export interface IbeAddress {
 }
 
 function xor(text: Uint8Array, pad: Uint8Array): Uint8Array {
-  return Uint8Array.from(text, (byte, at) => byte ^ (pad[at & 31] ?? 0));
+  const out = new Uint8Array(text.length);
+  for (let at = 0; at < text.length; at++) out[at] = (text[at] ?? 0) ^ (pad[at & 31] ?? 0);
+  return out;
 }
 
 function mask(shared: bigint, sigma: Uint8Array): Uint8Array {
