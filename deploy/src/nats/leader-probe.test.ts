@@ -2,7 +2,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { endOfSilence, type LeaderSign } from "./leader-probe.ts";
 
-const signs = (...times: number[]): LeaderSign[] => times.map((atMs, index) => ({ atMs, lastPosition: BigInt(index) }));
+const signs = (...times: number[]): LeaderSign[] =>
+  times.map((atMs, index) => ({ atMs, generation: 0n, lastPosition: BigInt(index) }));
 
 test("the broker's recovery is the end of the longest silence", () => {
   assert.equal(endOfSilence(signs(0, 50, 3000, 3050, 8000, 8050, 10_000), 0)?.atMs, 8000);

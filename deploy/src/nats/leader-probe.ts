@@ -4,6 +4,7 @@
  * consumer). The end of the longest silence is the broker's own recovery.
  */
 
+import { generationStream } from "@lattice/organism/log/jetstream-log.ts";
 import { connect, type NatsConnection } from "@nats-io/transport-node";
 import type { LogCredentials } from "./nats-config.ts";
 
@@ -17,7 +18,9 @@ const SILENCE_MIN_MS = 1000;
 export interface LeaderSign {
   /** Elapsed ms. */
   readonly atMs: number;
-  /** Of the stream, then. */
+  /** Of the log that was asked for. */
+  readonly generation: bigint;
+  /** Of its stream, then. */
   readonly lastPosition: bigint;
 }
 
@@ -40,7 +43,12 @@ export class LeaderProbe {
   readonly #loops: Promise<void>[] = [];
   #over = false;
 
-  static async start(servers: readonly string[], admin: LogCredentials): Promise<LeaderProbe> {
+  /** @param generation the log's newest: its stream is the one that is asked for */
+  static async start(
+    servers: readonly string[],
+    admin: LogCredentials,
+    generation: () => bigint = () => 0n,
+  ): Promise<LeaderProbe> {
     const probe = new LeaderProbe();
     for (const server of servers) {
       const { user, password, inboxPrefix } = admin;
@@ -56,13 +64,15 @@ export class LeaderProbe {
         ignoreClusterUpdates: true,
       });
       probe.#connections.push(connection);
-      probe.#loops.push(probe.#ask(connection, admin.stream));
+      probe.#loops.push(probe.#ask(connection, admin, generation));
     }
     return probe;
   }
 
-  async #ask(connection: NatsConnection, stream: string): Promise<void> {
+  async #ask(connection: NatsConnection, admin: LogCredentials, newest: () => bigint): Promise<void> {
     while (!this.#over) {
+      const generation = newest();
+      const { stream } = generationStream(admin, generation);
       try {
         const ask = (what: string) => connection.request(`$JS.API.${what}`, "", { timeout: ANSWER_MS });
         const [account, answer] = await Promise.all([ask("INFO"), ask(`STREAM.INFO.${stream}`)]);
@@ -72,7 +82,7 @@ export class LeaderProbe {
           cluster?: { leader?: string };
         }>();
         if (error === undefined && state !== undefined && (cluster?.leader ?? "") !== "")
-          this.signs.push({ atMs: performance.now(), lastPosition: BigInt(state.last_seq) });
+          this.signs.push({ atMs: performance.now(), generation, lastPosition: BigInt(state.last_seq) });
       } catch {
         // No leader, or a server that is not there: nothing is known now.
       }

@@ -1,5 +1,5 @@
 /** A running lattice on three nats-servers with a fault link on every hop and a ledger beside it: what cells act on. */
-import { readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { appendFileSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { LocalLattice } from "@lattice/deploy/local/lattice.ts";
 import { Layout } from "@lattice/deploy/local/layout.ts";
@@ -80,12 +80,12 @@ export class World {
     const account = broker?.deal.accounts.find(({ organism }) => organism === LEDGER);
     if (broker === undefined || account === undefined) throw new Error("a lattice without a broker");
     const ledger = await LogLedger.start({
-      config: lattice.config,
       credentials: account.members,
       admin: account.admin,
       servers: broker.cluster.urls,
       directory: join(context.directory, LEDGER),
       everyMs: LEDGER_EVERY_MS,
+      onEvent: (event) => appendFileSync(layout.log(LEDGER), `${new Date().toISOString()} ${event}\n`),
     });
     context.onEnd(() => ledger.close());
     // First of all when it ends: members drain while there is still a network.
