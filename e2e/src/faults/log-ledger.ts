@@ -17,6 +17,7 @@ import { Committee } from "@lattice/organism/committee/committee.ts";
 import { initCrypto } from "@lattice/organism/crypto/engine.ts";
 import { generationStream, JetStreamLog, UnfitServer } from "@lattice/organism/log/jetstream-log.ts";
 import type { Duty } from "@lattice/organism/machine.ts";
+import { EXIT, exitCodeOf } from "@lattice/organism/node/exit.ts";
 import { Member } from "@lattice/organism/node/member.ts";
 import { fileStorage, type MemberStorage } from "@lattice/organism/node/storage.ts";
 import type { Fields, Logger } from "@lattice/organism/observe/logger.ts";
@@ -74,10 +75,12 @@ export class LogLedger {
   readonly #replicas: number;
   readonly #members: LedgerMember[] = [];
   readonly #servers: RunningServer[] = [];
+  /** How often each member had to load its state anew. */
+  readonly restarts: number[] = Array.from({ length: MEMBERS }, () => 0);
   /** States that later generations began with, as members have kept them. */
   readonly #beginnings = new Map<bigint, Uint8Array>();
   readonly #consumed: Consumed[][] = [];
-  /** Why a member had to stop. */
+  /** Why a member had to stop for good. */
   readonly ended: string[] = [];
   readonly acknowledged: Operation[] = [];
   /** When each acknowledgement came, elapsed ms. */
@@ -87,6 +90,7 @@ export class LogLedger {
   #probe: LeaderProbe | undefined;
   #working: Promise<void>[] = [];
   #keeping: Promise<void> = Promise.resolve();
+  readonly #restarting = new Set<Promise<void>>();
   #stopping = false;
   #closed = false;
 
@@ -125,7 +129,7 @@ export class LogLedger {
       await ledger.close();
       throw error;
     }
-    ledger.#working = ledger.#members.map((member, index) => ledger.#write(member, index));
+    ledger.#working = ledger.#members.map((_, index) => ledger.#write(index));
     ledger.#keeping = ledger.#keep();
     return ledger;
   }
@@ -152,26 +156,45 @@ export class LogLedger {
       storage: this.#storage(index),
       endpoints: this.#addresses,
       clock: { nowMs: () => Date.now() },
+      journalIsOld: (this.restarts[index] ?? 0) > 0,
       logger,
       meters: this.#meters(index),
-      onFatal: (reason, detail) => {
-        if (this.#closed) return;
-        this.ended.push(`member ${index}: ${reason}: ${detail}`);
-        this.#options.onEvent?.(`member ${index} must stop: ${reason}: ${detail}`);
-      },
+      onFatal: (reason, detail) => this.#fatal(index, reason, detail),
     });
     const member: LedgerMember = await Member.start({ definition: ledgerDefinition, settings: {}, ...filled });
     this.#members[index] = member;
-    this.#servers.push(
-      await startServer({
-        address,
-        services: member.services,
-        committee: member.committee.id,
-        domain: "relay",
-        log: logger,
-        meters: createNoMeters(),
-      }),
-    );
+    this.#servers[index] = await startServer({
+      address,
+      services: member.services,
+      committee: member.committee.id,
+      domain: "relay",
+      log: logger,
+      meters: createNoMeters(),
+    });
+  }
+
+  /** Ended as a process would, and started again when its exit code asks for it. */
+  #fatal(index: number, reason: string, detail: string): void {
+    if (this.#closed) return;
+    this.#options.onEvent?.(`member ${index} must stop: ${reason}: ${detail}`);
+    if (exitCodeOf(reason) !== EXIT.again) {
+      this.ended.push(`member ${index}: ${reason}: ${detail}`);
+      return;
+    }
+    const restarting = this.#restart(index)
+      .catch((error: unknown) => {
+        this.ended.push(`member ${index}, started again: ${error instanceof Error ? error.message : String(error)}`);
+      })
+      .finally(() => this.#restarting.delete(restarting));
+    this.#restarting.add(restarting);
+  }
+
+  async #restart(index: number): Promise<void> {
+    await this.#servers[index]?.close();
+    await this.#members[index]?.stop(0);
+    if (this.#closed) return;
+    this.restarts[index] = (this.restarts[index] ?? 0) + 1;
+    await this.#open(index);
   }
 
   #log(servers: readonly string[], index: number, generation: bigint): Promise<JetStreamLog> {
@@ -260,11 +283,13 @@ export class LogLedger {
     }
   }
 
-  async #write(member: LedgerMember, index: number): Promise<void> {
+  async #write(index: number): Promise<void> {
     const writer = BigInt(index);
     for (let number = 0n; !this.#stopping; number++) {
       const command = { writer, number };
       try {
+        const member = this.#members[index];
+        if (member === undefined) throw new RangeError(`no member ${index}`);
         if ((await member.host.submit({ type: "machine", command })) === undefined) {
           this.acknowledged.push(command);
           this.#acknowledgedAtMs.push(performance.now());
@@ -386,6 +411,7 @@ export class LogLedger {
     if (this.#closed) return;
     this.#closed = true;
     await this.#keeping;
+    await Promise.all(this.#restarting);
     await Promise.all(this.#servers.map((server) => server.close()));
     await Promise.all(this.#members.map((member) => member.stop(0)));
     await this.#probe?.close();
