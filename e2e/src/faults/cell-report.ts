@@ -39,7 +39,8 @@ interface NotedCell {
   readonly slots_lost: number | null;
   readonly recovery_slots: number | null;
   readonly resumed_after_ms: number | null;
-  readonly load: number;
+  /** Absent from runs of earlier versions. */
+  readonly load?: number;
   readonly run: string;
 }
 
@@ -64,7 +65,7 @@ export function tableOf(text: string): string {
     const ended = `${last.result}${before.length === 0 ? "" : ` (before: ${before.join(", ")})`}`;
     const back = last.resumed_after_ms === null ? "" : `${last.resumed_after_ms} ms`;
     const figures = `${last.slots_lost ?? "–"} / ${last.recovery_slots ?? "–"}`;
-    return [`| ${last.family} | ${last.cell} | ${ended} | ${figures} | ${back} | ${last.load} |`];
+    return [`| ${last.family} | ${last.cell} | ${ended} | ${figures} | ${back} | ${last.load ?? ""} |`];
   });
   const family = (line: string): number => Number(/F(\d+)/.exec(line)?.[1] ?? 0);
   lines.sort((a, b) => family(a) - family(b));

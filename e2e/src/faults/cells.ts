@@ -233,10 +233,11 @@ function natsCells(): Cell[] {
 
 function partitionCells(): Cell[] {
   const cut: Conditions = { cut: "both" };
+  // Between committees of which one follows the other.
   const edges: readonly (readonly [Organism, Organism])[] = [
     ["zipnet", "unseal"],
-    ["zipnet", "offer"],
     ["offer", "unseal"],
+    ["offer", "tally"],
     ["unseal", "atelier"],
     ["offer", "atelier"],
     ["atelier", "relay"],

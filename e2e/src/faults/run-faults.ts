@@ -1,42 +1,37 @@
 /** `npm run e2e -- faults [--cell NAME…] [--list] [--json] [--seed N] [--slot-ms N] [--minutes N] [--out FILE] [--keep]`, `npm run e2e -- faults --table FILE`. */
 import { appendFileSync, readFileSync } from "node:fs";
-import { parseArgs } from "node:util";
 import { onInterrupt } from "@lattice/deploy/local/session.ts";
 import { EXIT } from "@lattice/organism/node/exit.ts";
+import { readArguments, usageError } from "../command-line.ts";
 import { ScenarioContext, ScenarioFailure } from "../scenarios/scenario.ts";
 import { resultLine, resultRow, tableOf } from "./cell-report.ts";
 import { BASELINE, CELLS, type Cell } from "./cells.ts";
 import { type BatchResult, type CellResult, runCells } from "./run-cells.ts";
 
 const USAGE =
-  "npm run e2e -- faults [--cell NAME…] [--list] [--json] [--seed N] [--slot-ms N] [--minutes N] [--out FILE] [--keep], or: faults --table FILE";
+  "usage: npm run e2e -- faults [--cell NAME…] [--list] [--json] [--seed N] [--slot-ms N] [--minutes N] [--out FILE] [--keep], or: faults --table FILE";
 const SLOT_MS = 4000;
 
 function usage(problem: string): never {
-  process.stderr.write(`${problem}\n${USAGE}\n`);
-  process.exit(EXIT.usage);
+  return usageError(USAGE, problem);
 }
 
-function readArguments(args: readonly string[]) {
-  try {
-    return parseArgs({
-      args: [...args],
-      allowPositionals: true,
-      options: {
-        cell: { type: "string", multiple: true, default: [] },
-        list: { type: "boolean", default: false },
-        json: { type: "boolean", default: false },
-        keep: { type: "boolean", default: false },
-        seed: { type: "string", default: "1" },
-        "slot-ms": { type: "string", default: String(SLOT_MS) },
-        minutes: { type: "string" },
-        out: { type: "string" },
-        table: { type: "string" },
-      },
-    });
-  } catch (error) {
-    usage(error instanceof Error ? error.message : String(error));
-  }
+function argumentsOf(args: readonly string[]) {
+  return readArguments(USAGE, {
+    args: [...args],
+    allowPositionals: true,
+    options: {
+      cell: { type: "string", multiple: true, default: [] },
+      list: { type: "boolean", default: false },
+      json: { type: "boolean", default: false },
+      keep: { type: "boolean", default: false },
+      seed: { type: "string", default: "1" },
+      "slot-ms": { type: "string", default: String(SLOT_MS) },
+      minutes: { type: "string" },
+      out: { type: "string" },
+      table: { type: "string" },
+    },
+  });
 }
 
 /** Cells by name or by family (`F8`), all when none is named, the one without a fault before them. */
@@ -63,7 +58,7 @@ function list(json: boolean): void {
 
 /** @returns the exit code */
 export async function runFaults(args: readonly string[]): Promise<number> {
-  const { values, positionals } = readArguments(args);
+  const { values, positionals } = argumentsOf(args);
   if (positionals.length > 0) usage(`${positionals[0]}: cells are named with --cell`);
   if (values.table !== undefined) {
     process.stdout.write(tableOf(readFileSync(values.table, "utf8")));
