@@ -1,10 +1,11 @@
 /**
  * One committee's broker: orders, stores and delivers, and does with time and acknowledgements what the Log contract
  * allows (log.md §9): delays, unknown fates, late landings, copies at any distance, entries of several authors in any
- * order, refusals. It does not forge: that is for the committee's own tests.
+ * order, refusals. When told to, it lies: shows members different logs, forgets its end, keeps messages back, says old ones
+ * again. It does not forge: that is for the committee's own tests.
  */
 import type { Lane } from "@lattice/organism/committee/entry.ts";
-import { type AppendFate, type Log, type LogMessage, LogRefusal } from "@lattice/organism/ports.ts";
+import { type AppendFate, type Log, LogLost, type LogMessage, LogRefusal } from "@lattice/organism/ports.ts";
 import type { SeededRandom } from "./random.ts";
 import type { SimProcess, VirtualTime } from "./virtual-time.ts";
 
@@ -30,6 +31,13 @@ export const FAIR: Readonly<BrokerWeather> = {
 
 const MESSAGE_BYTES_MAX = 1024 * 1024;
 const ANSWER_PATIENCE_MS = 1200;
+const LATE_MOST_MS = 40_000;
+
+/** One history; a fork shares what lay before it. */
+export interface Branch {
+  readonly id: number;
+  readonly messages: Uint8Array[];
+}
 
 interface Consumer {
   readonly process: SimProcess;
@@ -38,11 +46,18 @@ interface Consumer {
   pumping: boolean;
   ended: boolean;
   readonly deliver: (message: LogMessage) => void;
+  readonly fail: (error: LogLost) => void;
 }
 
 export class SimBroker {
-  readonly messages: Uint8Array[] = [];
+  readonly trunk: Branch = { id: 0, messages: [] };
   readonly full = new Set<number>();
+  /** Members that are delivered nothing beyond this position. */
+  readonly #held = new Map<number, number>();
+  readonly #shown = new Map<number, Branch>();
+  /** Processes that are shown something else than their member's other one. */
+  readonly #shownTo = new Map<SimProcess, Branch>();
+  #branches = 1;
   up = true;
   weather: BrokerWeather = { ...FAIR };
   readonly #time: VirtualTime;
@@ -74,10 +89,59 @@ export class SimBroker {
     return this.#random.between(0.4, 4);
   }
 
-  #store(raw: Uint8Array): void {
-    this.messages.push(raw);
-    this.#onStored(this.messages.length, raw);
+  #store(branch: Branch, raw: Uint8Array): void {
+    branch.messages.push(raw);
+    this.#onStored(branch.messages.length, raw);
     this.wake();
+  }
+
+  /** The history that a member is shown, and that its appends go to. */
+  branchOf(author: number, process?: SimProcess): Branch {
+    return (process === undefined ? undefined : this.#shownTo.get(process)) ?? this.#shown.get(author) ?? this.trunk;
+  }
+
+  /** From here on these members are shown a history of their own, the same so far. */
+  fork(authors: readonly number[]): Branch {
+    const branch: Branch = { id: this.#branches, messages: [...this.trunk.messages] };
+    this.#branches += 1;
+    for (const author of authors) this.#shown.set(author, branch);
+    this.wake();
+    return branch;
+  }
+
+  show(process: SimProcess, branch: Branch): void {
+    this.#shownTo.set(process, branch);
+  }
+
+  /** Forgets the newest messages, and what it knew of their ids. Readers beyond its end are told that it lost them. */
+  rollBack(count: number): void {
+    const { messages } = this.trunk;
+    messages.length = Math.max(0, messages.length - count);
+    this.#known.clear();
+    const end = messages.length;
+    for (const consumer of this.#consumers) {
+      if (consumer.next <= end + 1) continue;
+      consumer.ended = true;
+      this.#consumers.delete(consumer);
+      const lost = new LogLost(`the log ends at position ${end}, position ${consumer.next} was to come`, true);
+      consumer.process.after(this.#random.between(1, 400), () => consumer.fail(lost));
+    }
+  }
+
+  /** Delivers nothing more to this member, which may go on appending. @returns what ends it */
+  withhold(author: number): () => void {
+    this.#held.set(author, this.branchOf(author).messages.length);
+    return () => {
+      this.#held.delete(author);
+      this.wake();
+    };
+  }
+
+  /** Says something again that it has said long ago. */
+  replay(): void {
+    const { messages } = this.trunk;
+    const raw = messages[this.#random.below(Math.max(1, messages.length))];
+    if (this.up && raw !== undefined) this.#store(this.trunk, raw);
   }
 
   /** Looks again who can be served: call it after anything was healed. */
@@ -86,15 +150,18 @@ export class SimBroker {
   }
 
   #pump(consumer: Consumer): void {
-    if (consumer.pumping || consumer.ended || consumer.next > this.messages.length) return;
+    const { messages } = this.branchOf(consumer.author, consumer.process);
+    const end = Math.min(messages.length, this.#held.get(consumer.author) ?? messages.length);
+    if (consumer.pumping || consumer.ended || consumer.next > end) return;
     if (!this.#reachable(consumer.author)) return;
     consumer.pumping = true;
-    const behind = this.messages.length - consumer.next;
+    const behind = messages.length - consumer.next;
     const delay = behind > 8 ? 0.05 : this.#hop() + this.weather.slowMs * this.#random.fraction();
     consumer.process.after(delay, () => {
       consumer.pumping = false;
       if (consumer.ended) return;
-      const raw = this.messages[consumer.next - 1];
+      // What it is shown may have become another history meanwhile.
+      const raw = this.branchOf(consumer.author, consumer.process).messages[consumer.next - 1];
       if (raw !== undefined && this.#reachable(consumer.author)) {
         const position = BigInt(consumer.next);
         consumer.next += 1;
@@ -119,6 +186,7 @@ export class SimBroker {
       const arrival = random.chance(weather.reorder) ? due + random.between(0, 80) : Math.max(due, busy);
       this.#linkBusyUntil.set(process, Math.max(busy, arrival));
       const copy = raw.slice();
+      const branch = (): Branch => this.branchOf(author, process);
       // What is on the wire arrives whether or not its sender lives.
       this.#time.after(arrival - now, () => {
         if (!this.#reachable(author) || random.chance(weather.lostAppend)) return unknown();
@@ -131,19 +199,20 @@ export class SimBroker {
           return;
         }
         if (random.chance(weather.late)) {
-          this.#time.after(random.between(200, 6000), () => {
-            if (this.up) this.#store(copy);
+          this.#time.after(random.between(200, random.chance(0.1) ? LATE_MOST_MS : 6000), () => {
+            if (this.up) this.#store(branch(), copy);
           });
           return unknown();
         }
         // De-duplication inside a window is the broker's own; copies come past it.
-        if (!this.#known.has(id)) {
-          this.#known.add(id);
-          this.#store(copy);
+        const known = `${branch().id}/${id}`;
+        if (!this.#known.has(known)) {
+          this.#known.add(known);
+          this.#store(branch(), copy);
         }
         if (random.chance(weather.copy)) {
           this.#time.after(random.between(1, 9000), () => {
-            if (this.up) this.#store(copy);
+            if (this.up) this.#store(branch(), copy);
           });
         }
         if (random.chance(weather.lostAck)) return unknown();
@@ -162,12 +231,12 @@ export class SimBroker {
     return {
       lastPosition: async () => {
         await this.#whenReachable(process, author);
-        return BigInt(this.messages.length);
+        return BigInt(this.branchOf(author, process).messages.length);
       },
       firstPosition: async () => 1n,
       append: (_lane: Lane, raw, id) => this.#append(process, author, raw, id),
       consume: (from, deliver, signal) =>
-        new Promise((resolve) => {
+        new Promise((resolve, reject) => {
           const consumer: Consumer = {
             process,
             author,
@@ -178,7 +247,13 @@ export class SimBroker {
               deliver(message);
               onDelivered(message);
             },
+            fail: reject,
           };
+          const end = this.branchOf(author, process).messages.length;
+          if (consumer.next > end + 1) {
+            reject(new LogLost(`the log ends at position ${end}, position ${consumer.next} was to come`, true));
+            return;
+          }
           this.#consumers.add(consumer);
           signal.addEventListener("abort", () => {
             consumer.ended = true;

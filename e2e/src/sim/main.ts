@@ -6,10 +6,10 @@ import { planOf, runSeeds, SeedThread } from "./pool.ts";
 import type { SeedResult } from "./run-seed.ts";
 
 const USAGE = `usage: npm run sim -- [--seeds N] [--from S] [--slots K] [--jobs J] [--json]
-       npm run sim -- --seed S [--slots K] [--mode safety|liveness|calm] [--members N] [--verbose] [--json]
+       npm run sim -- --seed S [--slots K] [--mode safety|liveness|calm|lying] [--members N] [--verbose] [--json]
 One line a seed; the last one sums up. A seed replays exactly: same slots, same digest.`;
 
-const MODES = ["safety", "liveness", "calm"] as const;
+const MODES = ["safety", "liveness", "calm", "lying"] as const;
 
 function describe({ seed, mode, slots, broken, digest, wallMs }: SeedResult): string {
   const speed = `${(slots / (wallMs / 1000)).toFixed(0)} slots/s`;

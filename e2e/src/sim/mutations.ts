@@ -18,7 +18,7 @@ export interface Mutation {
   /** The checker that must complain. */
   readonly caughtBy: string;
   readonly edits: readonly Edit[];
-  readonly mode: "safety" | "liveness" | "calm";
+  readonly mode: "safety" | "liveness" | "calm" | "lying";
   readonly slots: number;
   readonly seeds: number;
   readonly behaviours?: readonly Behaviour[];
@@ -30,6 +30,7 @@ const COMMITTEE = "organism/src/committee/committee.ts";
 const MEMBER = "organism/src/node/member.ts";
 const quick = { mode: "calm", slots: 8, seeds: 2, members: 3 } as const;
 const hostile = { mode: "safety", slots: 15, seeds: 12 } as const;
+const lied = { mode: "lying", slots: 14, seeds: 8, members: 4 } as const;
 const corrupt = { mode: "safety", slots: 12, seeds: 8, members: 4 } as const;
 
 export const MUTATIONS: readonly Mutation[] = [
@@ -393,6 +394,30 @@ export const MUTATIONS: readonly Mutation[] = [
     slots: 24,
     seeds: 2,
     members: 3,
+  },
+  {
+    name: "another chain stops nobody",
+    caughtBy: "whoever is shown another log stops",
+    edits: [
+      {
+        file: "organism/src/committee/heads.ts",
+        find: "return this.#differing.size > this.#quorum.members - this.#quorum.quorum;",
+        replace: "return false;",
+      },
+    ],
+    ...lied,
+  },
+  {
+    name: "a log that lost its end is taken for an outage",
+    caughtBy: "whoever is shown another log stops",
+    edits: [
+      {
+        file: MEMBER,
+        find: 'else if (error instanceof LogLost && error.history) this.#lose("LOG_LOST", error.message);',
+        replace: "else if (error instanceof LogLost && error.history) return;",
+      },
+    ],
+    ...lied,
   },
   {
     name: "nothing ever expires",

@@ -73,6 +73,8 @@ export class Nemesis {
       ["slow disk", 1, (each) => this.#slowDisk(each)],
       ["clock", 2, (each) => this.#clock(each)],
       ["log full", 1, (each) => this.#full(each)],
+      ["old messages again", 0.7, (each) => this.#replay(each)],
+      ["withheld", 1, ({ organism, index }) => world.brokers[organism].withhold(index)],
       ["no chain", 1, (each) => this.#noChain(each)],
       ["lost disk", 0.4, (each) => this.#loseDisk(each)],
       ["backup", 0.6, (each) => this.#backup(each)],
@@ -208,6 +210,15 @@ export class Nemesis {
     return () => {
       full.delete(index);
     };
+  }
+
+  /** Copies of what was said any time before, far beyond every window of de-duplication. */
+  #replay({ organism }: Host): () => void {
+    const broker = this.#world.brokers[organism];
+    for (let times = this.#random.below(12); times >= 0; times--) {
+      this.#world.time.after(this.#random.between(0, 800), () => broker.replay());
+    }
+    return () => undefined;
   }
 
   #noChain(host: Host): () => void {

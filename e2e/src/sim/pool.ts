@@ -40,12 +40,22 @@ export class SeedThread {
 /** Which seeds of a hundred run on real cryptography: one in twenty. */
 export const REAL_EVERY = 20;
 
+/** Of a hundred, ten have brokers that lie. */
+const LYING = 7;
+/** Room for a lie, and to be found out. */
+const LYING_SLOTS_MIN = 14;
+
 /** What a seed means when nothing else is said: the same wherever it is run. */
 export function planOf(
   seed: number,
   slots: number,
 ): { readonly options: SeedOptions; readonly crypto: "fast" | "real" } {
   const real = seed % REAL_EVERY === 0;
+  if (seed % 10 === LYING) {
+    // n = 3f + 1 and one more: committees with a corrupt member in which sides may be of any size.
+    const members = 4 + (Math.floor(seed / 10) % 2);
+    return { crypto: "fast", options: { seed, slots: Math.max(slots, LYING_SLOTS_MIN), mode: "lying", members } };
+  }
   const mode = seed % 3 === 0 ? "liveness" : "safety";
   // Real pairings take three hundred times as long: such a seed is short and its committees are small.
   return real

@@ -2,17 +2,21 @@
 
 import { ORGANISMS, type Organism } from "@lattice/organism/identity/organisms.ts";
 import type { Behaviour } from "./byzantine.ts";
-import { makeCheckers } from "./checkers/all.ts";
+import { makeCheckers, OF_ANY_LOG } from "./checkers/all.ts";
 import { HEALED_AFTER } from "./checkers/liveness.ts";
 import { Clients } from "./clients.ts";
+import { beginLies } from "./liar.ts";
 import { Nemesis } from "./nemesis.ts";
 import { World } from "./world.ts";
 
 export interface SeedOptions {
   readonly seed: number;
   readonly slots: number;
-  /** Safety: faults to the end. Liveness: faults, then everything is healed, and the lattice has to come back. */
-  readonly mode: "safety" | "liveness" | "calm";
+  /**
+   * Safety: faults to the end. Liveness: faults, then everything is healed, and the lattice has to come back. Lying: nothing
+   * fails, but brokers fork and forget, with corrupt members on both sides.
+   */
+  readonly mode: "safety" | "liveness" | "calm" | "lying";
   readonly behaviours?: readonly Behaviour[];
   /** The one checker that listens: to show that it would notice by itself. */
   readonly only?: string;
@@ -46,13 +50,18 @@ export async function runSeed(options: SeedOptions): Promise<SeedResult> {
   const { seed, slots, mode } = options;
   const startedAt = performance.now();
   const checkers = makeCheckers();
-  const { members: sizes, behaviours } = options;
+  const { members: sizes } = options;
+  // Whoever says two things in one log is blocked before brokers begin to lie.
+  const behaviours = options.behaviours ?? (mode === "lying" ? (["delay", "lie"] as const) : undefined);
   const world = await World.create({
     ...(behaviours === undefined ? {} : { behaviours }),
     ...(sizes === undefined ? {} : { members: ofSize(sizes) }),
     seed,
     corrupt: mode !== "calm",
-    checkers: checkers.all.filter(({ name }) => options.only === undefined || name === options.only),
+    checkers: checkers.all.filter(
+      ({ name }) =>
+        (options.only === undefined || name === options.only) && (mode !== "lying" || OF_ANY_LOG.includes(name)),
+    ),
     ...(options.verbose === undefined ? {} : { tell: options.verbose }),
   });
   const clients = new Clients(world);
@@ -65,7 +74,8 @@ export async function runSeed(options: SeedOptions): Promise<SeedResult> {
     world.time.after(starts.between(0, 300), () => world.start(host));
   }
   const nemesis = new Nemesis(world);
-  if (mode !== "calm") nemesis.begin(mode === "liveness" ? Math.floor(slots * HEALED_AFTER) : slots);
+  if (mode === "lying") beginLies(world, slots);
+  else if (mode !== "calm") nemesis.begin(mode === "liveness" ? Math.floor(slots * HEALED_AFTER) : slots);
   // In production this is the end of a process: nothing may be left to nobody.
   const stray = (error: unknown): void => {
     world.fail(

@@ -20,7 +20,7 @@ function judge({ seed, slots, broken }: SeedResult): void {
 }
 
 test("a seed replays byte for byte, in another thread too", async () => {
-  const { options } = planOf(7, 8);
+  const { options } = planOf(8, 8);
   const digests: string[] = [];
   for (let time = 0; time < 2; time++) {
     const thread = new SeedThread({ crypto: "fast" });
@@ -29,7 +29,7 @@ test("a seed replays byte for byte, in another thread too", async () => {
   }
   assert.equal(new Set(digests).size, 1);
   const thread = new SeedThread({ crypto: "fast" });
-  const other = await thread.run({ ...options, seed: 8 });
+  const other = await thread.run({ ...options, seed: 9 });
   await thread.close();
   assert.notEqual(other.digest, digests[0]);
 });
@@ -59,6 +59,18 @@ test(`${SEEDS} seeds, safety and liveness, one in twenty on real cryptography`, 
   for (const behaviour of BEHAVIOURS) assert.ok(acts.has(`byzantine ${behaviour}`), `nobody did ${behaviour}`);
   for (const fault of ["kill", "isolated", "broker weather", "cut pairs", "clock", "network weather"]) {
     assert.ok(acts.has(`fault ${fault}`), `no ${fault}`);
+  }
+});
+
+test("brokers that fork and forget, with a corrupt member on both sides", async () => {
+  const acts = new Map<string, number>();
+  await runSeeds([27, 37], SLOTS, availableParallelism(), (result) => {
+    judge(result);
+    assert.equal(result.mode, "lying");
+    for (const [name, count] of Object.entries(result.acts)) acts.set(name, (acts.get(name) ?? 0) + count);
+  });
+  for (const act of ["broker fork", "broker rollback", "fatal LOG_FORKED", "fatal LOG_LOST"]) {
+    assert.ok(acts.has(act), `no ${act}: ${[...acts.keys()].join(", ")}`);
   }
 });
 

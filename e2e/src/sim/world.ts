@@ -11,9 +11,10 @@ import type { Duty, Machine } from "@lattice/organism/machine.ts";
 import { Member } from "@lattice/organism/node/member.ts";
 import type { Endpoints } from "@lattice/organism/node/outcome-follower.ts";
 import type { Fields, Logger } from "@lattice/organism/observe/logger.ts";
+import { LogLost } from "@lattice/organism/ports.ts";
 import type { OrganismDefinition, OrganismNode } from "@lattice/organism/service.ts";
 import { CommitteeService } from "@lattice/proto/lattice/committee/v1/committee_service_pb.ts";
-import { SimBroker } from "./broker.ts";
+import { type Branch, SimBroker } from "./broker.ts";
 import {
   BEHAVIOURS,
   type Behaviour,
@@ -51,6 +52,15 @@ interface Running {
 
 const OLDER_BUILD: RuleRange = { lowest: FIRST_RULES, highest: FIRST_RULES };
 
+/** Why a member stops whose broker has lied to it. */
+const LIED_TO: ReadonlySet<string> = new Set(["LOG_FORKED", "LOG_LOST", "LOG_ROLLED_BACK", "LOG_REPLACED"]);
+
+/** What a broker was told to do to its committee. */
+export interface Lie {
+  readonly kind: "fork" | "rollback";
+  readonly atSlot: number;
+}
+
 /** One host: its disk outlives its processes. */
 export class Host {
   readonly organism: Organism;
@@ -70,6 +80,8 @@ export class Host {
   /** True once there have been two processes of it at a time. */
   doubled = false;
   ended = false;
+  /** The log that its processes are shown, if another than its member is. */
+  shown: Branch | undefined;
   readonly fatal: string[] = [];
 
   constructor(organism: Organism, index: number, disk: SimDisk, corruption: Corruption | undefined) {
@@ -124,6 +136,8 @@ export class World {
   /** Hosts that cannot reach anybody, or not each other. */
   readonly isolated = new Set<string>();
   readonly cutPairs = new Set<string>();
+  /** Committees whose broker lies. */
+  readonly lies = new Map<Organism, Lie>();
   broken: Broken | undefined;
   readonly #digest = createHash("sha256");
   readonly #definitions: Definitions;
@@ -347,6 +361,7 @@ export class World {
         }
       : own;
     let replica: Replica | undefined;
+    if (host.shown !== undefined) this.brokers[organism].show(process, host.shown);
     const raw = this.brokers[organism].handle(process, index, () => {
       if (replica === undefined) return;
       const applied = replica;
@@ -484,10 +499,11 @@ export class World {
   }
 
   /** A second process with the same keys and a copy of the disk, somewhere else. @returns what ends it */
-  double(host: Host): () => void {
+  double(host: Host, shown?: Branch): () => void {
     const disk = new SimDisk(this.time, this.random.fork(`disk/${host.address}/${host.run}/copy`));
     host.disk.copyTo(disk);
-    const twin = new Host(host.organism, host.index, disk, undefined);
+    const twin = new Host(host.organism, host.index, disk, host.corruption);
+    twin.shown = shown;
     // Runs are counted together, so that no two processes draw the same randomness.
     twin.run = 1000 + host.run;
     twin.journalIsOld = true;
@@ -510,7 +526,14 @@ export class World {
     if (!leftBehind) host.fatal.push(reason);
     // Of two processes of one member the older one has to.
     const superseded = host.doubled && (reason === "SUCCEEDED" || reason === "JOIN_REFUSED");
-    if (host.honest && !superseded && !leftBehind)
+    const lie = this.lies.get(host.organism);
+    if (lie !== undefined && LIED_TO.has(reason)) {
+      if (reason === "LOG_FORKED" && !/member \d+ at position \d+/.test(detail)) {
+        this.fail("no honest member stops", `${process.name} does not say where and from whom: ${detail}`);
+      }
+      // Its operator looks for the true log; one that is started again on an old copy stops again.
+      if (lie.kind === "fork") host.ended = true;
+    } else if (host.honest && !superseded && !leftBehind)
       this.fail("no honest member stops", `${process.name}: ${reason}: ${detail}`);
     this.kill(host);
     this.time.after(2000, () => this.revive(host));
@@ -519,7 +542,9 @@ export class World {
   #crashed(host: Host, process: SimProcess, error: unknown): void {
     if (!process.alive) return;
     const message = error instanceof Error ? (error.stack ?? error.message) : String(error);
-    if (host.honest) this.fail("no member crashes by itself", `${process.name}: ${message}`);
+    const lost = error instanceof LogLost && this.lies.has(host.organism);
+    if (lost) this.count("fatal LOG_LOST");
+    if (host.honest && !lost) this.fail("no member crashes by itself", `${process.name}: ${message}`);
     this.kill(host);
     this.time.after(2000, () => this.revive(host));
   }

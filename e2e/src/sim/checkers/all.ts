@@ -8,6 +8,7 @@ import { frauds } from "./frauds.ts";
 import { guestsFollow } from "./guests.ts";
 import { laneOrder } from "./lanes.ts";
 import { ledgers } from "./ledgers.ts";
+import { liedTo } from "./lied-to.ts";
 import { missingLiveness } from "./liveness.ts";
 import { oneOutcome } from "./one-outcome.ts";
 import { oneWord } from "./one-word.ts";
@@ -16,6 +17,16 @@ import { nothingRemains } from "./remains.ts";
 import { sameHistory } from "./same-history.ts";
 import { sameState } from "./same-state.ts";
 import { sealedUntilClose } from "./sealed-until-close.ts";
+
+/** What holds whatever brokers do. The others judge a committee by its one log. */
+export const OF_ANY_LOG: readonly string[] = [
+  "one certificate per stage and slot",
+  "a certificate has a quorum",
+  "a certificate verifies",
+  "one word per promise",
+  "no honest member is taken for a fraud",
+  "whoever is shown another log stops",
+];
 
 export interface Checkers {
   readonly all: readonly Checker[];
@@ -47,6 +58,7 @@ export function makeCheckers(): Checkers {
       ...ledgers(clients),
       auctionReplay(clients, world),
       ...refunds(world),
+      liedTo(),
     ],
     knows(given, of) {
       known = { clients: given, world: of };

@@ -52,7 +52,7 @@ export function ledgers(clients: () => Clients): readonly Checker[] {
         }
       },
       finished(world: World) {
-        const newest = BigInt(world.brokers.zipnet.messages.length);
+        const newest = BigInt(world.brokers.zipnet.trunk.messages.length);
         for (const host of world.ready("zipnet")) {
           const { member } = host;
           if (!host.honest || member === undefined || member.committee.position < newest) continue;
