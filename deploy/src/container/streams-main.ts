@@ -1,7 +1,7 @@
 /** Makes the six committees' streams on a broker that is up, with the administrators' credentials, and exits. */
 import { readFileSync } from "node:fs";
 import { EXIT } from "@lattice/organism/node/exit.ts";
-import { z } from "zod";
+import { parseOwnSettings, SettingsProblems } from "@lattice/organism/node/settings.ts";
 import { localQuotas } from "../local/broker.ts";
 import type { LogCredentials } from "../nats/nats-config.ts";
 import { createCommitteeStream } from "../nats/nats-process.ts";
@@ -9,7 +9,11 @@ import { STREAMS_SETTINGS } from "./container-settings.ts";
 import { MEMBERS } from "./plan.ts";
 
 try {
-  const { STREAMS_NATS_URL: url, STREAMS_ADMINS_FILE: file } = STREAMS_SETTINGS.parse(process.env);
+  const { STREAMS_NATS_URL: url, STREAMS_ADMINS_FILE: file } = parseOwnSettings(
+    process.env,
+    "STREAMS_",
+    STREAMS_SETTINGS,
+  );
   const admins = JSON.parse(readFileSync(file, "utf8")) as Readonly<Record<string, LogCredentials>>;
   for (const admin of Object.values(admins)) {
     const outcome = await createCommitteeStream(url, admin, localQuotas(MEMBERS));
@@ -17,5 +21,5 @@ try {
   }
 } catch (error) {
   process.stderr.write(`streams: ${error instanceof Error ? error.message : String(error)}\n`);
-  process.exit(error instanceof z.ZodError ? EXIT.usage : EXIT.failed);
+  process.exit(error instanceof SettingsProblems ? EXIT.usage : EXIT.failed);
 }

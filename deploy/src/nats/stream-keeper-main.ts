@@ -4,16 +4,16 @@ import { initCrypto } from "@lattice/organism/crypto/engine.ts";
 import { isOrganism } from "@lattice/organism/identity/organisms.ts";
 import { EXIT } from "@lattice/organism/node/exit.ts";
 import { readConfig, readEndpoints } from "@lattice/organism/node/kit.ts";
+import { parseOwnSettings, SettingsProblems } from "@lattice/organism/node/settings.ts";
 import { startHttpEndpoint } from "@lattice/organism/observe/http.ts";
 import { createLogger } from "@lattice/organism/observe/logger.ts";
-import { z } from "zod";
 import { localQuotas } from "../local/broker.ts";
 import type { LogCredentials } from "./nats-config.ts";
 import { keepStream } from "./stream-keeper.ts";
 import { KEEPER_SETTINGS } from "./stream-keeper-settings.ts";
 
 async function main(): Promise<void> {
-  const settings = KEEPER_SETTINGS.parse(process.env);
+  const settings = parseOwnSettings(process.env, "KEEPER_", KEEPER_SETTINGS);
   const config = readConfig(settings.KEEPER_CONFIG_FILE);
   await initCrypto();
   const file = settings.KEEPER_ADMINS_FILE;
@@ -66,5 +66,5 @@ async function main(): Promise<void> {
 
 main().catch((error: unknown) => {
   process.stderr.write(`stream-keeper: ${error instanceof Error ? error.message : String(error)}\n`);
-  process.exit(error instanceof z.ZodError ? EXIT.usage : EXIT.precondition);
+  process.exit(error instanceof SettingsProblems ? EXIT.usage : EXIT.precondition);
 });

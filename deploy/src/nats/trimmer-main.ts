@@ -5,15 +5,15 @@ import { isOrganism } from "@lattice/organism/identity/organisms.ts";
 import { generationStream } from "@lattice/organism/log/jetstream-log.ts";
 import { EXIT } from "@lattice/organism/node/exit.ts";
 import { readConfig, readEndpoints, readRosters } from "@lattice/organism/node/kit.ts";
+import { parseOwnSettings, SettingsProblems } from "@lattice/organism/node/settings.ts";
 import { startHttpEndpoint } from "@lattice/organism/observe/http.ts";
 import { createLogger } from "@lattice/organism/observe/logger.ts";
-import { z } from "zod";
 import type { LogCredentials } from "./nats-config.ts";
 import { purgeStream, trimOnce } from "./trimmer.ts";
 import { TRIMMER_SETTINGS } from "./trimmer-settings.ts";
 
 async function main(): Promise<void> {
-  const settings = TRIMMER_SETTINGS.parse(process.env);
+  const settings = parseOwnSettings(process.env, "TRIMMER_", TRIMMER_SETTINGS);
   const config = readConfig(settings.TRIMMER_CONFIG_FILE);
   await initCrypto();
   const rosters = readRosters(settings.TRIMMER_ROSTERS_FILE, config);
@@ -81,5 +81,5 @@ async function main(): Promise<void> {
 
 main().catch((error: unknown) => {
   process.stderr.write(`trimmer: ${error instanceof Error ? error.message : String(error)}\n`);
-  process.exit(error instanceof z.ZodError ? EXIT.usage : EXIT.precondition);
+  process.exit(error instanceof SettingsProblems ? EXIT.usage : EXIT.precondition);
 });

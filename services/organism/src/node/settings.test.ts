@@ -4,7 +4,13 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { z } from "zod";
-import { parseEnvironmentFile, parseSettings, SettingsProblems, SHARED_SETTINGS } from "./settings.ts";
+import {
+  parseEnvironmentFile,
+  parseOwnSettings,
+  parseSettings,
+  SettingsProblems,
+  SHARED_SETTINGS,
+} from "./settings.ts";
 
 const GOOD = {
   LATTICE_CONFIG_HEX: "00",
@@ -142,4 +148,28 @@ describe("settings", () => {
   test("every shared setting says what it is for", () => {
     for (const [name, schema] of Object.entries(SHARED_SETTINGS.shape)) assert.ok(schema.description, name);
   });
+});
+
+test("a process beside the members reads its own prefix alone, and says in one line what is wrong", () => {
+  const schema = z.object({
+    KEEPER_FILE: z.string(),
+    KEEPER_EVERY_MS: z.coerce.number().int().min(500).default(3000),
+  });
+  const others = { PATH: "/bin", LATTICE_NAME: "x", KEEPER_EVERY_MS: "" };
+  assert.deepEqual(parseOwnSettings({ ...others, KEEPER_FILE: "a" }, "KEEPER_", schema), {
+    KEEPER_FILE: "a",
+    KEEPER_EVERY_MS: 3000,
+  });
+  const refused = (environment: Record<string, string>, expected: RegExp): void => {
+    assert.throws(
+      () => parseOwnSettings(environment, "KEEPER_", schema),
+      (error) => error instanceof SettingsProblems && expected.test(error.message) && !error.message.includes("\n"),
+    );
+  };
+  refused(others, /^settings: KEEPER_FILE: /);
+  refused({ KEEPER_FILE: "a", KEEPER_EVERY_MS: "499" }, /KEEPER_EVERY_MS: /);
+  refused(
+    { KEEPER_FILE: "a", KEEPER_EVRY_MS: "500" },
+    /KEEPER_EVRY_MS: unknown setting; did you mean KEEPER_EVERY_MS\?/,
+  );
 });

@@ -158,3 +158,24 @@ export function parseSettings<S extends Record<string, unknown>>(
   if (problems.length > 0 || !shared.success || !ownResult.success) throw new SettingsProblems(problems);
   return { shared: Object.freeze(shared.data), own: Object.freeze(ownResult.data) };
 }
+
+/**
+ * Settings of a process beside the members, all with one prefix; of unknown names with it, too, one line each.
+ * @throws SettingsProblems
+ */
+export function parseOwnSettings<S extends z.ZodObject>(
+  environment: Readonly<Record<string, string | undefined>>,
+  prefix: string,
+  schema: S,
+): z.infer<S> {
+  const own = Object.fromEntries(
+    Object.entries(environment).filter(
+      ([name, value]) => name.startsWith(prefix) && value !== undefined && value !== "",
+    ),
+  );
+  const problems = unknownSettings(Object.keys(own), [prefix], Object.keys(schema.shape));
+  const result = schema.safeParse(own);
+  for (const { path, message } of result.error?.issues ?? []) problems.push(`${String(path[0])}: ${message}`);
+  if (problems.length > 0 || !result.success) throw new SettingsProblems(problems);
+  return result.data;
+}
