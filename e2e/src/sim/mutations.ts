@@ -52,8 +52,8 @@ export const MUTATIONS: readonly Mutation[] = [
     edits: [
       {
         file: MEMBER,
-        find: "signers: votes.map(([index]) => index)",
-        replace: "signers: votes.slice(1).map(([index]) => index)",
+        find: "signers: [...votes.keys()]",
+        replace: "signers: [...votes.keys()].slice(1)",
       },
     ],
     ...quick,
@@ -77,8 +77,13 @@ export const MUTATIONS: readonly Mutation[] = [
     edits: [
       {
         file: COMMITTEE,
-        find: "if (!blsVerify(member.certificateShare, outcomeDigest(record.outcome), share)) {",
+        find: "if (!this.#sharesTogether && !blsVerify(member.certificateShare, outcomeDigest(record.outcome), share)) {",
         replace: "if (false) {",
+      },
+      {
+        file: COMMITTEE,
+        find: "if (signature !== undefined && blsVerify(certificateKey, digest, signature)) return { signature };",
+        replace: "return { signature };",
       },
     ],
     ...corrupt,

@@ -8,6 +8,7 @@ import { CodecError, compareBytes, concat, decode, equalBytes, toHex } from "../
 import { blsVerify } from "../crypto/bls.ts";
 import { verifyTagged } from "../crypto/ed25519.ts";
 import { hashBytes } from "../crypto/hash.ts";
+import { combineSignatures, ThresholdError } from "../crypto/threshold.ts";
 import { invariant } from "../fault.ts";
 import { committeeId, type LatticeConfig, slotAt } from "../identity/lattice-config.ts";
 import type { Organism } from "../identity/organisms.ts";
@@ -56,6 +57,7 @@ import {
   type RuleRange,
   type RulesSaid,
   RulesUnknown,
+  SHARES_TOGETHER,
   speaks,
 } from "./rules.ts";
 import {
@@ -65,7 +67,6 @@ import {
   CHECKPOINT_ENTRIES,
   CHECKPOINT_SLOTS,
   CHECKPOINTS_KEPT,
-  type CheckpointRecord,
   CLOSE_INPUTS_PER_AUTHOR,
   CLOSES_PER_AUTHOR,
   type CloseRecord,
@@ -117,6 +118,14 @@ export interface Applied {
   readonly certifiedCheckpoint?: Checkpoint;
   /** Members that signed another state than this one at a checkpoint. */
   readonly dissent?: Dissent;
+  /** Shares that turned out to be none, and count no more: by this entry, or taken with an earlier one. */
+  readonly badShares?: readonly BadShare[];
+}
+
+export interface BadShare {
+  readonly author: number;
+  /** Of what it was to be a share, for people. */
+  readonly what: string;
 }
 
 /** Members that agree with each other about a checkpoint, and not with this replica. */
@@ -171,6 +180,9 @@ export class Committee<State, Command, D extends Duty> {
   #dissent: Dissent | undefined;
   #planned: RulePlan | undefined;
   #activated: number | undefined;
+  #badShares: BadShare[] = [];
+  /** Of decisions whose shares were combined here. */
+  readonly #signatures = new WeakMap<StageRecord, Uint8Array>();
   /** What this build can follow. */
   readonly speaks: RuleRange;
   readonly #activationEntries: bigint;
@@ -426,6 +438,7 @@ export class Committee<State, Command, D extends Duty> {
     this.#dissent = undefined;
     this.#planned = undefined;
     this.#activated = undefined;
+    this.#badShares = [];
     this.#takeUpRules(position);
     let judged: Judged = {};
     let hash: Uint8Array | undefined;
@@ -456,6 +469,7 @@ export class Committee<State, Command, D extends Duty> {
       ...(this.#planned === undefined ? {} : { planned: this.#planned }),
       ...(this.#activated === undefined ? {} : { activated: this.#activated }),
       ...(this.#fraud === undefined ? {} : { fraud: this.#fraud }),
+      ...(this.#badShares.length === 0 ? {} : { badShares: this.#badShares }),
     };
   }
 
@@ -550,7 +564,9 @@ export class Committee<State, Command, D extends Duty> {
       rules: record.rules,
       head: record.head,
     });
-    if (!blsVerify(member.certificateShare, checkpointDigest(claimed), share)) {
+    const digest = checkpointDigest(claimed);
+    const together = same && this.#sharesTogether;
+    if (!together && !blsVerify(member.certificateShare, digest, share)) {
       return refuse("BAD_SHARE", `member ${author}'s share for position ${position} does not verify`);
     }
     if (!same) {
@@ -561,24 +577,32 @@ export class Committee<State, Command, D extends Duty> {
       this.#dissent = { position, stateHash: said.stateHash, authors: [...authors].sort((a, b) => a - b) };
       return refuse("STATE_DIFFERS", `member ${author} has another state at position ${position}`);
     }
-    if (isGuest) return this.#countForGuest(record, claimed, author, share);
-    record.votes.set(author, share);
-    if (record.votes.size === this.quorum.quorum) this.#certifiedCheckpoint = this.#checkpointAt(position, record);
+    const votes = isGuest ? this.#guestVotesFor(claimed) : record.votes;
+    votes.set(author, share);
+    if (votes.size < this.quorum.quorum) return undefined;
+    if (together) {
+      const settled = this.#settle(votes, record.epoch, digest, `position ${position}`);
+      if ("bad" in settled) {
+        if (!settled.bad.includes(author)) return undefined;
+        return refuse("BAD_SHARE", `member ${author}'s share for position ${position} does not verify`);
+      }
+    }
+    if (isGuest) {
+      record.stateHash = claimed.stateHash;
+      record.stateBytes = claimed.stateBytes;
+      record.votes = votes;
+    }
+    this.#certifiedCheckpoint = this.#checkpointAt(position, record);
     return undefined;
   }
 
   /** A guest takes from members what the full state is, once q of them have signed the same together with its own. */
-  #countForGuest(record: CheckpointRecord, claimed: Checkpoint, author: number, share: Uint8Array): undefined {
-    const { position, stateHash: full, stateBytes } = claimed;
+  #guestVotesFor({ position, stateHash: full, stateBytes }: Checkpoint): Map<number, Uint8Array> {
     const byState = this.#guestVotes.get(position) ?? new Map<string, Map<number, Uint8Array>>();
     const key = `${toHex(full)}/${stateBytes}`;
-    const votes = (byState.get(key) ?? new Map<number, Uint8Array>()).set(author, share);
+    const votes = byState.get(key) ?? new Map<number, Uint8Array>();
     this.#guestVotes.set(position, byState.set(key, votes));
-    if (votes.size !== this.quorum.quorum) return;
-    record.stateHash = full;
-    record.stateBytes = stateBytes;
-    record.votes = votes;
-    this.#certifiedCheckpoint = this.#checkpointAt(position, record);
+    return votes;
   }
 
   /** Checkpoints that this member has not voted for and that still need votes, oldest first. */
@@ -802,7 +826,7 @@ export class Committee<State, Command, D extends Duty> {
     author: number,
     votes: readonly { readonly stage: string; readonly slot: bigint; readonly share: Uint8Array }[],
   ): Refusal | undefined {
-    // All or none: what is refused changes nothing.
+    // All or none: what is refused here changes nothing. Shares that nobody has looked at yet are struck out singly below.
     const added: { readonly record: StageRecord; readonly share: Uint8Array }[] = [];
     const seen = new Set<StageRecord>();
     for (const { stage, slot, share } of votes) {
@@ -816,19 +840,77 @@ export class Committee<State, Command, D extends Duty> {
       seen.add(record);
       const member = this.#epoch(record.outcome.epoch)?.members[author];
       if (member === undefined) return refuse("NOT_AUTHOR", "no such member");
-      if (!blsVerify(member.certificateShare, outcomeDigest(record.outcome), share)) {
+      if (!this.#sharesTogether && !blsVerify(member.certificateShare, outcomeDigest(record.outcome), share)) {
         return refuse("BAD_SHARE", `member ${author}'s share for ${stage} of slot ${slot} does not verify`);
       }
       added.push({ record, share });
     }
+    let own: string | undefined;
     for (const { record, share } of added) {
-      record.votes.set(author, share);
-      if (record.votes.size < this.quorum.quorum) continue;
+      const { outcome, votes: held } = record;
+      held.set(author, share);
+      if (held.size < this.quorum.quorum) continue;
+      if (this.#sharesTogether) {
+        const what = `${outcome.stage} of slot ${outcome.slot}`;
+        const settled = this.#settle(held, outcome.epoch, outcomeDigest(outcome), what);
+        if ("bad" in settled) {
+          if (settled.bad.includes(author)) own ??= what;
+          continue;
+        }
+        if (settled.signature !== undefined) this.#signatures.set(record, settled.signature);
+      }
       record.certified = true;
       this.#uncertified = undefined;
-      this.#certified.push(record.outcome);
+      this.#certified.push(outcome);
     }
-    return undefined;
+    return own === undefined ? undefined : refuse("BAD_SHARE", `member ${author}'s share for ${own} does not verify`);
+  }
+
+  get #sharesTogether(): boolean {
+    return this.#shared.rules.active >= SHARES_TOGETHER;
+  }
+
+  /**
+   * Enough shares are there, some of them never looked at. Their combination under the group's key says in one check that
+   * all are good. When it does not, each is looked at, and whoever gave a bad one is named and its share struck out.
+   * Whether the combination stands does not depend on the order of the shares, since all of them go into it.
+   */
+  #settle(
+    votes: Map<number, Uint8Array>,
+    epoch: bigint,
+    digest: Uint8Array,
+    what: string,
+  ): { readonly signature: Uint8Array | undefined } | { readonly bad: readonly number[] } {
+    const signature = combined(votes);
+    const { certificateKey } = this.config[this.organism].policy;
+    if (signature !== undefined && blsVerify(certificateKey, digest, signature)) return { signature };
+    const members = this.#epoch(epoch)?.members ?? [];
+    const bad = [...votes.keys()]
+      .filter((author) => {
+        const [key, share] = [members[author]?.certificateShare, votes.get(author)];
+        return key === undefined || share === undefined || !blsVerify(key, digest, share);
+      })
+      .sort((a, b) => a - b);
+    // Each share is its member's: the certificate is as good as the group's key, and nobody here can say more.
+    if (bad.length === 0) return { signature: undefined };
+    for (const author of bad) {
+      votes.delete(author);
+      this.#badShares.push({ author, what });
+    }
+    return { bad };
+  }
+
+  /** The certificate's signature over a decision of this committee, once it is complete. */
+  signature({ stage, slot }: Outcome): Uint8Array | undefined {
+    const record = this.#shared.slots.get(slot)?.stages.get(stage);
+    if (record?.certified !== true) return undefined;
+    const known = this.#signatures.get(record);
+    if (known !== undefined) return known;
+    const { quorum } = this.quorum;
+    return combineSignatures(
+      [...record.votes].slice(0, quorum).map(([index, share]) => ({ index, signature: share })),
+      quorum,
+    );
   }
 
   #applySkip(position: bigint, author: number, stage: string, toSlot: bigint): Refusal | undefined {
@@ -1139,6 +1221,17 @@ function readCommand(raw: Uint8Array): { readonly command: CommitteeCommand } | 
   } catch (error) {
     if (!(error instanceof CodecError)) throw error;
     return { refusal: refuse("MALFORMED", `not a command: ${error.message}`) };
+  }
+}
+
+/** All shares together; undefined when one of them is no point of the group. */
+function combined(votes: ReadonlyMap<number, Uint8Array>): Uint8Array | undefined {
+  const shares = [...votes].map(([index, signature]) => ({ index, signature }));
+  try {
+    return combineSignatures(shares, shares.length);
+  } catch (error) {
+    if (error instanceof ThresholdError) return undefined;
+    throw error;
   }
 }
 

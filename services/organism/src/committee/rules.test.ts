@@ -238,7 +238,7 @@ describe("rules 2: log time counts each member's newest clock", () => {
   function logTimeAhead(range: RuleRange): number {
     driver = makeDriver(range);
     driver.joinAll();
-    if (range.highest >= 2) for (const index of [0, 1, 2]) say(index, 2);
+    if (range.highest >= 2) for (const index of [0, 1, 2]) say(index, range.highest);
     if (range.highest >= 2) passTo(planned().from);
     wrongClocksInTurn(driver, HOUR_MS);
     return driver.committee.logTimeMs - driver.nowMs;
@@ -270,6 +270,7 @@ describe("rules 2: log time counts each member's newest clock", () => {
       for (const [version, range] of [
         [1, OLD],
         [2, NEW],
+        [3, NEWER],
       ] as const) {
         logTimeAhead(range);
         const { position, head, logTimeMs } = driver.committee;

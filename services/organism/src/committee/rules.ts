@@ -18,7 +18,7 @@ export interface RuleRange {
 /** The rules that every log begins with. */
 export const FIRST_RULES = 1;
 /** What this build can follow. A new version is one more, and has a line in docs/protocol/rules.md. */
-export const RULES: RuleRange = { lowest: 1, highest: 2 };
+export const RULES: RuleRange = { lowest: 1, highest: 3 };
 /** How many entries lie between the quorum and the first entry under the new rules: time to see who is left behind. */
 export const ACTIVATION_ENTRIES = 64n;
 
@@ -27,6 +27,12 @@ export const ACTIVATION_ENTRIES = 64n;
  * once two of three had been ahead, though never both at a time, log time was ahead as well and stayed there.
  */
 export const NEWEST_CLOCKS = 2;
+
+/**
+ * From here on, shares are taken without a look until there are enough of them; then their combination is looked at once,
+ * and the single ones only when it is no certificate. Before, each was verified as it came.
+ */
+export const SHARES_TOGETHER = 3;
 
 /** A build's name, for people. */
 export const BUILD = text(32);

@@ -12,7 +12,6 @@ import { ROSTER_STAGE, type Roster } from "../committee/roster.ts";
 import type { RuleRange } from "../committee/rules.ts";
 import { blsSign } from "../crypto/bls.ts";
 import { generateSigningKey, type SigningKey } from "../crypto/ed25519.ts";
-import { combineSignatures } from "../crypto/threshold.ts";
 import { agreementKey } from "../crypto/x25519.ts";
 import { COMMON_FAULTS, faultsOf } from "../fault.ts";
 import { committeeId, type LatticeConfig, latticeId, slotAt } from "../identity/lattice-config.ts";
@@ -653,6 +652,10 @@ export class Member<State, Command, D extends Duty, Settings> {
     this.#appender?.consumed(applied);
     this.#checkpoints.applied(applied);
     if (applied.dissent !== undefined) this.#noteDissent(applied.dissent);
+    for (const { author, what } of applied.badShares ?? []) {
+      logger.error("a member's share is none; it does not count", { author, of: what, position });
+      meters.count("lattice_bad_shares_total", 1, { author: String(author) });
+    }
     if (applied.announced !== undefined) this.#announced(applied.announced);
     for (const outcome of applied.decided) this.#decided(outcome);
     for (const outcome of applied.certified) this.#certify(outcome);
@@ -973,16 +976,13 @@ export class Member<State, Command, D extends Duty, Settings> {
 
   /** q shares are in the log: combine them, keep and publish the certificate. */
   #certify(outcome: Outcome): void {
-    const votes = [...this.committee.votes(outcome.stage, outcome.slot)];
-    const { quorum } = this.committee.quorum;
-    const signature = combineSignatures(
-      votes.slice(0, quorum).map(([index, share]) => ({ index, signature: share })),
-      quorum,
-    );
+    const votes = this.committee.votes(outcome.stage, outcome.slot);
+    const signature = this.committee.signature(outcome);
+    if (signature === undefined) return;
     const certified: CertifiedOutcome = {
       outcome,
       signature,
-      signers: votes.map(([index]) => index).sort((a, b) => a - b),
+      signers: [...votes.keys()].sort((a, b) => a - b),
     };
     const { logger, archive } = this.#options;
     this.#archive

@@ -65,7 +65,7 @@ export async function bench() {
     const historyAt = performance.now();
     for (let slot = 1n; committee.log.lastPosition < BigInt(HISTORY_ENTRIES - TAIL_ENTRIES - 100); slot++) {
       const left = HISTORY_ENTRIES - TAIL_ENTRIES - Number(committee.log.lastPosition);
-      await committee.say(Math.min(ENTRIES_A_SLOT, left), 256, 300);
+      await committee.say(Math.min(ENTRIES_A_SLOT, left), 256, 200);
       await committee.decide(slot);
     }
     const savedPosition = (): bigint => BigInt(committee.meters.get(0)?.value("lattice_snapshot_position") ?? 0);

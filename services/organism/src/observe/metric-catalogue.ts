@@ -75,6 +75,10 @@ export const METRICS: { readonly [name: string]: MetricEntry } = {
   lattice_rules_build_version: gauge("The highest rule version that this member's build can follow."),
   lattice_checkpoint_position: gauge("Log position of the newest certified checkpoint."),
   lattice_checkpoint_dissent_total: counter("Votes for another state than this member's at a checkpoint.", "author"),
+  lattice_bad_shares_total: counter(
+    "Shares of certificates that turned out to be none, by the member that gave them.",
+    "author",
+  ),
   lattice_snapshot_position: gauge("Log position of the newest certified snapshot on disk."),
   lattice_snapshot_bytes: gauge("Size of the newest snapshot.", "By"),
   lattice_outcomes_total: counter("Decisions, by stage and kind (result, empty, skipped).", "stage", "kind"),
