@@ -200,7 +200,14 @@ export class LogLedger {
   #log(servers: readonly string[], index: number, generation: bigint): Promise<JetStreamLog> {
     const own = this.#options.credentials[index];
     if (own === undefined) throw new RangeError(`no member ${index}`);
-    return JetStreamLog.open({ servers, ...own, ...generationStream(own, generation), member: index });
+    const { onEvent } = this.#options;
+    return JetStreamLog.open({
+      servers,
+      ...own,
+      ...generationStream(own, generation),
+      member: index,
+      ...(onEvent === undefined ? {} : { onEvent: (event: string) => onEvent(`member ${index}: ${event}`) }),
+    });
   }
 
   async #nextLog(index: number, generation: bigint): Promise<JetStreamLog> {

@@ -130,6 +130,7 @@ export function committeeService<State, Command, D extends Duty>(
       log: options.log,
       snapshots: options.snapshots,
       guestView: (state) => guestViewOf(committee.machine, state),
+      generation: () => committee.generation,
       newest: () => committee.position,
       clock,
       timers: options.timers,

@@ -86,7 +86,13 @@ export class Guest<State, Command, D extends Duty> {
     from?: Certified,
   ): Promise<Guest<State, Command, D>> {
     const roster = await firstRoster(options);
-    return new Guest(options, roster, from ?? (await fetchView(options)));
+    const begin = from ?? (await fetchView(options));
+    if (begin === undefined) {
+      throw new GuestProblem(
+        "no member gave a certified state to begin with: none holds one yet, or none admits this key",
+      );
+    }
+    return new Guest(options, roster, begin);
   }
 
   /** The guest's replica. */
@@ -150,7 +156,7 @@ export class Guest<State, Command, D extends Duty> {
       const signature = signReader(key, { committee, what: "log", position, key: key.publicKey, signedAtMs });
       const reader = { key: key.publicKey, tickets: [...tickets], signedAtMs, signature };
       const stream = client.readLog(
-        { fromPosition: position, reader },
+        { fromPosition: position, generation: this.#committee.generation, reader },
         { signal, idleMs: STREAM_IDLE_SLOTS * config.slotMs },
       );
       let quiet = 0;
@@ -234,9 +240,17 @@ export class Guest<State, Command, D extends Duty> {
     return { signature, signers: shares.map(([index]) => index) };
   }
 
-  /** The log has been trimmed beyond where this guest stood. */
+  /** The log has been trimmed beyond where this guest stood, or its generation is over. */
   async #beginAgain(): Promise<void> {
-    this.#newest = await fetchView(this.#options);
+    const { generation, position } = this.#committee;
+    const newest = await fetchView(
+      this.#options,
+      ({ checkpoint: each }) =>
+        each.generation > generation || (each.generation === generation && each.position > position),
+    );
+    // A member that is behind this guest says the same.
+    if (newest === undefined) return;
+    this.#newest = newest;
     this.#committee = this.#restored(this.#newest);
     this.#pending.clear();
     this.#strangers.clear();
@@ -250,8 +264,11 @@ function isTooOld(error: unknown): boolean {
   return error instanceof Error && "reason" in error && error.reason === "LOG_TOO_OLD";
 }
 
-/** @throws GuestProblem */
-async function fetchView<State, Command, D extends Duty>(options: GuestOptions<State, Command, D>): Promise<Certified> {
+/** Undefined when nobody gives one. */
+async function fetchView<State, Command, D extends Duty>(
+  options: GuestOptions<State, Command, D>,
+  wanted: (certified: CertifiedCheckpoint) => boolean = () => true,
+): Promise<Certified | undefined> {
   const { config, organism, addresses, key, tickets, clock, logger, connect } = options;
   const reached = connect === undefined ? {} : { connect };
   const fetched = await fetchSnapshot({
@@ -259,15 +276,10 @@ async function fetchView<State, Command, D extends Duty>(options: GuestOptions<S
     organism,
     view: "guest",
     sources: addresses.map((address) => guestSource({ config, organism, key, tickets, clock, address, ...reached })),
-    wanted: () => true,
+    wanted,
     log: logger,
   });
-  if (fetched === undefined) {
-    throw new GuestProblem(
-      "no member gave a certified state to begin with: none holds one yet, or none admits this key",
-    );
-  }
-  return { certified: fetched.certified, view: fetched.state };
+  return fetched === undefined ? undefined : { certified: fetched.certified, view: fetched.state };
 }
 
 /** The roster that the log began with, from whoever answers. @throws GuestProblem */

@@ -32,7 +32,7 @@ export interface LogExportOptions {
   readonly memberKey: SigningKey;
   readonly index: number;
   readonly clock: Clock;
-  /** `start`: from position 1. `checkpoint`: from the oldest certified one that the log continues. `auto`: the first that goes. */
+  /** `start`: from position 1 of the generation that runs. `checkpoint`: from the oldest certified one that the log continues. `auto`: the first that goes. */
   readonly from: "start" | "checkpoint" | "auto";
   /** The last position; what the first member to answer has applied when left out. */
   readonly until?: bigint;
@@ -79,7 +79,7 @@ export async function* exportLog(options: LogExportOptions): AsyncGenerator<LogR
     }
     if (until < position) throw new ExportProblem(`position ${until} lies before the checkpoint at ${position}`);
     let entries = 0n;
-    for await (const message of messages(options, peers, position + 1n, until)) {
+    for await (const message of messages(options, peers, generation, position + 1n, until)) {
       ({ position } = message);
       head = nextHead(head, position, message.raw);
       entries += 1n;
@@ -149,8 +149,12 @@ async function startOf(
   generation: bigint,
 ): Promise<{ readonly certified: CertifiedCheckpoint; readonly state: Uint8Array } | undefined> {
   // 0: not known; then the member says so when it is asked for position 1.
-  if (from === "start" || (from === "auto" && first <= 1n && generation === 0n)) return undefined;
-  for (const certified of held.filter(({ checkpoint }) => checkpoint.position + 1n >= first)) {
+  if (generation === 0n && (from === "start" || (from === "auto" && first <= 1n))) return undefined;
+  // A later generation starts with the state that it was agreed to begin with.
+  const starts = held.filter(({ checkpoint: { position } }) =>
+    from === "start" ? position === 0n : position + 1n >= first,
+  );
+  for (const certified of starts) {
     for (const { address } of peers) {
       const source = peerSource({
         config,
@@ -174,6 +178,7 @@ async function startOf(
 async function* messages(
   { config, organism, memberKey, clock }: LogExportOptions,
   peers: readonly Peer[],
+  generation: bigint,
   from: bigint,
   until: bigint,
 ): AsyncGenerator<LogMessage, void, void> {
@@ -187,7 +192,7 @@ async function* messages(
     const signature = signReader(memberKey, { committee, what: "log", position: next, key, signedAtMs });
     const reader = { key, tickets: [], signedAtMs, signature };
     const stream = client.readLog(
-      { fromPosition: next, untilPosition: until, reader },
+      { fromPosition: next, untilPosition: until, generation, reader },
       { idleMs: IDLE_SLOTS * config.slotMs },
     );
     try {

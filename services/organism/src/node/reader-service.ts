@@ -30,6 +30,8 @@ export interface ReaderServiceOptions {
   readonly snapshots: SnapshotStore;
   /** A member's state as guests are given it. */
   readonly guestView: (state: Uint8Array) => Uint8Array;
+  /** The one that this member is in. */
+  readonly generation: () => bigint;
   /** The newest position that this member has applied. */
   readonly newest: () => bigint;
   readonly clock: Clock;
@@ -101,18 +103,31 @@ export function readerMethods(
       }
     },
 
-    async *readLog({ fromPosition, untilPosition, reader }, call) {
+    async *readLog({ fromPosition, untilPosition, generation, reader }, call) {
       const who = admit("log", fromPosition, reader);
+      const current = options.generation();
+      if (generation !== current) {
+        throw fault("LOG_TOO_OLD", `generation ${generation} is not served; this member is in generation ${current}`, {
+          generation: current.toString(),
+        });
+      }
       const kept = await log.firstPosition();
       // A guest has the state of a checkpoint; what came before is not for guests.
-      const oldest = snapshots.held().at(-1)?.checkpoint.position;
+      const oldest = snapshots.held().findLast(({ checkpoint }) => checkpoint.generation === generation)
+        ?.checkpoint.position;
       const first = who === "guest" && oldest !== undefined && oldest + 1n > kept ? oldest + 1n : kept;
       if (fromPosition < first) throw tooOld(fromPosition, first);
       if (readers >= READERS_MAX) throw fault("READERS_BUSY");
       readers += 1;
+      const over = new AbortController();
       try {
-        const messages = logTail(log, fromPosition, call.signal);
+        const messages = logTail(log, fromPosition, AbortSignal.any([call.signal, over.signal]));
         for await (const beat of withHeartbeat(messages, config, clock, call.signal, timers)) {
+          // What comes now stands elsewhere: positions have begun anew.
+          if (options.generation() !== generation) {
+            over.abort();
+            return;
+          }
           if (beat.type === "heartbeat") {
             yield { event: { case: "newestPosition", value: options.newest() } };
             continue;

@@ -50,8 +50,20 @@ export class DirectCalls {
     }
     const handlerOf = (): Handler => this.#handler(descriptor, address, method);
     return async function* (request: unknown, options: { readonly signal?: AbortSignal } = {}) {
-      const stream = handlerOf()(create(method.input, init(request)), { ...call, ...options });
-      for await (const answer of stream as AsyncIterable<unknown>) yield create(method.output, init(answer));
+      const ended = new AbortController();
+      const signals = options.signal === undefined ? [ended.signal] : [ended.signal, options.signal];
+      const served = { ...call, ...options, signal: AbortSignal.any(signals) };
+      const stream = handlerOf()(create(method.input, init(request)), served) as AsyncIterable<unknown>;
+      const answers = stream[Symbol.asyncIterator]();
+      try {
+        for (let next = await answers.next(); next.done !== true; next = await answers.next()) {
+          yield create(method.output, init(next.value));
+        }
+      } finally {
+        // Whoever reads no further hangs up, as over a network.
+        ended.abort();
+        await answers.return?.();
+      }
     };
   }
 }
