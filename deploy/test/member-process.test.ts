@@ -138,10 +138,11 @@ describe("member processes", { skip: "missing" in found ? found.missing : false 
     await newer.stop();
   });
 
-  test("another organism's key, a wrong password, another's credential: one line and a precondition's code", async () => {
+  test("another organism's key, a wrong password, another's credential, a folder that is none: one line and a precondition's code", async () => {
     const wrong: [name: string, changes: Record<string, string>, line: RegExp][] = [
       ["other-organism", { LATTICE_KEY_FILE: layout.key("offer", 0) }, /key file: belongs to offer, not unseal/],
       ["password", { LATTICE_NATS_CREDENTIALS_FILE: join(folder, "bad.json") }, /refuses this member's credential/],
+      ["no-folder", { LATTICE_DATA_DIR: join(folder, "bad.json", "data") }, /ENOTDIR/],
       [
         "other-subject",
         { LATTICE_NATS_CREDENTIALS_FILE: join(layout.member(ORGANISM, 1), "nats.json") },
@@ -165,7 +166,9 @@ describe("member processes", { skip: "missing" in found ? found.missing : false 
         ...changes,
       });
       assert.equal(await program.ended, `exit code ${EXIT.precondition}`, name);
-      const lines = (await logOf(name)).split("\n").filter((each) => each.startsWith("unseal: "));
+      const said = await logOf(name);
+      assert.doesNotMatch(said, /^ {4}at /m, `${name}: a stack`);
+      const lines = said.split("\n").filter((each) => each.startsWith("unseal: "));
       assert.equal(lines.length, 1, name);
       assert.match(lines[0] ?? "", line);
     }

@@ -90,6 +90,11 @@ function splitAddress(address: string): { host: string; port: number } {
   return { host: address.slice(0, at), port: Number(address.slice(at + 1)) };
 }
 
+/** A full disk, a port in use, a folder without rights: the operating system's own line says it. */
+function isSystemError(error: unknown): boolean {
+  return error instanceof Error && "syscall" in error && "code" in error;
+}
+
 /** Runs until SIGTERM or SIGINT; exits the process. Every expected failure is one readable line and an exit code. */
 export async function runMember<State, Command, D extends Duty, Settings extends Record<string, unknown>>(
   definition: OrganismDefinition<State, Command, D, Settings>,
@@ -104,7 +109,8 @@ export async function runMember<State, Command, D extends Duty, Settings extends
       error instanceof CorruptFile ||
       error instanceof NoSnapshot ||
       error instanceof RulesUnknown ||
-      error instanceof Fault;
+      error instanceof Fault ||
+      isSystemError(error);
     const lines =
       error instanceof SettingsProblems ? error.problems : [error instanceof Error ? error.message : String(error)];
     for (const line of lines) process.stderr.write(`${definition.organism}: ${line}\n`);
