@@ -401,6 +401,19 @@ export const MUTATIONS: readonly Mutation[] = [
     members: 3,
   },
   {
+    name: "a restart forgets who has voted",
+    caughtBy: "a restored state goes on alike",
+    edits: [
+      {
+        file: COMMITTEE,
+        find: "    this.#inner = inner;\n    this.#uncertified",
+        replace:
+          "    this.#inner = inner;\n    for (const { stages } of shared.slots.values()) for (const each of stages.values()) each.votes.clear();\n    this.#uncertified",
+      },
+    ],
+    ...quick,
+  },
+  {
     name: "another chain stops nobody",
     caughtBy: "whoever is shown another log stops",
     edits: [

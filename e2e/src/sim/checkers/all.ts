@@ -5,7 +5,7 @@ import type { World } from "../world.ts";
 import { auctionReplay } from "./auction.ts";
 import { certificates } from "./certificates.ts";
 import { frauds } from "./frauds.ts";
-import { guestsFollow } from "./guests.ts";
+import { snapshotsGoOn } from "./goes-on.ts";
 import { laneOrder } from "./lanes.ts";
 import { ledgers } from "./ledgers.ts";
 import { liedTo } from "./lied-to.ts";
@@ -49,7 +49,7 @@ export function makeCheckers(): Checkers {
       laneOrder(),
       frauds(world),
       ...sameState(),
-      guestsFollow(world),
+      ...snapshotsGoOn(world),
       nothingRemains(world),
       oneOutcome(),
       ...certificates(world),
