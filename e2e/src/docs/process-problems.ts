@@ -130,6 +130,11 @@ export const PROCESS_PROBLEMS: readonly ProblemGroup[] = [
         meaning: "A newer process speaks for this member.",
         remedy: "Nothing, if it was meant; otherwise find out who runs a second copy.",
       },
+      {
+        reason: "SEAT_GIVEN_UP",
+        meaning: "The committee has fewer seats from this epoch on, and this member's was the last.",
+        remedy: "Nothing: it is no member any more, and its shares are erased.",
+      },
     ],
   },
   {

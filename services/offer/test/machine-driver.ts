@@ -25,7 +25,7 @@ export class MachineDriver {
   constructor(config: LatticeConfig, roster: Roster) {
     this.config = config;
     this.roster = roster;
-    this.machine = createMachine(config, roster);
+    this.machine = createMachine(config);
     this.state = this.machine.genesis();
     this.nowMs = config.genesisMs;
     this.#committee = committeeId(config, "offer");
@@ -77,6 +77,7 @@ export class MachineDriver {
       rules: 1,
       nowMs,
       quorum: rosterQuorum(this.config, "offer", this.roster),
+      quorumAt: () => rosterQuorum(this.config, "offer", this.roster),
       roster: this.roster,
       rosterAt: () => this.roster,
       floor: (stage) => this.#floor(stage),
@@ -125,6 +126,7 @@ export class MachineDriver {
       rules: 1,
       nowMs: this.nowMs,
       quorum: rosterQuorum(this.config, "offer", this.roster),
+      quorumAt: () => rosterQuorum(this.config, "offer", this.roster),
       roster: this.roster,
       rosterAt: () => this.roster,
       outcome: (stage, slot) => this.outcome(stage, slot),

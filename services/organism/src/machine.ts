@@ -60,7 +60,9 @@ export interface Context {
   readonly rules: number;
   /** Log time, ms: the monotone median of members' entry clocks. */
   readonly nowMs: number;
+  /** Of the lowest undecided slot's epoch. What concerns a slot asks `quorumAt`. */
   readonly quorum: Quorum;
+  quorumAt(slot: bigint): Quorum;
   /** The roster of the lowest undecided slot. What concerns a slot asks `rosterAt`. */
   readonly roster: Roster;
   /** The roster that a slot belongs to (epochs.ts). */
@@ -84,6 +86,7 @@ export interface View {
   /** This member's clock, ms. */
   readonly nowMs: number;
   readonly quorum: Quorum;
+  quorumAt(slot: bigint): Quorum;
   readonly roster: Roster;
   rosterAt(slot: bigint): Roster;
   /** The lowest slot whose `stage` is not decided. */

@@ -174,6 +174,7 @@ export class World {
       rules: 1,
       nowMs: this.nowMs,
       quorum: { members: servers, faults: 0, quorum: Math.floor(servers / 2) + 1 },
+      quorumAt: () => ({ members: servers, faults: 0, quorum: Math.floor(servers / 2) + 1 }),
       roster: this.roster,
       rosterAt: () => this.roster,
       outcome: (stage, slot) => this.outcomes.get(`${stage}/${slot}`),
@@ -349,6 +350,7 @@ export class World {
       rules: 1,
       nowMs: this.nowMs,
       quorum: { members: servers, faults: 0, quorum: Math.floor(servers / 2) + 1 },
+      quorumAt: () => ({ members: servers, faults: 0, quorum: Math.floor(servers / 2) + 1 }),
       roster: this.roster,
       rosterAt: () => this.roster,
       floor: (stage) => {

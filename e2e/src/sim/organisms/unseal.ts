@@ -1,5 +1,6 @@
 /** unseal in a simulation: real shares, slot keys and rounds; no worker threads, and σ is kept nowhere. */
 import { encode } from "@lattice/organism/codec/codec.ts";
+import { sealingThreshold } from "@lattice/organism/committee/roster.ts";
 import { openIbe } from "@lattice/organism/crypto/ibe.ts";
 import { agreementKey } from "@lattice/organism/crypto/x25519.ts";
 import type { Submission } from "@lattice/organism/machine.ts";
@@ -50,7 +51,7 @@ class SimUnseal {
     this.#slotKeys = new SlotKeys({
       rosterAt: (slot) => host.rosterAt(slot),
       self: host.self,
-      threshold: host.config.unseal.content.threshold,
+      thresholdOf: (roster) => sealingThreshold(host.config, "unseal", roster),
       boxKey: agreementKey(host.secrets.boxKey),
       onBadShare: () => undefined,
     });

@@ -50,7 +50,7 @@ function slotDuties(config: LatticeConfig, slot: bigint, record: SlotRecord, vie
     duties.push({ type: "judge", key: `candidate/${slot}/0`, slot, promise: true });
   }
   const key = `proposal/${slot}/${toHex(parentHash.subarray(0, 16))}/0`;
-  const rank = rankOf(view.self, slot, view.quorum.members);
+  const rank = rankOf(view.self, slot, view.quorumAt(slot).members);
   const due = record.readyMs !== undefined && view.nowMs >= proposesFromMs(config, slot, rank, record.readyMs);
   const open = outcome === undefined && view.nowMs < expiryMs(config, slot);
   const own = record.proposals.some(

@@ -4,6 +4,7 @@
  * A slot share is due only once the seen close is in the log; a bundle share only for bids that q members agreed to
  * open. After a slot's deadline its member lets it expire: it shares nothing more (log.md §5).
  */
+import { sealingThreshold } from "@lattice/organism/committee/roster.ts";
 import { toHex } from "@lattice/organism/codec/codec.ts";
 import { type LatticeConfig, slotStartMs } from "@lattice/organism/identity/lattice-config.ts";
 import type { View } from "@lattice/organism/machine.ts";
@@ -64,7 +65,7 @@ export function offerDuties(config: LatticeConfig, state: State, view: View): Of
 }
 
 function auctionDuties(config: LatticeConfig, slot: bigint, slotState: SlotState, view: View): OfferDuty[] {
-  const { threshold } = config.offer.content;
+  const threshold = sealingThreshold(config, "offer", view.rosterAt(slot));
   if (slotState.phase === "closed" && slotState.contestants.length > 0) {
     const share: OfferDuty = { type: "slot-share", key: `slot-share/${slot}/0`, slot, promise: true, lane: "ctl" };
     return [

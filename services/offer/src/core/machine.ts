@@ -8,7 +8,6 @@
  */
 import { compareBytes, encode, equalBytes, toHex, tryDecode } from "@lattice/organism/codec/codec.ts";
 import { outcomeDigest } from "@lattice/organism/committee/outcome.ts";
-import { type Roster, rosterQuorum } from "@lattice/organism/committee/roster.ts";
 import { committeeId, type LatticeConfig, slotAt } from "@lattice/organism/identity/lattice-config.ts";
 import { type Context, type Machine, type MachineEvent, type Refusal, refuse } from "@lattice/organism/machine.ts";
 import { AUCTION, type AuctionCommitment, BLIND_CLOSED, OFFER_STAGES } from "@lattice/organism/outcomes/offer.ts";
@@ -23,10 +22,9 @@ import { ESCROW_TOPIC, VERDICT_TOPICS } from "./types.ts";
 
 export type OfferMachine = Machine<State, Command, OfferDuty>;
 
-export function createMachine(config: LatticeConfig, roster: Roster): OfferMachine {
+export function createMachine(config: LatticeConfig): OfferMachine {
   const committee = committeeId(config, "offer");
   const admission = createAdmission(config);
-  const { members } = rosterQuorum(config, "offer", roster);
 
   function command(state: State, author: number, given: Command, context: Context): Refusal | undefined {
     switch (given.type) {
@@ -72,7 +70,7 @@ export function createMachine(config: LatticeConfig, roster: Roster): OfferMachi
   ): Refusal | undefined {
     const slotState = state.slots.get(slot);
     if (!context.open("auction", slot)) return refuse("SLOT_DECIDED", `the auction of slot ${slot} is over`);
-    if (slotState?.phase !== "closed" || slotState.contestants.length === 0 || author >= members) {
+    if (slotState?.phase !== "closed" || slotState.contestants.length === 0 || author >= context.quorumAt(slot).members) {
       return refuse("SHARE_NOT_DUE", `no value of slot ${slot} is to be opened now`);
     }
     if (slotState.slotShares.has(author)) return refuse("DUPLICATE", `member ${author} has shared already`);
@@ -91,7 +89,7 @@ export function createMachine(config: LatticeConfig, roster: Roster): OfferMachi
     const slotState = state.slots.get(slot);
     if (!context.open("auction", slot)) return refuse("SLOT_DECIDED", `the auction of slot ${slot} is over`);
     const due = slotState?.opened.some((id) => equalBytes(id, bidId)) === true;
-    if (slotState === undefined || !due || author >= members) {
+    if (slotState === undefined || !due || author >= context.quorumAt(slot).members) {
       return refuse("SHARE_NOT_DUE", "this bundle is not one to be opened");
     }
     const shares = slotState.bundleShares.get(toHex(bidId)) ?? new Map<number, Uint8Array>();

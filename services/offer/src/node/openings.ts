@@ -3,7 +3,7 @@
  * combined keys open. The broker carries boxes that only members open; keys and losing amounts stay in memory.
  */
 import { count, encode, fixed, struct, u64 } from "@lattice/organism/codec/codec.ts";
-import type { Roster } from "@lattice/organism/committee/roster.ts";
+import { type Roster, sealingThreshold } from "@lattice/organism/committee/roster.ts";
 import { openAsOne, sealToAll } from "@lattice/organism/crypto/box.ts";
 import {
   combineIdentityKey,
@@ -113,8 +113,9 @@ export class Openings {
   /** Combines the first t shares and checks the result; only if that fails are shares looked at one by one. */
   #key(use: Use, slot: bigint, identity: Uint8Array, boxes: ReadonlyMap<number, Uint8Array>): Uint8Array | undefined {
     const { config, log, meters } = this.#options;
-    const { threshold } = config.offer.content;
-    const { sealingKey, members } = this.#options.rosterAt(slot);
+    const roster = this.#options.rosterAt(slot);
+    const { sealingKey, members } = roster;
+    const threshold = sealingThreshold(config, "offer", roster);
     const suite = SUITE_OF[use];
     if (sealingKey === undefined) return undefined;
     const shares = this.#shares(slot, identity, boxes);

@@ -4,6 +4,7 @@ import { before, describe, test } from "node:test";
 import { random, testConfig } from "../../test/test-lattice.ts";
 import { successorProblem } from "../committee/epochs.ts";
 import { checkRoster, type Roster } from "../committee/roster.ts";
+import { RULES } from "../committee/rules.ts";
 import { initCrypto } from "../crypto/engine.ts";
 import { publicOf } from "../crypto/shamir.ts";
 import { agreementKey } from "../crypto/x25519.ts";
@@ -87,7 +88,7 @@ describe("founding and succession", () => {
       const checked = checkRoster(config, organism, certified);
       assert.ok("roster" in checked, "problem" in checked ? checked.problem : "");
       const after: Roster = checked.roster;
-      assert.equal(successorProblem(roster, after, 50n), undefined);
+      assert.equal(successorProblem(roster, after, { organism, earliestSlot: 50n, rules: RULES.highest }), undefined);
       assert.deepEqual(certified.signers, [0, 1, 2]);
       const shares = namedShares(again.ownShares(3));
       assert.deepEqual(publicOf(shares.certificateShare ?? random(32)), after.members[1]?.certificateShare);

@@ -27,6 +27,8 @@ export interface Succession {
   readonly activationSlot: bigint;
   /** The last slot of its sealing key, where there is one. */
   readonly sealingUntilSlot: bigint;
+  /** Shares that open a slot from then on (unseal, offer); as before when absent. */
+  readonly sealingThreshold?: number;
 }
 
 const CERTIFICATE = 0;
@@ -80,7 +82,7 @@ export function successionPlan(succession: Succession): CeremonyPlan {
     keys.push(shared("builder", config.atelier.content.builderKey, ({ secondShare }) => secondShare ?? missing));
   }
   if (organism === "unseal" || organism === "offer") {
-    const { threshold } = config[organism].content;
+    const threshold = nextThreshold(succession) ?? config[organism].content.threshold;
     keys.push({ name: "sealing", threshold, receivers, source: { type: "fresh" } });
   }
   const holdersMin = Math.max(newQuorum, ...keys.map(({ threshold }) => threshold));
@@ -102,13 +104,19 @@ export function successionPlan(succession: Succession): CeremonyPlan {
   };
 }
 
+/** What the next roster states; undefined where the lattice config says it. */
+function nextThreshold({ from, sealingThreshold }: Succession): number | undefined {
+  return sealingThreshold ?? from.sealingThreshold;
+}
+
 /** The next roster as an outcome, not signed yet. */
 export function successionOutcome(succession: Succession, result: CeremonyResult): Outcome {
   const { organism, from, members, activationSlot, sealingUntilSlot } = succession;
   const [certificate, second] = [result.keys[CERTIFICATE], result.keys[SECOND]];
   const seals = organism === "unseal" || organism === "offer";
+  const threshold = seals ? nextThreshold(succession) : undefined;
   const roster: Roster = {
-    version: 1,
+    ...(threshold === undefined ? { version: 1 } : { version: 2, sealingThreshold: threshold }),
     committee: from.committee,
     epoch: from.epoch + 1n,
     activationSlot,

@@ -89,6 +89,11 @@ export class Reader {
   leave(): void {
     this.#fields.pop();
   }
+  /** The next byte, which is left where it is; undefined at the end. */
+  peek(): number | undefined {
+    return this.#bytes[this.#at];
+  }
+
   fail(problem: string): never {
     throw new CodecError(this.#fields.join("."), problem);
   }

@@ -165,8 +165,6 @@ export class Committee<State, Command, D extends Duty> {
   readonly config: LatticeConfig;
   readonly organism: Organism;
   readonly id: Uint8Array;
-  /** The same for all epochs: a committee keeps its size. */
-  readonly quorum: Quorum;
   readonly machine: Machine<State, Command, D>;
   #shared: SharedState;
   #inner: State;
@@ -197,7 +195,6 @@ export class Committee<State, Command, D extends Duty> {
     this.machine = options.machine;
     this.organism = options.machine.organism;
     this.id = committeeId(options.config, this.organism);
-    this.quorum = rosterQuorum(options.config, this.organism, options.roster);
     const generation = options.generation ?? 0n;
     this.#checkpointEvery = options.checkpointEvery ?? { entries: CHECKPOINT_ENTRIES, slots: CHECKPOINT_SLOTS };
     this.speaks = options.rules ?? RULES;
@@ -246,6 +243,26 @@ export class Committee<State, Command, D extends Duty> {
   /** The roster of the lowest undecided slot. */
   get roster(): Roster {
     return this.rosterAt(this.#lowestFloor());
+  }
+  /** Members, faults and quorum in the epoch of the lowest undecided slot. What concerns a slot asks `quorumAt`. */
+  get quorum(): Quorum {
+    return this.#quorumOf(this.roster);
+  }
+  /** Members, faults and quorum of the epoch that a slot belongs to. */
+  quorumAt(slot: bigint): Quorum {
+    return this.#quorumOf(this.rosterAt(slot));
+  }
+  /** Members, faults and quorum of an epoch; undefined when its roster is not known here. */
+  quorumOfEpoch(epoch: bigint): Quorum | undefined {
+    const roster = this.#epoch(epoch);
+    return roster === undefined ? undefined : this.#quorumOf(roster);
+  }
+  #quorumOf(roster: Roster): Quorum {
+    return rosterQuorum(this.config, this.organism, roster);
+  }
+  /** True when a slot's epoch has that seat. */
+  hasSeat(index: number, slot: bigint): boolean {
+    return index < this.rosterAt(slot).members.length;
   }
   /** The roster that a slot belongs to, as far as it is known here. */
   rosterAt(slot: bigint): Roster {
@@ -396,7 +413,7 @@ export class Committee<State, Command, D extends Duty> {
     const complete: Outcome[] = [];
     for (const [, record] of bySlot(this.#shared.slots)) {
       for (const { outcome, votes } of record.stages.values()) {
-        if (votes.size >= this.quorum.quorum) complete.push(outcome);
+        if (votes.size >= this.quorumAt(outcome.slot).quorum) complete.push(outcome);
       }
     }
     return complete;
@@ -411,6 +428,7 @@ export class Committee<State, Command, D extends Duty> {
       self,
       nowMs,
       quorum: this.quorum,
+      quorumAt: (slot) => this.quorumAt(slot),
       rules: this.#shared.rules.active,
       roster: this.roster,
       rosterAt: (slot) => this.rosterAt(slot),
@@ -549,15 +567,17 @@ export class Committee<State, Command, D extends Duty> {
     const { position, share } = said;
     const record = this.#shared.checkpoints.get(position);
     if (record === undefined) return refuse("CHECKPOINT_UNKNOWN", `no checkpoint is open at position ${position}`);
-    const member = this.#epoch(record.epoch)?.members[author];
-    if (member === undefined) return refuse("NOT_AUTHOR", "no such member");
+    const roster = this.#epoch(record.epoch);
+    const member = roster?.members[author];
+    if (roster === undefined || member === undefined) return refuse("NOT_AUTHOR", "no such member");
+    const { quorum } = this.#quorumOf(roster);
     if (record.votes.has(author)) return refuse("DUPLICATE", `member ${author} has voted for position ${position}`);
     const isGuest = this.#shared.view === "guest";
     const sameGuest = equalBytes(said.guestHash, record.guestHash) && said.guestBytes === record.guestBytes;
     const sameState = equalBytes(said.stateHash, record.stateHash) && said.stateBytes === record.stateBytes;
     const same = sameGuest && (isGuest || sameState);
     // Certified already: a further share adds nothing and costs a pairing.
-    if (same && record.votes.size >= this.quorum.quorum) return undefined;
+    if (same && record.votes.size >= quorum) return undefined;
     const claimed = this.#checkpointAt(position, {
       ...said,
       epoch: record.epoch,
@@ -579,7 +599,7 @@ export class Committee<State, Command, D extends Duty> {
     }
     const votes = isGuest ? this.#guestVotesFor(claimed) : record.votes;
     votes.set(author, share);
-    if (votes.size < this.quorum.quorum) return undefined;
+    if (votes.size < quorum) return undefined;
     if (together) {
       const settled = this.#settle(votes, record.epoch, digest, `position ${position}`);
       if ("bad" in settled) {
@@ -609,7 +629,8 @@ export class Committee<State, Command, D extends Duty> {
   unvotedCheckpoints(self: number): Checkpoint[] {
     const open: Checkpoint[] = [];
     for (const [position, record] of bySlot(this.#shared.checkpoints)) {
-      if (record.votes.size < this.quorum.quorum && !record.votes.has(self)) {
+      const { quorum } = this.quorumOfEpoch(record.epoch) ?? this.quorum;
+      if (record.votes.size < quorum && !record.votes.has(self)) {
         open.push(this.#checkpointAt(position, record));
       }
     }
@@ -636,6 +657,7 @@ export class Committee<State, Command, D extends Duty> {
     // All incarnations: the proof is against the key that admits them. What it said before still counts.
     if (this.isBlockedKey(member.memberKey))
       return refused("KEY_BLOCKED", `member ${index} was proven to say two things`);
+    if (roster.epoch < this.roster.epoch && this.hasLeft(index)) return refused("NOT_AUTHOR", `member ${index} has left the committee`);
 
     const command = readCommand(body.command);
     const join = "command" in command && command.command.type === "join" ? command.command : undefined;
@@ -697,6 +719,21 @@ export class Committee<State, Command, D extends Duty> {
     return this.#shared.rosters.find((roster) => roster.epoch === epoch);
   }
 
+  /**
+   * True for a seat that the committee has given up. It is heard until what its epochs decided is certified: its share
+   * may be needed for that, and for nothing later.
+   */
+  hasLeft(index: number): boolean {
+    const current = this.roster;
+    const seated = this.#shared.rosters.some(({ epoch, members }) => epoch >= current.epoch && index < members.length);
+    if (seated) return false;
+    for (const [slot, { stages }] of this.#shared.slots) {
+      if (!this.hasSeat(index, slot)) continue;
+      for (const { certified } of stages.values()) if (!certified) return false;
+    }
+    return true;
+  }
+
   /** Whoever has taken a member's place keeps it: a join under `roster` may not bring back one whom a later roster replaced. */
   #mayFollow(author: AuthorState, index: number, roster: Roster): boolean {
     const { memberKey } = author;
@@ -719,10 +756,11 @@ export class Committee<State, Command, D extends Duty> {
     return undefined;
   }
 
-  /** Log time: the lower median of members' last clocks, never going back. */
+  /** Log time: the lower median of the last clocks of whoever is a member now, never going back. */
   #advanceTime(author: AuthorState, clockMs: bigint): void {
     if (clockMs > author.clockMs || this.#shared.rules.active >= NEWEST_CLOCKS) author.clockMs = clockMs;
-    const clocks = this.#shared.authors.map((each) => each.clockMs).sort((a, b) => (a < b ? -1 : a > b ? 1 : 0));
+    const now = this.#shared.authors.slice(0, this.roster.members.length);
+    const clocks = now.map((each) => each.clockMs).sort((a, b) => (a < b ? -1 : a > b ? 1 : 0));
     const median = clocks[Math.floor((clocks.length - 1) / 2)] ?? 0n;
     if (median > this.#shared.logTimeMs) this.#shared.logTimeMs = median;
   }
@@ -771,6 +809,7 @@ export class Committee<State, Command, D extends Duty> {
       rules: this.#shared.rules.active,
       nowMs: this.logTimeMs,
       quorum: this.quorum,
+      quorumAt: (slot) => this.quorumAt(slot),
       roster: this.roster,
       rosterAt: (slot) => this.rosterAt(slot),
       outcome: (stage, slot) => this.outcome(stage, slot),
@@ -849,7 +888,7 @@ export class Committee<State, Command, D extends Duty> {
     for (const { record, share } of added) {
       const { outcome, votes: held } = record;
       held.set(author, share);
-      if (held.size < this.quorum.quorum) continue;
+      if (held.size < (this.quorumOfEpoch(outcome.epoch) ?? this.quorum).quorum) continue;
       if (this.#sharesTogether) {
         const what = `${outcome.stage} of slot ${outcome.slot}`;
         const settled = this.#settle(held, outcome.epoch, outcomeDigest(outcome), what);
@@ -906,7 +945,7 @@ export class Committee<State, Command, D extends Duty> {
     if (record?.certified !== true) return undefined;
     const known = this.#signatures.get(record);
     if (known !== undefined) return known;
-    const { quorum } = this.quorum;
+    const { quorum } = this.quorumOfEpoch(record.outcome.epoch) ?? this.quorum;
     return combineSignatures(
       [...record.votes].slice(0, quorum).map(([index, share]) => ({ index, signature: share })),
       quorum,
@@ -923,9 +962,11 @@ export class Committee<State, Command, D extends Duty> {
     if (toSlot <= (state.skips.get(stage) ?? 0n)) return refuse("DUPLICATE", "said already");
     state.skips.set(stage, toSlot);
     const said = this.#shared.authors.map((each) => each.skips.get(stage) ?? 0n);
-    said.sort((a, b) => (a < b ? 1 : a > b ? -1 : 0));
-    const agreed = said[this.quorum.quorum - 1] ?? 0n;
-    for (let slot = this.floor(stage); slot <= agreed; slot++) {
+    const agreedIn = ({ members, quorum }: Quorum): bigint =>
+      said.slice(0, members).sort((a, b) => (a < b ? 1 : a > b ? -1 : 0))[quorum - 1] ?? 0n;
+    const agreed = new Map(this.#shared.rosters.map((roster) => [roster.epoch, agreedIn(this.#quorumOf(roster))]));
+    for (let slot = this.floor(stage); slot <= toSlot; slot++) {
+      if (slot > (agreed.get(this.rosterAt(slot).epoch) ?? 0n)) continue;
       if (!this.#decide({ stage, slot, kind: "skipped", commitment: new Uint8Array() })) continue;
       this.#event(position, { type: "skipped", stage, slot });
     }
@@ -935,6 +976,7 @@ export class Committee<State, Command, D extends Duty> {
   #applyClose(author: number, stage: string, slot: bigint, inputs: Uint8Array[]): Refusal | undefined {
     if (!this.#inWindow(slot)) return refuse("SLOT_OUT_OF_WINDOW", `slot ${slot} is outside the window`);
     if (slot < this.#lowestFloor()) return refuse("SLOT_DECIDED", `everything of slot ${slot} is decided`);
+    if (!this.hasSeat(author, slot)) return refuse("NOT_AUTHOR", `member ${author} is none of slot ${slot}`);
     const closes = this.#shared.slots.get(slot)?.closes ?? new Map<string, CloseRecord>();
     const record = closes.get(stage) ?? { done: false, by: new Map() };
     if (record.by.has(author)) return refuse("DUPLICATE", `member ${author} has closed ${stage} of slot ${slot}`);
@@ -955,9 +997,10 @@ export class Committee<State, Command, D extends Duty> {
     for (const slot of [...this.#shared.slots.keys()].sort((a, b) => (a < b ? -1 : 1))) {
       if (slot < lowest) continue;
       const closes = this.#shared.slots.get(slot)?.closes ?? new Map<string, CloseRecord>();
+      const { quorum, faults } = this.quorumAt(slot);
       for (const stage of [...closes.keys()].sort()) {
         const record = closes.get(stage);
-        if (record === undefined || record.done || record.by.size < this.quorum.quorum) continue;
+        if (record === undefined || record.done || record.by.size < quorum) continue;
         const listed = new Map<string, { hash: Uint8Array; times: number }>();
         for (const inputs of record.by.values()) {
           for (const hash of inputs) {
@@ -966,7 +1009,7 @@ export class Committee<State, Command, D extends Duty> {
           }
         }
         const missing = [...listed.values()].some(
-          ({ hash, times }) => times > this.quorum.faults && !this.machine.hasInput(this.#inner, stage, slot, hash),
+          ({ hash, times }) => times > faults && !this.machine.hasInput(this.#inner, stage, slot, hash),
         );
         if (missing) continue;
         record.done = true;
@@ -977,6 +1020,7 @@ export class Committee<State, Command, D extends Duty> {
 
   #applySaw(position: bigint, author: number, topic: string, slot: bigint, fact: Uint8Array): Refusal | undefined {
     if (!this.#inWindow(slot)) return refuse("SLOT_OUT_OF_WINDOW", `slot ${slot} is outside the window`);
+    if (!this.hasSeat(author, slot)) return refuse("NOT_AUTHOR", `member ${author} is none of slot ${slot}`);
     const facts = this.#shared.slots.get(slot)?.facts ?? new Map<string, FactRecord>();
     const record = facts.get(topic) ?? { agreed: false, by: new Map<number, Uint8Array>() };
     // Nothing follows from it any more. Who comes late with what the others agreed on may still say so.
@@ -992,7 +1036,7 @@ export class Committee<State, Command, D extends Duty> {
     record.by.set(author, fact);
     this.#slot(slot).facts.set(topic, record);
     const alike = [...record.by.values()].filter((other) => equalBytes(other, fact)).length;
-    if (record.agreed || alike < this.quorum.quorum) return undefined;
+    if (record.agreed || alike < this.quorumAt(slot).quorum) return undefined;
     record.agreed = true;
     return this.#event(position, { type: "agreed", topic, slot, fact });
   }
@@ -1042,9 +1086,15 @@ export class Committee<State, Command, D extends Duty> {
     // Beyond the window: of these slots nothing can have been said.
     const depth = BigInt(this.config.pipelineDepth);
     const ahead = depth > WINDOW_AHEAD ? depth : WINDOW_AHEAD;
-    const problem = successorProblem(newest, roster, slotAt(this.config, this.logTimeMs) + ahead + 1n);
+    const problem = successorProblem(newest, roster, {
+      organism: this.organism,
+      earliestSlot: slotAt(this.config, this.logTimeMs) + ahead + 1n,
+      rules: this.#shared.rules.active,
+    });
     if (problem !== undefined) return refuse("ROSTER_REFUSED", problem);
     this.#shared.rosters.push(roster);
+    // A seat that was given up keeps its entry: incarnations of a key that comes back go on counting.
+    while (this.#shared.authors.length < roster.members.length) this.#shared.authors.push(emptyAuthor());
     this.#announced = certified;
     return undefined;
   }
@@ -1143,9 +1193,11 @@ export class Committee<State, Command, D extends Duty> {
   #load(snapshot: Uint8Array, view: SharedState["view"]): void {
     const { shared, inner } = decodeState(this.machine.state, snapshot);
     if (shared.view !== view) throw new CodecError("view", `a ${view} state expected`);
-    if (shared.authors.length !== this.quorum.members) throw new CodecError("authors", "another committee's state");
-    const fit = shared.rosters.every(({ members }) => members.length === this.quorum.members);
-    if (shared.rosters.length === 0 || !fit) throw new CodecError("rosters", "another committee's state");
+    if (shared.rosters.length === 0) throw new CodecError("rosters", "at least one expected");
+    const fit = shared.rosters.every(
+      ({ committee, members }) => equalBytes(committee, this.id) && members.length <= shared.authors.length,
+    );
+    if (!fit) throw new CodecError("rosters", "another committee's state");
     const stages = [...shared.floors.keys()].sort();
     if (stages.join() !== [...this.machine.stages].sort().join()) throw new CodecError("floors", "other stages");
     if (shared.heads.length === 0 || BigInt(shared.heads.length) > shared.position + 1n) {

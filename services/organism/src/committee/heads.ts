@@ -64,12 +64,13 @@ export interface Difference {
  * two chains, a + b ≤ n − f, both would need a, b ≤ n − q, so 2q ≤ n + f, and q = ⌊(n + f) / 2⌋ + 1 is more.
  */
 export class ForkWatch {
-  readonly #quorum: Quorum;
+  readonly #quorum: () => Quorum;
   readonly #self: number;
   readonly #differing = new Map<number, Difference>();
   readonly #agreed = new Map<number, bigint>();
 
-  constructor(quorum: Quorum, self: number) {
+  /** @param quorum of the epoch in force */
+  constructor(quorum: () => Quorum, self: number) {
     this.#quorum = quorum;
     this.#self = self;
   }
@@ -92,7 +93,7 @@ export class ForkWatch {
   }
 
   #counts(member: number): boolean {
-    return member !== this.#self && member >= 0 && member < this.#quorum.members;
+    return member !== this.#self && member >= 0 && member < this.#quorum().members;
   }
 
   /** Members on another chain, by index. */
@@ -102,6 +103,7 @@ export class ForkWatch {
 
   /** True when so many members are on another chain that no quorum can be on this one: this member must stop. */
   get forked(): boolean {
-    return this.#differing.size > this.#quorum.members - this.#quorum.quorum;
+    const { members, quorum } = this.#quorum();
+    return this.#differing.size > members - quorum;
   }
 }

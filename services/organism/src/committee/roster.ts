@@ -41,8 +41,7 @@ const MEMBER = struct({
 });
 export type RosterMember = Infer<typeof MEMBER>;
 
-export const ROSTER = struct({
-  version: literal(1),
+const FIELDS = {
   committee: UNIQUE_ID,
   epoch: u64,
   /** The first slot whose votes belong to this epoch. */
@@ -52,8 +51,25 @@ export const ROSTER = struct({
   sealingKey: optional(fixed(G1_BYTES)),
   /** The last slot the sealing key serves. */
   sealingUntilSlot: u64,
-});
-export type Roster = Infer<typeof ROSTER>;
+};
+const ROSTER_1 = struct({ version: literal(1), ...FIELDS });
+const ROSTER_2 = struct({ version: literal(2), ...FIELDS, sealingThreshold: count });
+type Roster1 = Infer<typeof ROSTER_1>;
+
+export interface Roster extends Omit<Roster1, "version"> {
+  /** 2 where a sealing threshold is stated; read by builds with rules 3. */
+  readonly version: 1 | 2;
+  /** Shares that open a slot (unseal, offer) in this epoch; what the lattice config says, its minimum, when absent. */
+  readonly sealingThreshold?: number;
+}
+
+export const ROSTER: Codec<Roster> = {
+  write(writer, { version, sealingThreshold, ...fields }) {
+    if (version === 1) ROSTER_1.write(writer, { version, ...fields });
+    else ROSTER_2.write(writer, { version, ...fields, sealingThreshold: sealingThreshold ?? 0 });
+  },
+  read: (reader) => (reader.peek() === 2 ? ROSTER_2.read(reader) : ROSTER_1.read(reader)),
+};
 
 export interface Quorum {
   readonly members: number;
@@ -65,6 +81,11 @@ export function rosterQuorum(config: LatticeConfig, organism: Organism, roster: 
   const members = roster.members.length;
   const faults = faultsTolerated(config[organism].policy, members);
   return { members, faults, quorum: quorumOf(members, faults) };
+}
+
+/** How many shares open a slot of this roster's epoch. */
+export function sealingThreshold(config: LatticeConfig, organism: "unseal" | "offer", roster: Roster): number {
+  return roster.sealingThreshold ?? config[organism].content.threshold;
 }
 
 /** Judges a certified roster by the config alone: the roster, or what is wrong with it in one line. */
@@ -93,6 +114,12 @@ export function checkRoster(
   if (!equalBytes(roster.committee, id) || roster.members.length < membersMin || roster.members.length > membersMax) {
     return malformed("does not fit the config's policy");
   }
+  if (organism === "unseal" || organism === "offer") {
+    const threshold = sealingThreshold(config, organism, roster);
+    if (threshold < config[organism].content.threshold || threshold > roster.members.length) {
+      return malformed(`sealing threshold ${threshold}: at least the config's, at most all members`);
+    }
+  } else if (roster.sealingThreshold !== undefined) return malformed(`${organism} seals nothing`);
   if (roster.members.some((member, index) => member.index !== index)) {
     return malformed("member indexes are not 0, 1, 2 …");
   }

@@ -18,7 +18,7 @@ export interface RuleRange {
 /** The rules that every log begins with. */
 export const FIRST_RULES = 1;
 /** What this build can follow. A new version is one more, and has a line in docs/protocol/rules.md. */
-export const RULES: RuleRange = { lowest: 1, highest: 3 };
+export const RULES: RuleRange = { lowest: 1, highest: 4 };
 /** How many entries lie between the quorum and the first entry under the new rules: time to see who is left behind. */
 export const ACTIVATION_ENTRIES = 64n;
 
@@ -33,6 +33,12 @@ export const NEWEST_CLOCKS = 2;
  * and the single ones only when it is no certificate. Before, each was verified as it came.
  */
 export const SHARES_TOGETHER = 3;
+
+/**
+ * From here on a roster may have another number of members and another sealing threshold than the one before. A slot's
+ * quorum is that of its epoch; clocks count of members of the epoch in force only.
+ */
+export const OTHER_SIZES = 4;
 
 /** A build's name, for people. */
 export const BUILD = text(32);

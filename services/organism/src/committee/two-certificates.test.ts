@@ -153,7 +153,7 @@ for (const { n, f } of SIZES) {
       for (const split of splits(n - f, 3)) {
         // Corrupt members agree with everybody, which is how they keep most of them going.
         const going = split.filter((side, self) => {
-          const watch = new ForkWatch(quorum, self);
+          const watch = new ForkWatch(() => quorum, self);
           for (const [other, seen] of split.entries()) {
             if (other === self) continue;
             if (seen === side) watch.agrees(other, 5n);
@@ -164,7 +164,7 @@ for (const { n, f } of SIZES) {
         });
         assert.ok(new Set(going).size <= 1, split.join());
       }
-      const watch = new ForkWatch(quorum, 0);
+      const watch = new ForkWatch(() => quorum, 0);
       for (let liar = n - f; liar < n; liar++) watch.differs(liar, 5n, "statement");
       assert.equal(watch.forked, false);
       // One after another: as long as a quorum can be left it goes on, with one more it stops.
@@ -182,7 +182,7 @@ test("a bare majority is not enough: at n = 7, f = 2 the broker has two certific
 });
 
 test("what is held against a member is settled by what it shows later, and old entries of another chain are not news", () => {
-  const watch = new ForkWatch({ members: 4, faults: 1, quorum: 3 }, 0);
+  const watch = new ForkWatch(() => ({ members: 4, faults: 1, quorum: 3 }), 0);
   assert.equal(watch.differs(1, 10n, "entry"), true);
   assert.equal(watch.differs(1, 11n, "statement"), false, "told once");
   watch.agrees(1, 9n);

@@ -13,7 +13,8 @@ import type { SnapshotStore } from "./snapshot-store.ts";
 const PENDING_MAX = 2;
 
 export interface CheckpointKeeperOptions {
-  readonly quorum: number;
+  /** The quorum of an epoch: as many shares make its certificates. */
+  readonly quorumOf: (epoch: bigint) => number;
   /** The shares that are in the log for a position. */
   readonly votes: (position: bigint) => ReadonlyMap<number, Uint8Array>;
   /** Where certified snapshots go, the member's own first. */
@@ -57,7 +58,8 @@ export class CheckpointKeeper {
   }
 
   #certify(checkpoint: Checkpoint): void {
-    const { quorum, votes, meters } = this.#options;
+    const { votes, meters } = this.#options;
+    const quorum = this.#options.quorumOf(checkpoint.epoch);
     const state = this.#pending.get(checkpoint.position);
     for (const position of [...this.#pending.keys()])
       if (position <= checkpoint.position) this.#pending.delete(position);

@@ -84,20 +84,29 @@ interface Kept {
 
 export class FraudCollector {
   readonly #options: CollectorOptions;
-  readonly #kept: readonly Kept[];
+  /** By seat: those of every epoch known so far. */
+  readonly #kept: Kept[] = [];
   /** By epoch. */
   readonly #rosters = new Map<bigint, { readonly certified: CertifiedOutcome; readonly roster: Roster }>();
 
   constructor(options: CollectorOptions) {
     this.#options = options;
+    this.#seats(options.roster);
     if (options.certifiedRoster !== undefined) this.roster(options.certifiedRoster);
-    this.#kept = options.roster.members.map(() => ({ joins: [], said: new Map(), short: new Map(), shortBytes: 0 }));
   }
 
   /** Knows the members of one more epoch. */
   roster(certified: CertifiedOutcome): void {
     const checked = checkRoster(this.#options.config, this.#options.organism, certified);
-    if ("roster" in checked) this.#rosters.set(checked.roster.epoch, { certified, roster: checked.roster });
+    if ("problem" in checked) return;
+    this.#rosters.set(checked.roster.epoch, { certified, roster: checked.roster });
+    this.#seats(checked.roster);
+  }
+
+  #seats({ members }: Roster): void {
+    while (this.#kept.length < members.length) {
+      this.#kept.push({ joins: [], said: new Map(), short: new Map(), shortBytes: 0 });
+    }
   }
 
   /**

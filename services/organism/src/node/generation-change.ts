@@ -382,7 +382,7 @@ export class GenerationChange<State, Command, D extends Duty> implements EndGoss
       const { epoch, stateHash, stateBytes } = checkpoint;
       await this.#speak({ type: "share", end, epoch, stateHash, stateBytes, share: blsSign(secret, digest) });
     }
-    const { quorum } = committee.quorum;
+    const { quorum } = committee.quorumOfEpoch(checkpoint.epoch) ?? committee.quorum;
     const roster = committee.rosters.find(({ epoch }) => epoch === checkpoint.epoch);
     const good = this.#agreement.shares(end).filter(({ member, share }) => {
       const key = roster?.members[member]?.certificateShare;

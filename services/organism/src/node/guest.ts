@@ -201,7 +201,7 @@ export class Guest<State, Command, D extends Duty> {
     const committee = this.#committee;
     for (const outcome of certified) {
       const votes = committee.votes(outcome.stage, outcome.slot);
-      onOutcome?.({ outcome, ...this.#combine(votes) });
+      onOutcome?.({ outcome, ...this.#combine(outcome.epoch, votes) });
     }
     if (checkpoint !== undefined) {
       this.#pending.set(checkpoint.checkpoint.position, checkpoint.guest);
@@ -224,14 +224,17 @@ export class Guest<State, Command, D extends Duty> {
   #certify(checkpoint: Checkpoint): void {
     const view = this.#pending.get(checkpoint.position);
     if (view === undefined) return;
-    const certified = { checkpoint, ...this.#combine(this.#committee.checkpointVotes(checkpoint.position)) };
+    const certified = { checkpoint, ...this.#combine(checkpoint.epoch, this.#committee.checkpointVotes(checkpoint.position)) };
     this.#newest = { certified, view };
     this.#strangers.clear();
     this.#options.onCertified?.(certified, view);
   }
 
-  #combine(votes: ReadonlyMap<number, Uint8Array>): { readonly signature: Uint8Array; readonly signers: number[] } {
-    const { quorum } = this.#committee.quorum;
+  #combine(
+    epoch: bigint,
+    votes: ReadonlyMap<number, Uint8Array>,
+  ): { readonly signature: Uint8Array; readonly signers: number[] } {
+    const { quorum } = this.#committee.quorumOfEpoch(epoch) ?? this.#committee.quorum;
     const shares = [...votes].sort(([a], [b]) => a - b).slice(0, quorum);
     const signature = combineSignatures(
       shares.map(([index, share]) => ({ index, signature: share })),

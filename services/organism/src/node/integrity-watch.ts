@@ -78,8 +78,8 @@ export class IntegrityWatch<State, Command, D extends Duty> {
   constructor(options: IntegrityOptions<State, Command, D>) {
     this.#options = options;
     const { config, committee, certifiedRoster, self } = options;
-    const { organism, roster, quorum } = committee;
-    this.#forks = new ForkWatch(quorum, self);
+    const { organism, roster } = committee;
+    this.#forks = new ForkWatch(() => committee.quorum, self);
     this.#collector = new FraudCollector({ config, organism, roster, certifiedRoster });
   }
 
@@ -118,7 +118,7 @@ export class IntegrityWatch<State, Command, D extends Duty> {
   /** Positions begin anew: what was seen of others' chains is of the generation before. */
   beginGeneration(): void {
     const { committee, self } = this.#options;
-    this.#forks = new ForkWatch(committee.quorum, self);
+    this.#forks = new ForkWatch(() => committee.quorum, self);
     this.#others = [];
     this.#live = false;
     this.#options.meters.gauge("lattice_log_differing_members", 0);

@@ -228,7 +228,7 @@ export class Member<State, Command, D extends Duty, Settings> {
     this.#memberKey = generateSigningKey(options.secrets.memberKey);
     this.#checkpoints = new CheckpointKeeper(
       {
-        quorum: this.committee.quorum.quorum,
+        quorumOf: (epoch) => (this.committee.quorumOfEpoch(epoch) ?? this.committee.quorum).quorum,
         votes: (position) => this.committee.checkpointVotes(position),
         stores: [parts.snapshots, ...(options.archive === undefined ? [] : [options.archive.snapshots])],
         logger: options.logger,
@@ -648,6 +648,7 @@ export class Member<State, Command, D extends Duty, Settings> {
     this.#checkRules();
     this.#checkMark(position);
     this.#checkSucceeded(applied, self);
+    this.#checkLeft(self);
     this.#checkForgotten(applied);
     this.#appender?.consumed(applied);
     this.#checkpoints.applied(applied);
@@ -948,6 +949,18 @@ export class Member<State, Command, D extends Duty, Settings> {
     if (current > this.#ownIncarnation) this.#fail("SUCCEEDED", "a newer process speaks for this member");
   }
 
+  /** The committee has given up this member's seat, and needs nothing from it any more: its shares go with it. */
+  #checkLeft(self: number): void {
+    const { committee } = this;
+    if (self < committee.roster.members.length || committee.epochOf(self, this.#memberKey.publicKey) === undefined) return;
+    if (this.#silent || !committee.hasLeft(self)) return;
+    const { epoch } = committee.roster;
+    this.#keys.erase(epoch).catch((error: unknown) => {
+      this.#options.logger.error("the shares of a member that left cannot be erased: remove them", errorFields(error));
+    });
+    this.#fail("SEAT_GIVEN_UP", `epoch ${epoch} has no member ${self}`);
+  }
+
   get #ownIncarnation(): bigint | undefined {
     return this.#appender?.incarnation;
   }
@@ -1088,6 +1101,8 @@ export class Member<State, Command, D extends Duty, Settings> {
     const view = this.committee.view(self, now, (key) => journal.isPromised(key));
     for (const duty of this.committee.machine.duties(this.committee.state, view)) {
       if (duty.promise && duty.slot < this.#abstainBelow) continue;
+      // A newcomer reads along before its epoch begins; a seat that was given up does so after its last slot.
+      if (!this.committee.hasSeat(self, duty.slot)) continue;
       if (duty.opens === true && this.#logFull) continue;
       this.#attempt(duty.key, () => this.#carryOut(duty));
     }
@@ -1220,14 +1235,14 @@ export class Member<State, Command, D extends Duty, Settings> {
 
   #observe(now: number): void {
     const { self } = this.#options;
-    const members = this.committee.quorum.members;
     for (const [key, { organism, certified, atMs }] of this.#pendingObserve) {
       const { stage, slot } = certified.outcome;
+      const { members } = this.committee.quorumAt(slot);
       if (slot < this.committee.collapsedBelow || this.committee.observed(organism, stage, slot) !== undefined) {
         this.#pendingObserve.delete(key);
         continue;
       }
-      const rank = (self + members - Number(slot % BigInt(members))) % members;
+      const rank = (((self - Number(slot % BigInt(members))) % members) + members) % members;
       if (now < atMs + rank * OBSERVE_PATIENCE_MS) continue;
       const command: CommitteeCommand = { type: "observe", organism, certified };
       this.#attempt(`observe/${key}`, () => this.#append("ctl", encodeCommand(command)));
@@ -1403,24 +1418,14 @@ async function readPosition(log: Log, position: bigint, signal: AbortSignal): Pr
 function snapshotSources<State, Command, D extends Duty, Settings>(
   options: MemberOptions<State, Command, D, Settings>,
 ): SnapshotSource[] {
-  const { definition, config, self, secrets, clock, endpoints, connect, archive, rosters } = options;
+  const { definition, config, self, secrets, clock, endpoints, connect, archive } = options;
   const { organism } = definition;
   const memberKey = generateSigningKey(secrets.memberKey);
   const addresses = endpoints()[organism];
-  const count = rosters[organism].members.length;
-  const others = Array.from({ length: count - 1 }, (_, turn) => addresses[(self + 1 + turn) % count]);
-  const peers = others.flatMap((address) =>
-    address === undefined
-      ? []
-      : peerSource({
-          config,
-          organism,
-          self,
-          memberKey,
-          clock,
-          address,
-          ...(connect === undefined ? {} : { connect }),
-        }),
+  // Epochs may have other numbers of members than the kit's roster: whoever has an address may be asked.
+  const others = [...addresses.slice(self + 1), ...addresses.slice(0, self)];
+  const peers = others.map((address) =>
+    peerSource({ config, organism, self, memberKey, clock, address, ...(connect === undefined ? {} : { connect }) }),
   );
   return archive === undefined ? peers : [...peers, archiveSource(archive.snapshots)];
 }

@@ -6,7 +6,7 @@
  */
 import { compareBytes, equalBytes, toHex, tryDecode } from "@lattice/organism/codec/codec.ts";
 import { type Outcome, outcomeDigest } from "@lattice/organism/committee/outcome.ts";
-import type { Roster } from "@lattice/organism/committee/roster.ts";
+import { type Roster, sealingThreshold } from "@lattice/organism/committee/roster.ts";
 import { assertNever } from "@lattice/organism/fault.ts";
 import type { LatticeConfig } from "@lattice/organism/identity/lattice-config.ts";
 import {
@@ -40,7 +40,9 @@ type FreezeCommand = Extract<UnsealCommand, { type: "freeze" }>;
 type ShareCommand = Extract<UnsealCommand, { type: "share" }>;
 
 export function createMachine(config: LatticeConfig): Machine<UnsealState, UnsealCommand, UnsealDuty> {
-  const { threshold, gapSlots } = config.unseal.content;
+  const { gapSlots } = config.unseal.content;
+
+  const thresholdOf = (roster: Roster): number => sealingThreshold(config, "unseal", roster);
 
   function record(state: UnsealState, slot: bigint): SlotRecord {
     let found = state.slots.get(slot);
@@ -129,7 +131,8 @@ export function createMachine(config: LatticeConfig): Machine<UnsealState, Unsea
     }
     const refusal = wrongEpoch(slot, command.epoch, context.rosterAt(slot)) ?? closedFor(slot, context);
     if (refusal !== undefined) return refusal;
-    const { members } = context.quorum;
+    const { members } = context.quorumAt(slot);
+    if (author >= members) return refuse("NOT_AUTHOR", `member ${author} is none of slot ${slot}`);
     if (sealed.length !== sealedShareBytes(members)) {
       return refuse("MALFORMED", `a share boxed to ${members} members has another length`);
     }
@@ -211,7 +214,7 @@ export function createMachine(config: LatticeConfig): Machine<UnsealState, Unsea
     const closed = closedFor(slot, context);
     if (closed !== undefined) return closed;
     const known = state.slots.get(slot);
-    if (known?.freeze === undefined || known.shares.size < threshold) {
+    if (known?.freeze === undefined || known.shares.size < thresholdOf(context.rosterAt(slot))) {
       return refuse("FREEZE_MISSING", `slot ${slot} cannot have been opened yet`);
     }
     const fact = tryDecode(OPENED_FACT, raw);
@@ -270,7 +273,7 @@ export function createMachine(config: LatticeConfig): Machine<UnsealState, Unsea
     const roster = view.rosterAt(slot);
     if (wrongEpoch(slot, roster.epoch, roster) !== undefined) return undefined;
     // The slot's first member logs the record as soon as it can; the others step in from the shares' time on.
-    const { members } = view.quorum;
+    const { members } = view.quorumAt(slot);
     const rank = (self - Number(slot % BigInt(members)) + members) % members;
     if (rank > 0 && nowMs < times.sharesMs + (rank - 1) * freezeStepMs(config)) return undefined;
     return {
@@ -297,7 +300,7 @@ export function createMachine(config: LatticeConfig): Machine<UnsealState, Unsea
       duties.push({ kind: "share", key: `share/${slot}/${view.rosterAt(slot).epoch}`, slot, promise: true });
     }
     // Also after the others have decided: every member should hold the body and the openings.
-    const readable = known.shares.size >= threshold && outcome?.kind !== "skipped";
+    const readable = known.shares.size >= thresholdOf(view.rosterAt(slot)) && outcome?.kind !== "skipped";
     if (readable && view.said(OPENED_TOPIC, slot) === undefined) {
       duties.push({ kind: "open", key: `opened/${slot}/0`, slot, promise: true });
     }

@@ -1,5 +1,6 @@
 /** Carrying out unseal's duties: freeze record, NoBlind, the member's share, and opening a slot. */
 import { encode } from "@lattice/organism/codec/codec.ts";
+import { sealingThreshold } from "@lattice/organism/committee/roster.ts";
 import { initCrypto } from "@lattice/organism/crypto/engine.ts";
 import { createOpeningPool, type OpeningPool } from "@lattice/organism/crypto/opening-pool.ts";
 import { agreementKey } from "@lattice/organism/crypto/x25519.ts";
@@ -43,7 +44,7 @@ export class Effects {
     this.#slotKeys = new SlotKeys({
       rosterAt: (slot) => host.rosterAt(slot),
       self,
-      threshold: config.unseal.content.threshold,
+      thresholdOf: (roster) => sealingThreshold(config, "unseal", roster),
       boxKey: agreementKey(secrets.boxKey),
       onBadShare: (slot, member, problem) => {
         const reason = "SHARE_UNUSABLE";

@@ -48,7 +48,7 @@ export type ShareProblem = "does-not-open" | "not-a-point" | "does-not-verify";
 
 export interface SlotKeyOptions {
   readonly rosterAt: (slot: bigint) => Roster;
-  readonly threshold: number;
+  readonly thresholdOf: (roster: Roster) => number;
   readonly self: number;
   readonly boxKey: AgreementKey;
   /** Called once for each bad share. */
@@ -66,8 +66,8 @@ export class SlotKeys {
 
   /** The slot's 96-byte key from the boxed shares in the log; undefined while fewer than t of them are good. */
   find(slot: bigint, sealed: ReadonlyMap<number, Uint8Array>): Uint8Array | undefined {
-    const { threshold } = this.#options;
     const roster = this.#options.rosterAt(slot);
+    const threshold = this.#options.thresholdOf(roster);
     const identity = unsealIdentity(roster.committee, roster.epoch, slot);
     let shares = this.#openBoxes(slot, sealed);
     if (shares.length < threshold) return undefined;
@@ -97,8 +97,8 @@ export class SlotKeys {
 
   /** The key, if it is the one that the sealing key demands. */
   #combine(slot: bigint, shares: readonly SignatureShare[], identity: Uint8Array): Uint8Array | undefined {
-    const { threshold } = this.#options;
     const roster = this.#options.rosterAt(slot);
+    const threshold = this.#options.thresholdOf(roster);
     try {
       const key = combineIdentityKey(shares, threshold);
       return verifyIdentityKey(roster.sealingKey ?? new Uint8Array(), SUITE, identity, key) ? key : undefined;
