@@ -4,8 +4,9 @@
  * A slot share is due only once the seen close is in the log; a bundle share only for bids that q members agreed to
  * open. After a slot's deadline its member lets it expire: it shares nothing more (log.md §5).
  */
-import { sealingThreshold } from "@lattice/organism/committee/roster.ts";
+
 import { toHex } from "@lattice/organism/codec/codec.ts";
+import { sealingThreshold } from "@lattice/organism/committee/roster.ts";
 import { type LatticeConfig, slotStartMs } from "@lattice/organism/identity/lattice-config.ts";
 import type { View } from "@lattice/organism/machine.ts";
 import {

@@ -70,7 +70,11 @@ export function createMachine(config: LatticeConfig): OfferMachine {
   ): Refusal | undefined {
     const slotState = state.slots.get(slot);
     if (!context.open("auction", slot)) return refuse("SLOT_DECIDED", `the auction of slot ${slot} is over`);
-    if (slotState?.phase !== "closed" || slotState.contestants.length === 0 || author >= context.quorumAt(slot).members) {
+    if (
+      slotState?.phase !== "closed" ||
+      slotState.contestants.length === 0 ||
+      author >= context.quorumAt(slot).members
+    ) {
       return refuse("SHARE_NOT_DUE", `no value of slot ${slot} is to be opened now`);
     }
     if (slotState.slotShares.has(author)) return refuse("DUPLICATE", `member ${author} has shared already`);

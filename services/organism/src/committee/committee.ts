@@ -657,7 +657,8 @@ export class Committee<State, Command, D extends Duty> {
     // All incarnations: the proof is against the key that admits them. What it said before still counts.
     if (this.isBlockedKey(member.memberKey))
       return refused("KEY_BLOCKED", `member ${index} was proven to say two things`);
-    if (roster.epoch < this.roster.epoch && this.hasLeft(index)) return refused("NOT_AUTHOR", `member ${index} has left the committee`);
+    if (roster.epoch < this.roster.epoch && this.hasLeft(index))
+      return refused("NOT_AUTHOR", `member ${index} has left the committee`);
 
     const command = readCommand(body.command);
     const join = "command" in command && command.command.type === "join" ? command.command : undefined;

@@ -220,8 +220,22 @@ describe("a committee shrinks", () => {
 
   test("4 members become 3: three certify before the border, two from it on", () => {
     const [old, young] = [decide(BORDER - 1n), decide(BORDER)];
-    assert.equal(votesNeeded([3, 2, 1].map((each) => driver.author(each)), first(), old), 3);
-    assert.equal(votesNeeded([2, 1].map((each) => driver.author(each)), second, young), 2);
+    assert.equal(
+      votesNeeded(
+        [3, 2, 1].map((each) => driver.author(each)),
+        first(),
+        old,
+      ),
+      3,
+    );
+    assert.equal(
+      votesNeeded(
+        [2, 1].map((each) => driver.author(each)),
+        second,
+        young,
+      ),
+      2,
+    );
     driver.assertAlike();
   });
 
@@ -308,7 +322,10 @@ describe("what is refused", () => {
     const { roster } = next(first(), 4, BORDER);
     const without = roster.members.filter(({ index }) => index !== 1).map((each, index) => ({ ...each, index }));
     assert.match(successorProblem(first().roster, { ...roster, members: without }, terms()) ?? "", /one at a time/);
-    assert.equal(successorProblem(first().roster, { ...roster, members: roster.members.slice(0, 3) }, terms()), undefined);
+    assert.equal(
+      successorProblem(first().roster, { ...roster, members: roster.members.slice(0, 3) }, terms()),
+      undefined,
+    );
   });
 
   test("outside the policy, which the lattice id is made of", () => {

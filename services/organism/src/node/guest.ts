@@ -224,7 +224,10 @@ export class Guest<State, Command, D extends Duty> {
   #certify(checkpoint: Checkpoint): void {
     const view = this.#pending.get(checkpoint.position);
     if (view === undefined) return;
-    const certified = { checkpoint, ...this.#combine(checkpoint.epoch, this.#committee.checkpointVotes(checkpoint.position)) };
+    const certified = {
+      checkpoint,
+      ...this.#combine(checkpoint.epoch, this.#committee.checkpointVotes(checkpoint.position)),
+    };
     this.#newest = { certified, view };
     this.#strangers.clear();
     this.#options.onCertified?.(certified, view);

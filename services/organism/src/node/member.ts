@@ -952,7 +952,8 @@ export class Member<State, Command, D extends Duty, Settings> {
   /** The committee has given up this member's seat, and needs nothing from it any more: its shares go with it. */
   #checkLeft(self: number): void {
     const { committee } = this;
-    if (self < committee.roster.members.length || committee.epochOf(self, this.#memberKey.publicKey) === undefined) return;
+    if (self < committee.roster.members.length || committee.epochOf(self, this.#memberKey.publicKey) === undefined)
+      return;
     if (this.#silent || !committee.hasLeft(self)) return;
     const { epoch } = committee.roster;
     this.#keys.erase(epoch).catch((error: unknown) => {
