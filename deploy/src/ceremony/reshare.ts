@@ -45,6 +45,8 @@ const SUCCESSION_FILE = z.strictObject({
   members: z.array(PUBLIC_MEMBER).min(3).max(7),
   activationSlot: SLOT,
   sealingUntilSlot: SLOT,
+  /** Shares that open a slot of the epoch; as before when absent. */
+  sealingThreshold: z.number().int().min(2).max(7).optional(),
 });
 
 /** @throws CeremonyProblem, KitProblem */
@@ -61,6 +63,7 @@ export function readSuccession(path: string): Succession {
       members: file.members.map(memberFromJson),
       activationSlot: BigInt(file.activationSlot),
       sealingUntilSlot: BigInt(file.sealingUntilSlot),
+      ...(file.sealingThreshold === undefined ? {} : { sealingThreshold: file.sealingThreshold }),
     };
   } catch (error) {
     if (error instanceof CodecError) throw new CeremonyProblem(`succession file: roster: ${error.message}`);
@@ -70,7 +73,7 @@ export function readSuccession(path: string): Succession {
 
 /** The file's text; `readSuccession` reads it. @param roster the newest certified one, which `from` is */
 export function successionToJson(succession: Succession, roster: CertifiedOutcome): string {
-  const { config, organism, members, activationSlot, sealingUntilSlot } = succession;
+  const { config, organism, members, activationSlot, sealingUntilSlot, sealingThreshold } = succession;
   const file: z.infer<typeof SUCCESSION_FILE> = {
     version: 1,
     config: configToHex(config),
@@ -79,6 +82,7 @@ export function successionToJson(succession: Succession, roster: CertifiedOutcom
     members: members.map(memberToJson),
     activationSlot: activationSlot.toString(),
     sealingUntilSlot: sealingUntilSlot.toString(),
+    ...(sealingThreshold === undefined ? {} : { sealingThreshold }),
   };
   return `${JSON.stringify(file, null, 2)}\n`;
 }
@@ -106,6 +110,7 @@ async function isOf({ config, organism, activationSlot, members }: Succession, p
   if ("problem" in checked) return false;
   return (
     checked.roster.activationSlot === activationSlot &&
+    checked.roster.members.length === members.length &&
     checked.roster.members.every(({ memberKey }, i) => equalBytes(memberKey, members[i]?.memberKey ?? new Uint8Array()))
   );
 }

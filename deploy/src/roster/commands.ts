@@ -103,6 +103,9 @@ export interface ProposeOptions extends RosterOptions {
   readonly replace?: number;
   readonly with?: string;
   readonly refresh: boolean;
+  readonly add: boolean;
+  readonly drop: boolean;
+  readonly threshold?: number;
   readonly activationSlot?: bigint;
   readonly inSlots: bigint;
   readonly everySlots?: bigint;
@@ -123,11 +126,13 @@ export function activationOf(
 /** Writes the succession file of the next epoch, or says every reason why there can be none now. */
 export function proposeRoster(options: ProposeOptions): Promise<number> {
   return readably(async () => {
-    if (options.refresh === (options.with !== undefined)) {
+    const ways = [options.with !== undefined, options.refresh, options.drop].filter(Boolean).length;
+    if (ways !== 1 || (options.add && options.with === undefined)) {
       throw new CeremonyProblem(
-        "either --with <member.json> (a seat changes hands) or --refresh (fresh shares): one of the two",
+        "one of: --with <member.json> (a seat changes hands), --add --with <member.json> (a further seat), --drop (the last seat goes), --refresh (fresh shares)",
       );
     }
+    const seats = options.add ? "add" : options.drop ? "drop" : undefined;
     const view = await look(options);
     const nowSlot = slotAt(view.config, Date.now());
     const newcomer = options.with === undefined ? undefined : parseFile(PUBLIC_MEMBER, options.with, "member");
@@ -135,10 +140,12 @@ export function proposeRoster(options: ProposeOptions): Promise<number> {
       throw new CeremonyProblem(`${options.with}: made for ${newcomer.organism}, not for ${view.organism}`);
     }
     const judged = propose(view, {
-      replace: options.replace ?? (newcomer === undefined ? undefined : seatToReplace(view)),
+      replace: options.replace ?? (newcomer === undefined || options.add ? undefined : seatToReplace(view)),
       with: newcomer === undefined ? undefined : memberFromJson(newcomer),
       activationSlot: activationOf(options, nowSlot),
       nowSlot,
+      ...(seats === undefined ? {} : { seats }),
+      ...(options.threshold === undefined ? {} : { sealingThreshold: options.threshold }),
     });
     if ("problems" in judged) throw new CeremonyProblem(judged.problems.join("\n"));
     const { succession } = judged;
@@ -164,7 +171,8 @@ export function planToJson(succession: Succession) {
     ceremony: toHex(ceremonyId(plan)),
     epoch: (from.epoch + 1n).toString(),
     activation_slot: activationSlot.toString(),
-    ...(replaced < 0 ? {} : { replaced }),
+    ...(replaced < 0 || replaced >= from.members.length ? {} : { replaced }),
+    members: members.length,
     keys: Object.fromEntries(
       plan.keys.map(({ name, threshold, source }) => [name, { threshold, kept: source.type === "reshare" }]),
     ),
@@ -209,6 +217,7 @@ export function rosterStatus(options: StatusOptions): Promise<number> {
 const sameRoster = (roster: Roster, { from, members, activationSlot }: Succession): boolean =>
   roster.epoch === from.epoch + 1n &&
   roster.activationSlot === activationSlot &&
+  roster.members.length === members.length &&
   roster.members.every(({ memberKey }, i) => equalBytes(memberKey, members[i]?.memberKey ?? new Uint8Array()));
 
 async function stepsOf(

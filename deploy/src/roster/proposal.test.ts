@@ -97,6 +97,33 @@ describe("the next roster", () => {
     assert.deepEqual(members[1]?.memberKey, roster.members[1]?.memberKey);
   });
 
+  test("a further seat, or the last one given up, within the policy", () => {
+    const view = viewOf(everybody());
+    const adding: ProposalRequest = { ...replacing, replace: undefined, seats: "add" };
+    const { members } = accepted(view, adding);
+    assert.deepEqual([members.length, members[3]?.memberKey], [4, newcomer.memberKey]);
+    refused(view, { ...adding, with: undefined }, /makes its keys first/);
+    refused(view, { ...adding, replace: 1 }, /one at a time/);
+    refused(viewOf([answer(0), answer(1), away(2)]), adding, /member 2 is away/);
+    const [first] = roster.members;
+    assert.ok(first !== undefined);
+    refused(view, { ...adding, with: { memberKey: first.memberKey, boxKey: first.boxKey } }, /has that member key already/);
+    const dropping: ProposalRequest = { ...refreshing, seats: "drop" };
+    refused(view, dropping, /2 members: the lattice id fixes 3 to 7/);
+    const wide = { ...config, relay: { ...config.relay, policy: { ...config.relay.policy, membersMin: 2 } } };
+    assert.equal(accepted({ ...view, config: wide }, dropping).members.length, 2);
+    refused({ ...view, config: wide }, { ...dropping, with: newcomer }, /nobody takes a seat/);
+    for (const organism of ["zipnet", "tally"] as const) refused({ ...view, organism }, adding, /keeps its 3 members/);
+  });
+
+  test("a sealing threshold of unseal and offer, from the lattice config's to all members", () => {
+    const view: CommitteeView = { ...viewOf(everybody()), organism: "unseal" };
+    assert.equal(accepted(view, { ...refreshing, sealingThreshold: 3 }).sealingThreshold, 3);
+    refused(view, { ...refreshing, sealingThreshold: 4 }, /2 \(the lattice config's\) to 3/);
+    refused(view, { ...refreshing, sealingThreshold: 1 }, /2 \(the lattice config's\) to 3/);
+    refused(viewOf(everybody()), { ...refreshing, sealingThreshold: 3 }, /relay seals nothing/);
+  });
+
   test("the one that leaves may be gone; nobody else may", () => {
     const gone = viewOf([answer(0), answer(1), away(2)]);
     accepted(gone, replacing);

@@ -5,6 +5,8 @@
 import type { FoundingMember } from "@lattice/organism/ceremony/founding.ts";
 import type { Succession } from "@lattice/organism/ceremony/succession.ts";
 import { equalBytes, toHex } from "@lattice/organism/codec/codec.ts";
+import { sizeBound } from "@lattice/organism/committee/epochs.ts";
+import { sealingThreshold } from "@lattice/organism/committee/roster.ts";
 import { WINDOW_AHEAD } from "@lattice/organism/committee/state.ts";
 import type { CommitteeView } from "./committee-view.ts";
 
@@ -18,8 +20,12 @@ const NO_LAST_SLOT = (1n << 63n) - 1n;
 export interface ProposalRequest {
   /** The seat to be taken by somebody else; undefined: the same members with fresh shares. */
   readonly replace: number | undefined;
-  /** Public half of whoever takes it. */
+  /** Public half of whoever takes it, or the further one. */
   readonly with: FoundingMember | undefined;
+  /** One seat more, at the end, or the last one given up. */
+  readonly seats?: "add" | "drop";
+  /** Shares that open a slot from then on (unseal, offer). */
+  readonly sealingThreshold?: number;
   readonly activationSlot: bigint;
   /** The slot that runs now. */
   readonly nowSlot: bigint;
@@ -69,7 +75,7 @@ export function seatToReplace(view: CommitteeView): number | undefined {
 function newcomerProblems(view: CommitteeView, seat: number, newcomer: FoundingMember): string[] {
   const { config, organism, roster } = view;
   const problems: string[] = [];
-  const before = roster.members[seat];
+  const before = seat === roster.members.length ? roster.members[0] : roster.members[seat];
   if (before === undefined) return [`${organism} has members 0 to ${roster.members.length - 1}, no member ${seat}`];
   for (const { index, memberKey, boxKey } of roster.members) {
     if (equalBytes(memberKey, newcomer.memberKey)) problems.push(`member ${index} has that member key already`);
@@ -90,32 +96,73 @@ function newcomerProblems(view: CommitteeView, seat: number, newcomer: FoundingM
   return problems;
 }
 
+/** What keeps a committee from having `count` members, or the sealing threshold that was asked for. */
+function sizeProblems({ config, organism, roster }: CommitteeView, request: ProposalRequest, count: number): string[] {
+  const { seats, with: newcomer, replace } = request;
+  const problems: string[] = [];
+  if (seats !== undefined) {
+    const bound = sizeBound(organism, roster.members.length);
+    if (bound !== undefined) problems.push(`${bound}; ${RETIRE}`);
+    const { membersMin, membersMax } = config[organism].policy;
+    if (count < membersMin || count > membersMax) {
+      problems.push(`${count} members: the lattice id fixes ${membersMin} to ${membersMax}; ${RETIRE}`);
+    }
+    if (replace !== undefined) problems.push("a seat is replaced, added or given up: one at a time");
+    if ((seats === "add") !== (newcomer !== undefined)) {
+      problems.push(
+        seats === "add"
+          ? "whoever takes the further seat makes its keys first"
+          : "nobody takes a seat that is given up",
+      );
+    }
+  }
+  const seals = organism === "unseal" || organism === "offer";
+  if (!seals) {
+    if (request.sealingThreshold !== undefined) problems.push(`${organism} seals nothing: it has no threshold`);
+    return problems;
+  }
+  const least = config[organism].content.threshold;
+  const threshold = request.sealingThreshold ?? sealingThreshold(config, organism, roster);
+  if (threshold < least || threshold > count) {
+    problems.push(`sealing threshold ${threshold}: ${least} (the lattice config's) to ${count} (all members)`);
+  }
+  return problems;
+}
+
 /** The agreed terms of the next ceremony, or every reason against it. */
 export function propose(
   view: CommitteeView,
   request: ProposalRequest,
 ): { readonly succession: Succession } | { readonly problems: readonly string[] } {
   const { roster, config, organism } = view;
-  const { replace, with: newcomer, activationSlot, nowSlot } = request;
-  const problems = healthProblems(view, replace, nowSlot);
-  if ((replace === undefined) !== (newcomer === undefined)) {
+  const { with: newcomer, activationSlot, nowSlot, seats, sealingThreshold: threshold } = request;
+  const last = roster.members.length - 1;
+  const replace = seats === undefined ? request.replace : undefined;
+  const problems = healthProblems(view, seats === "drop" ? last : replace, nowSlot);
+  const count = roster.members.length + (seats === "add" ? 1 : seats === "drop" ? -1 : 0);
+  problems.push(...sizeProblems(view, request, count));
+  if (seats === undefined && (replace === undefined) !== (newcomer === undefined)) {
     problems.push(
       replace === undefined
         ? "a newcomer needs a seat: which member does it replace?"
         : `whoever takes the seat of member ${replace} makes its keys first: builder ceremony member, then --with`,
     );
   }
-  if (replace !== undefined && newcomer !== undefined) problems.push(...newcomerProblems(view, replace, newcomer));
+  const taken = seats === "add" ? last + 1 : replace;
+  if (taken !== undefined && newcomer !== undefined) problems.push(...newcomerProblems(view, taken, newcomer));
   const earliest = earliestActivation(config.pipelineDepth, nowSlot);
   if (activationSlot < earliest) {
     problems.push(`slot ${activationSlot} is too near: ${earliest} at the earliest, and the ceremony takes its time`);
   }
   if (problems.length > 0) return { problems };
-  const members = roster.members.map((member, index) => {
+  const stay = seats === "drop" ? roster.members.slice(0, last) : roster.members;
+  const members = stay.map((member, index) => {
     const { memberKey, boxKey, signer } = index === replace && newcomer !== undefined ? newcomer : member;
     return { memberKey, boxKey, ...(signer === undefined ? {} : { signer }) };
   });
+  if (seats === "add" && newcomer !== undefined) members.push(newcomer);
+  const stated = threshold === undefined ? {} : { sealingThreshold: threshold };
   return {
-    succession: { config, organism, from: roster, members, activationSlot, sealingUntilSlot: NO_LAST_SLOT },
+    succession: { config, organism, from: roster, members, activationSlot, sealingUntilSlot: NO_LAST_SLOT, ...stated },
   };
 }

@@ -3,10 +3,10 @@ import assert from "node:assert/strict";
 import { before, describe, test } from "node:test";
 import { random, testConfig } from "../../test/test-lattice.ts";
 import { successorProblem } from "../committee/epochs.ts";
-import { checkRoster, type Roster } from "../committee/roster.ts";
+import { checkRoster, type Roster, sealingThreshold } from "../committee/roster.ts";
 import { RULES } from "../committee/rules.ts";
 import { initCrypto } from "../crypto/engine.ts";
-import { publicOf } from "../crypto/shamir.ts";
+import { publicOf, recoverSecret } from "../crypto/shamir.ts";
 import { agreementKey } from "../crypto/x25519.ts";
 import { ORGANISMS, type Organism } from "../identity/organisms.ts";
 import { CeremonyDriver, type DriverPerson, people } from "../testing/ceremony-driver.ts";
@@ -107,6 +107,46 @@ describe("founding and succession", () => {
       assert.ok("problem" in checkRoster(config, organism, forged));
     });
   }
+
+  test("unseal: three members become four and three shares open a slot instead of two; then three again", () => {
+    const persons = people(4, random);
+    const { driver, config, roster, members } = found("unseal", persons.slice(0, 3));
+    const newcomer = persons[3] ?? assert.fail();
+    const change = (before: CeremonyDriver, from: Roster, next: FoundingMember[], threshold?: number) => {
+      const slots = { activationSlot: from.activationSlot + 100n, sealingUntilSlot: 1000n };
+      const stated = threshold === undefined ? {} : { sealingThreshold: threshold };
+      const succession: Succession = { config, organism: "unseal", from, members: next, ...slots, ...stated };
+      const plan = successionPlan(succession);
+      assert.deepEqual(planProblems(plan), []);
+      const holders = persons.slice(0, plan.participants.length).map((person, index): DriverPerson => {
+        if (index >= from.members.length) return person;
+        const { certificateShare } = namedShares(before.ownShares(index));
+        assert.ok(certificateShare !== undefined);
+        return { ...person, oldShares: heldShares({ organism: "unseal" }, { certificateShare }) };
+      });
+      const again = new CeremonyDriver(plan, holders, random, successionPublication(succession));
+      const checked = checkRoster(config, "unseal", successionRoster(succession, ended(again)));
+      return { again, ...("roster" in checked ? checked : assert.fail(checked.problem)) };
+    };
+    const four = change(driver, roster, [...members, member(newcomer, "unseal")], 3);
+    assert.deepEqual([four.roster.members.length, sealingThreshold(config, "unseal", four.roster)], [4, 3]);
+    const terms = { organism: "unseal" as const, earliestSlot: 50n, rules: RULES.highest };
+    assert.equal(successorProblem(roster, four.roster, terms), undefined);
+    assert.match(successorProblem(roster, four.roster, { ...terms, rules: RULES.highest - 1 }) ?? "", /rules/);
+    const sealed = (count: number): Uint8Array => {
+      const shares = [0, 1, 3].slice(0, count).map((index) => {
+        const { secondShare } = namedShares(four.again.ownShares(index));
+        return { index, share: secondShare ?? assert.fail() };
+      });
+      return publicOf(recoverSecret(shares));
+    };
+    assert.deepEqual(sealed(3), four.roster.sealingKey);
+    assert.notDeepEqual(sealed(2), four.roster.sealingKey, "one share fewer makes another key");
+    const three = change(four.again, four.roster, members, 2);
+    assert.deepEqual([three.roster.members.length, sealingThreshold(config, "unseal", three.roster)], [3, 2]);
+    assert.equal(successorProblem(four.roster, three.roster, terms), undefined);
+    assert.equal(three.again.ownShares(3).size, 0, "who leaves holds nothing of the epoch");
+  });
 
   test("with one old holder away the epoch still follows, and the absent one is named", () => {
     const persons = people(3, random);
