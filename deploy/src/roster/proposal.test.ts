@@ -107,7 +107,11 @@ describe("the next roster", () => {
     refused(viewOf([answer(0), answer(1), away(2)]), adding, /member 2 is away/);
     const [first] = roster.members;
     assert.ok(first !== undefined);
-    refused(view, { ...adding, with: { memberKey: first.memberKey, boxKey: first.boxKey } }, /has that member key already/);
+    refused(
+      view,
+      { ...adding, with: { memberKey: first.memberKey, boxKey: first.boxKey } },
+      /has that member key already/,
+    );
     const dropping: ProposalRequest = { ...refreshing, seats: "drop" };
     refused(view, dropping, /2 members: the lattice id fixes 3 to 7/);
     const wide = { ...config, relay: { ...config.relay, policy: { ...config.relay.policy, membersMin: 2 } } };

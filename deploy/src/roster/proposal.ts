@@ -72,10 +72,11 @@ export function seatToReplace(view: CommitteeView): number | undefined {
   return view.seats.find(({ blocked }) => blocked)?.index;
 }
 
-function newcomerProblems(view: CommitteeView, seat: number, newcomer: FoundingMember): string[] {
+function newcomerProblems(view: CommitteeView, seat: number, newcomer: FoundingMember, adds: boolean): string[] {
   const { config, organism, roster } = view;
   const problems: string[] = [];
-  const before = seat === roster.members.length ? roster.members[0] : roster.members[seat];
+  // A further seat is like any other in what it holds.
+  const before = roster.members[adds ? 0 : seat];
   if (before === undefined) return [`${organism} has members 0 to ${roster.members.length - 1}, no member ${seat}`];
   for (const { index, memberKey, boxKey } of roster.members) {
     if (equalBytes(memberKey, newcomer.memberKey)) problems.push(`member ${index} has that member key already`);
@@ -149,7 +150,8 @@ export function propose(
     );
   }
   const taken = seats === "add" ? last + 1 : replace;
-  if (taken !== undefined && newcomer !== undefined) problems.push(...newcomerProblems(view, taken, newcomer));
+  if (taken !== undefined && newcomer !== undefined)
+    problems.push(...newcomerProblems(view, taken, newcomer, seats === "add"));
   const earliest = earliestActivation(config.pipelineDepth, nowSlot);
   if (activationSlot < earliest) {
     problems.push(`slot ${activationSlot} is too near: ${earliest} at the earliest, and the ceremony takes its time`);
