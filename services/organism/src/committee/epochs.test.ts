@@ -306,7 +306,7 @@ describe("what may follow", () => {
       secrets.slice(0, QUORUM).map(({ certificateShare }, index) => ({ index, share: certificateShare })),
     );
     const signed = (change: Partial<Roster>) => ({ certified: certify({ ...roster, ...change }, secret) });
-    assert.match(refusal(signed({ members: roster.members.slice(0, 3) })) ?? "", /keeps its size before rules 3/);
+    assert.match(refusal(signed({ members: roster.members.slice(0, 3) })) ?? "", /keeps its size before rules 4/);
     const [one] = roster.members;
     assert.ok(one !== undefined);
     const doubled = roster.members.map((member) => ({ ...member, boxKey: one.boxKey }));

@@ -57,7 +57,7 @@ const ROSTER_2 = struct({ version: literal(2), ...FIELDS, sealingThreshold: coun
 type Roster1 = Infer<typeof ROSTER_1>;
 
 export interface Roster extends Omit<Roster1, "version"> {
-  /** 2 where a sealing threshold is stated; read by builds with rules 3. */
+  /** 2 where a sealing threshold is stated; read by builds with rules 4. */
   readonly version: 1 | 2;
   /** Shares that open a slot (unseal, offer) in this epoch; what the lattice config says, its minimum, when absent. */
   readonly sealingThreshold?: number;

@@ -1,4 +1,4 @@
-/** Epochs of other sizes: every slot is decided and certified by the quorum of its own epoch (docs/decisions/0032). */
+/** Epochs of other sizes: every slot is decided and certified by the quorum of its own epoch (docs/decisions/0033). */
 import assert from "node:assert/strict";
 import { before, beforeEach, describe, test } from "node:test";
 import { type ProbeCommand, type ProbeState, probeMachine } from "../../test/probe-machine.ts";
@@ -335,8 +335,8 @@ describe("what is refused", () => {
 
   test("before a quorum has taken up rules that know of it", () => {
     begin(4, OTHER_SIZES - 1);
-    assert.match(announce(next(first(), 5, BORDER)) ?? "", /keeps its size before rules 3/);
-    assert.match(announce(next(first(), 3, BORDER)) ?? "", /keeps its size before rules 3/);
+    assert.match(announce(next(first(), 5, BORDER)) ?? "", /keeps its size before rules 4/);
+    assert.match(announce(next(first(), 3, BORDER)) ?? "", /keeps its size before rules 4/);
     assert.equal(announce(next(first(), 4, BORDER)), undefined);
   });
 
