@@ -69,7 +69,16 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
   const journal = await FileJournal.open(settings.GATEWAY_DATA_DIR);
   const chain = new ChainReads(settings.GATEWAY_CHAIN_RPC);
   // Sealing keys are those of the slot's epoch; signers of tally stay what the settlement contract knows.
-  const watched = new RosterWatch({ config, rosters, organisms: ["unseal", "offer"], endpoints, clock, log });
+  const watched = new RosterWatch({
+    config,
+    rosters,
+    organisms: ["unseal", "offer"],
+    endpoints,
+    clock,
+    log,
+    meters,
+    evidenceDirectory: settings.GATEWAY_DATA_DIR,
+  });
   const submissions = new SubmissionBook({
     config,
     rosters: watched,

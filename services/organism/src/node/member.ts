@@ -242,7 +242,13 @@ export class Member<State, Command, D extends Duty, Settings> {
     const { config, rosters, endpoints, clock, logger, secrets, self, random } = options;
     this.#timers = options.timers ?? nodeTimers;
     this.#keys = options.epochKeys ?? singleEpochKeys(rosters[this.organism].epoch, secrets);
-    this.#book = new RosterBook({ config, rosters, log: logger });
+    this.#book = new RosterBook({
+      config,
+      rosters,
+      log: logger,
+      meters: options.meters,
+      evidenceDirectory: options.directory,
+    });
     this.#follower = new OutcomeFollower({
       config,
       rosters,

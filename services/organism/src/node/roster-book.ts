@@ -1,14 +1,19 @@
 /**
  * The rosters of all six committees as this process knows them: the kit's, and those that followed. Rosters are
- * certified under keys that the lattice config pins, so whoever hands them over need not be trusted.
+ * certified under keys that the lattice config pins. A certificate alone is not enough: a ceremony that came too late
+ * leaves a certified roster that no log has taken up, and a stolen key would certify anybody's. So f + 1 members must tell of
+ * the same one; where two different ones of an epoch are heard of, a quorum must, and both are kept as evidence.
  */
-
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { encode, equalBytes, toHex } from "../codec/codec.ts";
 import { rosterAt } from "../committee/epochs.ts";
-import type { CertifiedOutcome } from "../committee/outcome.ts";
-import { checkRoster, type Roster } from "../committee/roster.ts";
+import { CERTIFIED, type CertifiedOutcome, outcomeDigest } from "../committee/outcome.ts";
+import { checkRoster, ROSTER, type Roster, rosterQuorum } from "../committee/roster.ts";
 import type { LatticeConfig } from "../identity/lattice-config.ts";
 import { ORGANISMS, type Organism } from "../identity/organisms.ts";
 import { errorFields, type Logger } from "../observe/logger.ts";
+import type { Meters } from "../observe/meters.ts";
 import { fromWireOutcome } from "./committee-wire.ts";
 import type { CommitteeClient, Endpoints } from "./outcome-follower.ts";
 
@@ -21,7 +26,21 @@ export interface RosterBookOptions {
   /** The kit's. */
   readonly rosters: { readonly [O in Organism]: Roster };
   readonly log: Logger;
+  readonly meters?: Pick<Meters, "count">;
+  /** Where two certified rosters of one epoch are kept; nowhere but in the log when left out. */
+  readonly evidenceDirectory?: string;
 }
+
+/** A certified roster, and who has told of it. */
+interface Candidate {
+  readonly certified: CertifiedOutcome;
+  readonly roster: Roster;
+  readonly tellers: Set<string>;
+  /** This process has it from its own committee's log. */
+  own: boolean;
+}
+/** Different certified rosters of one epoch that are looked at. */
+const CANDIDATES_MAX = 8;
 
 /** Which roster a slot belongs to. */
 export interface RosterView {
@@ -36,11 +55,15 @@ export function lastingRosters(rosters: { readonly [O in Organism]: Roster }): R
 export class RosterBook implements RosterView {
   readonly #options: RosterBookOptions;
   readonly #known: Record<Organism, Roster[]>;
+  /** By epoch and digest. */
+  readonly #heard: Record<Organism, Map<bigint, Map<string, Candidate>>>;
 
   constructor(options: RosterBookOptions) {
     this.#options = options;
-    const first = ORGANISMS.map((organism): [Organism, Roster[]] => [organism, [options.rosters[organism]]]);
-    this.#known = Object.fromEntries(first) as Record<Organism, Roster[]>;
+    const each = <T>(make: (organism: Organism) => T) =>
+      Object.fromEntries(ORGANISMS.map((organism) => [organism, make(organism)])) as Record<Organism, T>;
+    this.#known = each((organism) => [options.rosters[organism]]);
+    this.#heard = each(() => new Map());
   }
 
   /** The roster of an organism for a slot, as far as it is known here. */
@@ -55,26 +78,87 @@ export class RosterBook implements RosterView {
     return newest;
   }
 
-  /** True when it is a roster of that organism, newer than all that were known. */
-  learn(organism: Organism, certified: CertifiedOutcome): boolean {
-    const known = this.#known[organism];
-    const newest = known.at(-1);
-    if (newest !== undefined && certified.outcome.epoch <= newest.epoch) return false;
-    const checked = checkRoster(this.#options.config, organism, certified);
-    if ("problem" in checked) {
-      this.#options.log.warn("a roster that does not stand was passed over", {
-        organism,
-        problem: checked.problem,
-      });
-      return false;
-    }
-    if (newest !== undefined && checked.roster.activationSlot <= newest.activationSlot) return false;
-    known.push(checked.roster);
-    if (known.length > KEPT) known.shift();
-    return true;
+  /** From this process's own log: it stands. */
+  learn(organism: Organism, certified: CertifiedOutcome): void {
+    this.#hear(organism, certified, undefined);
   }
 
-  /** Asks one member of each of `organisms` for its rosters; `turn` picks the member. */
+  /** From a member of that committee, whom nobody has to believe alone. */
+  hear(organism: Organism, certified: CertifiedOutcome, teller: string): void {
+    this.#hear(organism, certified, teller);
+  }
+
+  #hear(organism: Organism, certified: CertifiedOutcome, teller: string | undefined): void {
+    const { config, rosters, log } = this.#options;
+    const { epoch } = certified.outcome;
+    const first = rosters[organism];
+    const known = this.#known[organism];
+    const forgotten = known[0] !== undefined && epoch < known[0].epoch;
+    if (epoch < first.epoch || forgotten) return;
+    const heard = this.#heard[organism].get(epoch) ?? new Map<string, Candidate>();
+    const digest = toHex(outcomeDigest(certified.outcome));
+    const candidate = heard.get(digest);
+    if (candidate === undefined) {
+      const checked = checkRoster(config, organism, certified);
+      if ("problem" in checked) {
+        log.warn("a roster that does not stand was passed over", { organism, problem: checked.problem });
+        return;
+      }
+      if (heard.size >= CANDIDATES_MAX) return;
+      const { roster } = checked;
+      const kits = epoch === first.epoch && equalBytes(encode(ROSTER, roster), encode(ROSTER, first));
+      const tellers = new Set(teller === undefined ? [] : [teller]);
+      heard.set(digest, { certified, roster, tellers, own: teller === undefined || kits });
+      this.#heard[organism].set(epoch, heard);
+      const different = heard.size > 1 || (epoch === first.epoch && !kits);
+      if (different) this.#accuse(organism, epoch, heard);
+    } else if (teller === undefined) candidate.own = true;
+    else candidate.tellers.add(teller);
+    this.#judge(organism);
+  }
+
+  /** Which rosters stand, oldest first, each beginning after the one before. */
+  #judge(organism: Organism): void {
+    const first = this.#options.rosters[organism];
+    const standing = [first];
+    for (const [epoch, heard] of [...this.#heard[organism]].sort(([a], [b]) => (a < b ? -1 : 1))) {
+      const before = standing.at(-1) ?? first;
+      if (epoch <= before.epoch) continue;
+      const { faults, quorum } = rosterQuorum(this.#options.config, organism, before);
+      const needed = heard.size > 1 ? quorum : faults + 1;
+      const candidates = [...heard.values()];
+      const stands = candidates.find(({ own }) => own) ?? candidates.find(({ tellers }) => tellers.size >= needed);
+      if (stands !== undefined && stands.roster.activationSlot > before.activationSlot) standing.push(stands.roster);
+    }
+    this.#known[organism] = standing.slice(-KEPT);
+    const [oldest] = this.#known[organism];
+    for (const epoch of this.#heard[organism].keys()) {
+      if (oldest !== undefined && epoch < oldest.epoch) this.#heard[organism].delete(epoch);
+    }
+  }
+
+  /** Two certified rosters of one epoch: a ceremony was repeated and somebody shows the one that came too late, or the key is not safe. */
+  #accuse(organism: Organism, epoch: bigint, heard: ReadonlyMap<string, Candidate>): void {
+    const { log, meters, evidenceDirectory } = this.#options;
+    const rosters = [...heard.keys()].map((digest) => digest.slice(0, 16)).join();
+    const told = [...heard.values()].map(({ tellers }) => [...tellers].join("+") || "own").join();
+    log.error("two certified rosters of one epoch: only the one that a quorum tells of is used", {
+      organism,
+      epoch,
+      rosters,
+      told,
+    });
+    meters?.count("lattice_roster_conflicts_total", 1, { of: organism });
+    if (evidenceDirectory === undefined) return;
+    for (const [digest, { certified }] of heard) {
+      const path = join(evidenceDirectory, `roster-${organism}-${epoch}-${digest.slice(0, 16)}.hex`);
+      writeFile(path, `${toHex(encode(CERTIFIED, certified))}\n`).catch((error: unknown) => {
+        log.error("a certified roster was not kept as evidence", errorFields(error));
+      });
+    }
+  }
+
+  /** Asks f + 1 members of each of `organisms`, two at least, for their rosters; `turn` picks the first of them. */
   async ask(
     organisms: readonly Organism[],
     turn: number,
@@ -83,19 +167,38 @@ export class RosterBook implements RosterView {
   ): Promise<void> {
     await Promise.all(
       organisms.map(async (organism) => {
-        try {
-          const addresses = endpoints()[organism];
-          const address = addresses[turn % Math.max(addresses.length, 1)];
-          if (address === undefined) return;
-          const { rosters } = await client(organism, address).getRosters({}, { deadlineMs: ASK_DEADLINE_MS });
-          for (const wire of rosters) {
-            const certified = fromWireOutcome(wire);
-            if (certified !== undefined) this.learn(organism, certified);
-          }
-        } catch (error) {
-          this.#options.log.debug("no rosters from a member", { organism, ...errorFields(error) });
-        }
+        const addresses = this.#asked(organism, turn, endpoints);
+        await Promise.all(addresses.map((address) => this.#askOne(organism, address, client)));
       }),
     );
+  }
+
+  #asked(organism: Organism, turn: number, endpoints: () => Endpoints): string[] {
+    try {
+      const addresses = endpoints()[organism];
+      const { faults } = rosterQuorum(this.#options.config, organism, this.newest(organism));
+      const count = Math.min(Math.max(2, faults + 1), addresses.length);
+      const from = turn % Math.max(addresses.length, 1);
+      return [...new Set([...addresses.slice(from), ...addresses].slice(0, count))];
+    } catch (error) {
+      this.#options.log.debug("the endpoints cannot be read", { organism, ...errorFields(error) });
+      return [];
+    }
+  }
+
+  async #askOne(
+    organism: Organism,
+    address: string,
+    client: (organism: Organism, address: string) => CommitteeClient,
+  ): Promise<void> {
+    try {
+      const { rosters } = await client(organism, address).getRosters({}, { deadlineMs: ASK_DEADLINE_MS });
+      for (const wire of rosters) {
+        const certified = fromWireOutcome(wire);
+        if (certified !== undefined) this.hear(organism, certified, address);
+      }
+    } catch (error) {
+      this.#options.log.debug("no rosters from a member", { organism, ...errorFields(error) });
+    }
   }
 }

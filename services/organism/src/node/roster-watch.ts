@@ -1,12 +1,13 @@
 /**
  * Keeps a reader's rosters up to date from outside: gateways and other clients need the sealing key of each slot, and
- * an epoch brings another. Whatever a member answers is believed for its certificate alone.
+ * an epoch brings another. What members answer is judged by roster-book.ts.
  */
 
 import type { Roster } from "../committee/roster.ts";
 import { committeeId, type LatticeConfig, slotAt } from "../identity/lattice-config.ts";
 import type { Organism } from "../identity/organisms.ts";
 import type { Logger } from "../observe/logger.ts";
+import type { Meters } from "../observe/meters.ts";
 import type { Clock, Timers } from "../ports.ts";
 import { nodeTimers } from "./node-timers.ts";
 import { type CommitteeClient, type ConnectCommittee, connectOverGrpc, type Endpoints } from "./outcome-follower.ts";
@@ -21,13 +22,16 @@ export interface RosterWatchOptions {
   readonly endpoints: () => Endpoints;
   readonly clock: Clock;
   readonly log: Logger;
+  readonly meters?: Pick<Meters, "count">;
+  /** Where two certified rosters of one epoch are kept. */
+  readonly evidenceDirectory?: string;
   /** gRPC when left out. */
   readonly connect?: ConnectCommittee;
   /** Node's own when left out. */
   readonly timers?: Timers;
 }
 
-/** Rosters are announced at least eight slots ahead; asked every two, three members have had their turn by then. */
+/** Rosters are announced at least eight slots ahead; asked every two, four turns of f + 1 members have passed by then. */
 const ASK_EVERY_SLOTS = 2;
 const ASK_EVERY_MS_MAX = 10_000;
 
@@ -51,7 +55,7 @@ export class RosterWatch implements RosterView {
     return this.#book.at(organism, slot);
   }
 
-  /** Asks one member of each committee, the next one each time. Never throws. */
+  /** Asks f + 1 members of each committee, others each time. Never throws. */
   ask(): Promise<void> {
     this.#asking ??= this.#ask().finally(() => {
       this.#asking = undefined;

@@ -87,6 +87,10 @@ export const METRICS: { readonly [name: string]: MetricEntry } = {
     "1",
     "epoch",
   ),
+  lattice_roster_conflicts_total: counter(
+    "Epochs of which two different certified rosters were heard, by committee; both are kept beside the data.",
+    "of",
+  ),
   // Calls.
   lattice_rpc_server_call_duration_seconds: seconds("Calls served, by method and status.", LATENCY_S, "method", "code"),
   lattice_rpc_server_open_streams: gauge("Server streams open now."),
