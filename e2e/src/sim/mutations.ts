@@ -192,7 +192,7 @@ export const MUTATIONS: readonly Mutation[] = [
   },
   {
     name: "a restored member forgets its organism's state",
-    caughtBy: "same state",
+    caughtBy: "no honest member stops",
     edits: [
       { file: COMMITTEE, find: "    this.#inner = inner;", replace: "    this.#inner = this.machine.genesis();" },
     ],
@@ -419,7 +419,7 @@ export const MUTATIONS: readonly Mutation[] = [
     edits: [
       {
         file: "organism/src/committee/heads.ts",
-        find: "return this.#differing.size > this.#quorum.members - this.#quorum.quorum;",
+        find: "return this.#differing.size > members - quorum;",
         replace: "return false;",
       },
     ],
