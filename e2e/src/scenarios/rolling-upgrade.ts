@@ -1,4 +1,5 @@
 /** Every member of every committee is stopped and started again with a newer rule version while slots go on. */
+import { RULES } from "@lattice/organism/committee/rules.ts";
 import { ORGANISMS, type Organism } from "@lattice/organism/identity/organisms.ts";
 import {
   agree,
@@ -13,9 +14,9 @@ import {
 } from "./lattice-tools.ts";
 import type { Scenario } from "./scenario.ts";
 
-/** The version that everybody begins with, and the one that they go to. */
-const OLD = 1;
-const NEW = 2;
+/** The newest version, and the one before it, which everybody begins with. */
+const NEW = RULES.highest;
+const OLD = NEW - 1;
 /** Whose last member is forgotten until it has stopped by itself. */
 const FORGETFUL: Organism = "relay";
 /** A slot in which a member of its committee is away may be lost, and what was begun before. */
@@ -35,11 +36,11 @@ export const scenario: Scenario = {
     const { lattice, collector } = session;
     if (!(await firstComplete(context, session))) return;
     const first = slotNow(lattice);
-    const begin = await Promise.all(ORGANISMS.map((organism) => statusOf(lattice, organism, 0)));
-    context.check(
-      "everybody begins with the old rules",
-      begin.every((status) => status?.rules?.active === OLD && status.rules.highest === OLD),
-    );
+    const begun = await eventually(40 * context.slotMs, async () => {
+      const all = await Promise.all(ORGANISMS.map((organism) => statusOf(lattice, organism, 0)));
+      return all.every((status) => status?.rules?.active === OLD && status.rules.highest === OLD);
+    });
+    context.check("everybody begins with the rules before the newest", begun);
     let restarts = 0;
 
     const upgrade = async (organism: Organism, index: number): Promise<void> => {
