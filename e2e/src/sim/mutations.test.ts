@@ -6,8 +6,8 @@ import { editProblems, MUTATIONS } from "./mutations.ts";
 import { SeedThread } from "./pool.ts";
 
 /** Said by the simulation itself, not by a checker. */
-const OWN = ["it comes back"];
-/** A member that stops or crashes ends a run whatever the reason: nothing has to be broken on purpose to see that it is told. */
+const OWN = ["it comes back", "no honest member stops"];
+/** A crash ends a run whatever the reason: nothing has to be broken on purpose to see that it is told. */
 const names = [...makeCheckers().all.map(({ name }) => name), ...OWN];
 
 test("every checker has a broken build that it must catch", () => {
