@@ -156,12 +156,13 @@ function placeOf(options: Pick<TakePartOptions, "directory" | "founding">): Plac
 export function openLog(
   options: Pick<TakePartOptions, "credentials" | "nats">,
   { folder, self }: Pick<Place, "folder" | "self">,
+  tell = say,
 ): Promise<JetStreamLog> {
   const file = options.credentials ?? join(folder.directory, "nats-ceremony.json");
   if (existsSync(file) && (statSync(file).mode & 0o077) !== 0)
     throw new CeremonyProblem(`${file} is open to others; mode 400 expected`);
   const credentials = parseFile(CREDENTIALS, file, "NATS credentials");
-  return JetStreamLog.open({ servers: options.nats, ...credentials, member: self, onEvent: say });
+  return JetStreamLog.open({ servers: options.nats, ...credentials, member: self, onEvent: tell });
 }
 
 export function blameLine({ participant, attempt, reason, detail }: Blame): string {
@@ -269,17 +270,17 @@ function keyFileOf(
 }
 
 /** One line whenever the phase changes or somebody is named. */
-export function progressOf(organism: Organism, self: number): (ceremony: Ceremony) => void {
+export function progressOf(organism: Organism, self: number, tell = say): (ceremony: Ceremony) => void {
   let phase: string | undefined;
   let blames = 0;
   return (ceremony) => {
     const { attempt, state } = ceremony;
-    for (const blame of state.blames.slice(blames)) say(blameLine(blame));
+    for (const blame of state.blames.slice(blames)) tell(blameLine(blame));
     blames = state.blames.length;
     const now: Phase | "done" | "aborted" = attempt.phase;
     if (`${attempt.number} ${now}` === phase) return;
     phase = `${attempt.number} ${now}`;
-    say(`${organism}: member ${self}: attempt ${attempt.number}: ${now}`);
+    tell(`${organism}: member ${self}: attempt ${attempt.number}: ${now}`);
   };
 }
 

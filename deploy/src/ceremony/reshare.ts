@@ -5,11 +5,12 @@
  */
 import { randomBytes } from "node:crypto";
 import { existsSync } from "node:fs";
-import { mkdir, open, readdir, readFile, rename } from "node:fs/promises";
+import { mkdir, open, readdir, readFile, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
+import type { Ceremony } from "@lattice/organism/ceremony/ceremony.ts";
 import { namedShares } from "@lattice/organism/ceremony/founding.ts";
 import { planProblems } from "@lattice/organism/ceremony/plan.ts";
-import { runCeremony } from "@lattice/organism/ceremony/run-ceremony.ts";
+import { type CeremonyRun, runCeremony } from "@lattice/organism/ceremony/run-ceremony.ts";
 import {
   heldShares,
   type Succession,
@@ -78,7 +79,8 @@ export function successionToJson(succession: Succession, roster: CertifiedOutcom
     version: 1,
     config: configToHex(config),
     organism,
-    roster: rosterHex(roster),
+    // Who signed it is told differently by different members, and is no part of what is agreed.
+    roster: rosterHex({ ...roster, signers: [] }),
     members: members.map(memberToJson),
     activationSlot: activationSlot.toString(),
     sealingUntilSlot: sealingUntilSlot.toString(),
@@ -117,7 +119,9 @@ async function isOf({ config, organism, activationSlot, members }: Succession, p
 
 async function writeSecretly(path: string, content: string): Promise<void> {
   const temporary = `${path}.new`;
-  const file = await open(temporary, "w", 0o400);
+  // A crash may have left one, and nobody may write into it.
+  await rm(temporary, { force: true });
+  const file = await open(temporary, "wx", 0o400);
   try {
     await file.writeFile(content);
     await file.sync();
@@ -127,103 +131,141 @@ async function writeSecretly(path: string, content: string): Promise<void> {
   await rename(temporary, path);
 }
 
-export function reshare(
-  options: Omit<TakePartOptions, "founding"> & { readonly succession: string; readonly discard?: boolean },
-): Promise<number> {
+export interface ReshareOptions extends Omit<TakePartOptions, "founding" | "patienceS"> {
+  readonly succession: string;
+  readonly discard?: boolean;
+}
+
+export function reshare(options: ReshareOptions & { readonly patienceS: number }): Promise<number> {
   return readably(async () => {
-    await initCrypto();
-    const succession = readSuccession(options.succession);
-    const { organism, from, members } = succession;
-    const epoch = from.epoch + 1n;
-    const folder = new MemberFolder(options.directory);
-    const sharesFile = join(folder.directory, "shares", `${epoch}.json`);
-    if (existsSync(sharesFile)) {
-      if (await isOf(succession, sharesFile)) {
-        say(`${sharesFile} is there already; nothing to do`);
-        return EXIT.ok;
-      }
-      if (options.discard !== true)
-        throw new CeremonyProblem(
-          `${sharesFile} is of another proposal for epoch ${epoch}; if that one came too late (roster status), put --discard`,
-        );
-      await overwrite(sharesFile);
-    }
-    const keys = parseFile(KEYS, folder.hasKeys ? folder.keyFile : folder.ownKeysFile, "member's keys");
-    const memberKey = generateSigningKey(fromHex(keys.memberKey));
-    const plan = successionPlan(succession);
-    const problems = planProblems(plan);
-    if (problems.length > 0) throw new CeremonyProblem(`${options.succession}: ${problems.join("; ")}`);
-    const self = plan.participants.findIndex((key) => equalBytes(key, memberKey.publicKey));
-    if (self < 0) throw new CeremonyProblem(`${folder.directory}: neither an old nor a new member of ${organism}`);
-    const old = from.members[self];
-    const held = old === undefined ? undefined : await sharesUnder(folder.directory, old.certificateShare);
-    if (old !== undefined && held === undefined)
-      throw new CeremonyProblem(`${folder.directory}: holds no share of epoch ${from.epoch}`);
-    const oldShares =
-      held === undefined
-        ? new Map<number, Uint8Array>()
-        : heldShares(succession, {
-            certificateShare: fromHex(held.certificateShare),
-            secondShare: held.secondShare === undefined ? undefined : fromHex(held.secondShare),
-          });
-    const log = await openLog(options, { folder, self });
-    const journal = await FileJournal.open(folder.ceremony);
     const stop = new AbortController();
     const interrupt = (): void => stop.abort();
     process.on("SIGTERM", interrupt).on("SIGINT", interrupt);
     try {
-      const end = await runCeremony({
-        plan,
-        publication: successionPublication(succession),
-        self,
-        memberKey,
-        oldShares,
-        log,
-        journal,
-        random: (count) => new Uint8Array(randomBytes(count)),
-        clock: { nowMs: () => Date.now() },
+      return await takeShare({
+        ...options,
         patienceMs: () => options.patienceS * 1000,
-        keep: ({ transcript }, shares) => folder.keepShares(transcript, hexOf(shares)),
-        retry: options.retry ?? false,
+        clock: { nowMs: () => Date.now() },
         signal: stop.signal,
-        onApplied: progressOf(organism, self),
+        tell: say,
+        publish: (line) => process.stdout.write(`${line}\n`),
       });
-      if (end.type === "aborted") {
-        say(`${organism}: attempt ${end.attempt} has failed: ${end.failure}`);
-        for (const blame of end.blames) say(blameLine(blame));
-        return EXIT.failed;
-      }
-      if (end.publication === undefined) throw new Error("a resharing publishes its roster");
-      const roster = rosterHex(successionRoster(succession, { ...end, publication: end.publication }));
-      const index = members.findIndex(({ memberKey: key }) => equalBytes(key, memberKey.publicKey));
-      const shares = hexOf(end.shares ?? new Map());
-      await journal.close();
-      if (index >= 0) {
-        if (shares.certificateShare === undefined) {
-          say(`${organism}: epoch ${epoch} stands, but this member holds no share of it`);
-          return EXIT.failed;
-        }
-        await mkdir(join(folder.directory, "shares"), { recursive: true, mode: 0o700 });
-        await writeSecretly(sharesFile, `${JSON.stringify({ organism, index, ...shares, roster })}\n`);
-        await syncDirectory(join(folder.directory, "shares"));
-        if (!folder.hasKeys) {
-          const own = folder.ownKeys();
-          await writeSecretly(folder.keyFile, `${JSON.stringify({ ...own, index })}\n`);
-        }
-        say(`${organism}: member ${index} of epoch ${epoch} holds its shares`);
-      } else
-        say(
-          `${organism}: this member leaves with epoch ${epoch}: erase its keys after slot ${succession.activationSlot}`,
-        );
-      await folder.wipe();
-      process.stdout.write(`${JSON.stringify({ organism, epoch: epoch.toString(), roster })}\n`);
-      return EXIT.ok;
     } finally {
       process.off("SIGTERM", interrupt).off("SIGINT", interrupt);
-      await journal.close();
-      await log.close();
     }
   });
+}
+
+/** One member's part, for whoever runs it: a command, or a steward. */
+export interface ShareTaking extends ReshareOptions, Pick<CeremonyRun, "patienceMs" | "clock"> {
+  readonly signal: AbortSignal;
+  /** Under which number the credential may publish; this participant's in the plan when left out. */
+  readonly place?: number;
+  /** One readable line. */
+  readonly tell: (line: string) => void;
+  /** One line of JSON: what the ceremony made. */
+  readonly publish: (line: string) => void;
+  readonly onApplied?: (ceremony: Ceremony) => void;
+}
+
+/**
+ * @returns an exit code: 0 when this member's shares are where it looks for them
+ * @throws CeremonyProblem, CeremonyInterrupted, and what its log and its journal throw
+ */
+export async function takeShare(options: ShareTaking): Promise<number> {
+  const { tell } = options;
+  await initCrypto();
+  const succession = readSuccession(options.succession);
+  const { organism, from, members } = succession;
+  const epoch = from.epoch + 1n;
+  const folder = new MemberFolder(options.directory);
+  const sharesFile = join(folder.directory, "shares", `${epoch}.json`);
+  if (existsSync(sharesFile)) {
+    if (await isOf(succession, sharesFile)) {
+      tell(`${sharesFile} is there already; nothing to do`);
+      return EXIT.ok;
+    }
+    if (options.discard !== true)
+      throw new CeremonyProblem(
+        `${sharesFile} is of another proposal for epoch ${epoch}; if that one came too late (roster status), put --discard`,
+      );
+    await overwrite(sharesFile);
+  }
+  const keys = parseFile(KEYS, folder.hasKeys ? folder.keyFile : folder.ownKeysFile, "member's keys");
+  const memberKey = generateSigningKey(fromHex(keys.memberKey));
+  const plan = successionPlan(succession);
+  const problems = planProblems(plan);
+  if (problems.length > 0) throw new CeremonyProblem(`${options.succession}: ${problems.join("; ")}`);
+  const self = plan.participants.findIndex((key) => equalBytes(key, memberKey.publicKey));
+  if (self < 0) throw new CeremonyProblem(`${folder.directory}: neither an old nor a new member of ${organism}`);
+  const old = from.members[self];
+  const held = old === undefined ? undefined : await sharesUnder(folder.directory, old.certificateShare);
+  // It cannot deal; it is dealt to, and has its shares again with this epoch.
+  if (old !== undefined && held === undefined) tell(`${folder.directory}: holds no share of epoch ${from.epoch}`);
+  const oldShares =
+    held === undefined
+      ? new Map<number, Uint8Array>()
+      : heldShares(succession, {
+          certificateShare: fromHex(held.certificateShare),
+          secondShare: held.secondShare === undefined ? undefined : fromHex(held.secondShare),
+        });
+  const progress = progressOf(organism, self, tell);
+  const log = await openLog(options, { folder, self: options.place ?? self }, tell);
+  const journal = await FileJournal.open(folder.ceremony);
+  try {
+    const end = await runCeremony({
+      plan,
+      publication: successionPublication(succession),
+      self,
+      memberKey,
+      oldShares,
+      log,
+      journal,
+      random: (count) => new Uint8Array(randomBytes(count)),
+      clock: options.clock,
+      patienceMs: options.patienceMs,
+      keep: ({ transcript }, shares) => folder.keepShares(transcript, hexOf(shares)),
+      retry: options.retry ?? false,
+      signal: options.signal,
+      onApplied: (ceremony) => {
+        progress(ceremony);
+        options.onApplied?.(ceremony);
+      },
+    });
+    if (end.type === "aborted") {
+      tell(`${organism}: attempt ${end.attempt} has failed: ${end.failure}`);
+      for (const blame of end.blames) tell(blameLine(blame));
+      return EXIT.failed;
+    }
+    if (end.publication === undefined) throw new Error("a resharing publishes its roster");
+    const roster = rosterHex(successionRoster(succession, { ...end, publication: end.publication }));
+    const index = members.findIndex(({ memberKey: key }) => equalBytes(key, memberKey.publicKey));
+    const shares = hexOf(end.shares ?? new Map());
+    await journal.close();
+    if (index >= 0) {
+      if (shares.certificateShare === undefined) {
+        tell(`${organism}: epoch ${epoch} stands, but this member holds no share of it`);
+        return EXIT.failed;
+      }
+      await mkdir(join(folder.directory, "shares"), { recursive: true, mode: 0o700 });
+      await writeSecretly(sharesFile, `${JSON.stringify({ organism, index, ...shares, roster })}\n`);
+      await syncDirectory(join(folder.directory, "shares"));
+      if (!folder.hasKeys) {
+        const own = folder.ownKeys();
+        await writeSecretly(folder.keyFile, `${JSON.stringify({ ...own, index })}\n`);
+      }
+      tell(`${organism}: member ${index} of epoch ${epoch} holds its shares`);
+    } else
+      tell(
+        `${organism}: this member leaves with epoch ${epoch}: erase its keys after slot ${succession.activationSlot}`,
+      );
+    await folder.wipe();
+    options.publish(JSON.stringify({ organism, epoch: epoch.toString(), roster }));
+    return EXIT.ok;
+  } finally {
+    await journal.close();
+    await log.close();
+  }
 }
 
 function hexOf(shares: ReadonlyMap<number, Uint8Array>): {

@@ -116,15 +116,19 @@ export function commitmentHash(scene: Scene, dealer: number, commitments: Uint8A
   return hash("lattice/ceremony/commitment/v1", COMMITTED, { ceremony, attempt, dealer, commitments });
 }
 
-/** What participant `who` says first. */
+/** Has `who` everything that it is to deal? An old holder without its share deals nothing, and may receive. */
+export function canDeal(plan: CeremonyPlan, who: number, { oldShares }: AttemptSecrets): boolean {
+  return dealtBy(plan, who).every(({ position, key }) => key.source.type === "fresh" || oldShares.has(position));
+}
+
+/** What participant `who` says first; with nothing to deal it is bound to nothing. */
 export function makeEnrolment(
   scene: Scene,
   who: number,
   secrets: AttemptSecrets,
 ): { readonly boxKey: Uint8Array; readonly commitment: Uint8Array } {
-  const commitments = dealtBy(scene.plan, who).map(({ position, key }) =>
-    commitmentsOf(polynomialOf(scene, secrets, position, key)),
-  );
+  const dealt = canDeal(scene.plan, who, secrets) ? dealtBy(scene.plan, who) : [];
+  const commitments = dealt.map(({ position, key }) => commitmentsOf(polynomialOf(scene, secrets, position, key)));
   return {
     boxKey: attemptBoxKey(scene, secrets).publicKey,
     commitment: commitmentHash(scene, who, commitments),

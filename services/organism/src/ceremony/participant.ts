@@ -4,7 +4,15 @@
  */
 import { blsSign } from "../crypto/bls.ts";
 import type { Ceremony } from "./ceremony.ts";
-import { type AttemptSecrets, makeComplaint, makeDeal, makeEnrolment, openOwnBox, proveHolding } from "./dealing.ts";
+import {
+  type AttemptSecrets,
+  canDeal,
+  makeComplaint,
+  makeDeal,
+  makeEnrolment,
+  openOwnBox,
+  proveHolding,
+} from "./dealing.ts";
 import type { CeremonyCommand } from "./message.ts";
 import { combineShare } from "./outcome.ts";
 
@@ -20,6 +28,7 @@ export function nextCommand(ceremony: Ceremony, self: number, secrets: AttemptSe
     case "enrol":
       return { type: "enrol", ...makeEnrolment(scene, self, secrets) };
     case "deal":
+      if (!canDeal(scene.plan, self, secrets)) return undefined;
       return { type: "deal", ...makeDeal(scene, self, secrets, attempt.boxKeys) };
     case "judge": {
       const complaints = [...attempt.deals]

@@ -92,6 +92,25 @@ describe("resharing", () => {
     assert.deepEqual([...attempt.out.keys()], [0, 1, 2]);
   });
 
+  test("an old holder without its share deals nothing, and has one again with the next epoch", () => {
+    const old = generated(4, 3);
+    const { plan, persons } = resharing(old, range(4), old.persons, {}, { holdersMin: 3 });
+    const forgetful = persons.map(({ key, oldShares }, who) =>
+      who === 1 || !oldShares ? { key } : { key, oldShares },
+    );
+    const driver = new CeremonyDriver(plan, forgetful, random);
+    const { attempt } = driver.run();
+    assert.equal(attempt.phase, "done", attempt.failure);
+    assert.deepEqual(
+      [...attempt.out.values()].map(({ participant, reason, detail }) => [participant, reason, detail]),
+      [[1, "SILENT", "silent in phase deal"]],
+    );
+    assert.deepEqual(keyOf(driver)?.dealers.includes(1), false);
+    driver.round();
+    assert.ok(attempt.holders.has(1), "it confirms late");
+    assert.deepEqual(publicOf(share(driver, 1)), keyOf(driver)?.publicShares[1]);
+  });
+
   test("whoever deals another share than its own is named by everybody", () => {
     const old = generated(4, 2);
     const { plan, persons } = resharing(old, range(4), people(3, random), {}, { holdersMin: 3 });

@@ -44,8 +44,8 @@ export interface CeremonyRun {
   readonly journal: Journal;
   readonly random: Random;
   readonly clock: Clock;
-  /** For how long a phase may last, by this participant's clock, before it asks to end it. */
-  patienceMs(phase: Phase): number;
+  /** For how long a phase may last, by this participant's clock, before it asks to end it without `awaited`. */
+  patienceMs(phase: Phase, awaited: readonly number[]): number;
   /** Puts the shares where a crash leaves them; resolves once they are there. They count when the ceremony is done. */
   keep(result: CeremonyResult, shares: OwnShares): Promise<void>;
   /** Asks for another attempt when the newest one has failed, once. */
@@ -192,7 +192,8 @@ class Participant {
       this.#phase = `${attempt.number} ${phase}`;
       this.#phaseSinceMs = clock.nowMs();
     }
-    if (clock.nowMs() - this.#phaseSinceMs >= this.#run.patienceMs(phase)) await this.#say({ type: "close", phase });
+    if (clock.nowMs() - this.#phaseSinceMs >= this.#run.patienceMs(phase, awaited))
+      await this.#say({ type: "close", phase });
     return undefined;
   }
 
