@@ -2,15 +2,13 @@
  * One member of one committee, running: log → committee → duties → log. Production, the embedded lattice and tests
  * all start members here; they differ in the ports they pass in.
  */
-import { decode, encode, equalBytes, fixed, type Infer, struct, toHex, tryDecode, u64 } from "../codec/codec.ts";
-import { checkpointDigest } from "../committee/checkpoint.ts";
-import { type CommitteeCommand, encodeCommand } from "../committee/commands.ts";
+import { equalBytes, toHex, tryDecode } from "../codec/codec.ts";
+import { encodeCommand } from "../committee/commands.ts";
 import { type Applied, Committee, type Dissent } from "../committee/committee.ts";
-import { decodeEntry, LANES, type Lane, type ReadEntry, ZERO_HASH } from "../committee/entry.ts";
-import { type CertifiedOutcome, type Outcome, outcomeDigest } from "../committee/outcome.ts";
+import type { Lane, ReadEntry } from "../committee/entry.ts";
+import type { CertifiedOutcome, Outcome } from "../committee/outcome.ts";
 import { ROSTER_STAGE, type Roster } from "../committee/roster.ts";
 import type { RuleRange } from "../committee/rules.ts";
-import { blsSign } from "../crypto/bls.ts";
 import { generateSigningKey, type SigningKey } from "../crypto/ed25519.ts";
 import { agreementKey } from "../crypto/x25519.ts";
 import { COMMON_FAULTS, faultsOf } from "../fault.ts";
@@ -26,10 +24,7 @@ import {
   HistoryGone,
   type Log,
   LogLost,
-  type LogRefusal,
-  type LogUsage,
   type MemberJournal,
-  PromiseConflict,
   pause,
   type Random,
   type Timers,
@@ -37,12 +32,14 @@ import {
 import type { GrpcService } from "../rpc/define.ts";
 import type { MemberHost, MemberSecrets, OrganismDefinition, OrganismNode } from "../service.ts";
 import { abstainingJournal } from "./abstaining-journal.ts";
+import { Abstention } from "./abstention.ts";
 import { Appender } from "./appender.ts";
 import type { Archive } from "./archive.ts";
 import { BodyFetcher } from "./body-fetcher.ts";
 import { BUILD_NAME } from "./build.ts";
 import { CheckpointKeeper } from "./checkpoint-keeper.ts";
 import { committeeService } from "./committee-service.ts";
+import { DutyRound } from "./duty-round.ts";
 import { type EntryTail, tailHash } from "./entry-tail.ts";
 import { type EpochKeys, singleEpochKeys } from "./epoch-keys.ts";
 import { FraudProofs } from "./fraud-proofs.ts";
@@ -50,6 +47,7 @@ import { type Birth, GenerationChange } from "./generation-change.ts";
 import { GenerationLog } from "./generation-log.ts";
 import { Intake, type VerifyElsewhere } from "./intake.ts";
 import { IntegrityWatch } from "./integrity-watch.ts";
+import { LogPressure } from "./log-pressure.ts";
 import { nodeTimers } from "./node-timers.ts";
 import { OthersGoOn } from "./others-go-on.ts";
 import type { OutcomeArchive } from "./outcome-archive.ts";
@@ -60,6 +58,7 @@ import {
   type Endpoints,
   OutcomeFollower,
 } from "./outcome-follower.ts";
+import { ReadMarks } from "./read-marks.ts";
 import { RosterBook } from "./roster-book.ts";
 import { archiveSource, fetchSnapshot, peerSource, type SnapshotSource } from "./snapshot-fetcher.ts";
 import type { SnapshotStore } from "./snapshot-store.ts";
@@ -122,15 +121,10 @@ export interface MemberOptions<State, Command, D extends Duty, Settings> {
 
 /** How often duties are looked at without anything happening. */
 const TICK_MS = 50;
-const DUTY_PAUSE_MIN_MS = 200;
-const DUTY_PAUSE_MAX_MS = 5000;
 /** How long a client's request waits for its entry to come back. */
 const SUBMIT_DEADLINE_MS = 10_000;
-/** How long each further member waits before it, too, observes an upstream outcome. */
-const OBSERVE_PATIENCE_MS = 300;
-/** How often the log's size is looked at, and how full it may be when a slot begins. */
+/** How often the log's size is looked at. */
 const USAGE_MS = 2000;
-const USAGE_MAX = 0.8;
 /** How often a member looks for shares of a new epoch, and asks the other committees for their rosters. */
 const KEYS_EVERY_MS = 1000;
 const ROSTERS_EVERY_MS = 30_000;
@@ -139,14 +133,6 @@ const PRESENT_PAUSE_MS = 250;
 const PRESENT_LOOKS = 120;
 /** How long a member that others see on another chain looks for what its own log shows now. */
 const FORK_LOOK_MS = 5000;
-/** Name in the journal of the slot below which no promise is made. */
-const ABSTAIN_BELOW = "abstain-below";
-/** Name in the journal of how far the log had been read, and its head there: a log that has lost that was rolled back. */
-const APPLIED = "applied";
-const APPLIED_MARK = struct({ generation: u64, position: u64, head: fixed(32) });
-/** Name in the journal of the newest position on whose state something was promised: written beside each promise. */
-const SAID_AT = "said-at";
-
 export class Member<State, Command, D extends Duty, Settings> {
   readonly organism: Organism;
   readonly committee: Committee<State, Command, D>;
@@ -164,6 +150,10 @@ export class Member<State, Command, D extends Duty, Settings> {
   readonly #integrity: IntegrityWatch<State, Command, D>;
   readonly #log: GenerationLog;
   readonly #journal: MemberJournal;
+  readonly #marks: ReadMarks;
+  readonly #pressure: LogPressure;
+  readonly #abstention: Abstention;
+  readonly #duties: DutyRound<State, Command, D>;
   readonly #tail: EntryTail | undefined;
   readonly #change: GenerationChange<State, Command, D> | undefined;
   readonly #snapshots: SnapshotStore;
@@ -174,12 +164,6 @@ export class Member<State, Command, D extends Duty, Settings> {
   #ending = false;
   #following = false;
   #started = false;
-  readonly #pendingObserve = new Map<
-    string,
-    { readonly organism: Organism; readonly certified: CertifiedOutcome; readonly atMs: number }
-  >();
-  readonly #busy = new Set<string>();
-  readonly #retry = new Map<string, { readonly atMs: number; readonly times: number }>();
   #appender: Appender | undefined;
   #consuming: Promise<void> = Promise.resolve();
   readonly #keys: EpochKeys;
@@ -193,18 +177,11 @@ export class Member<State, Command, D extends Duty, Settings> {
   #keysLookedMs = 0;
   #stopTicking: () => void = () => undefined;
   #stopMeasuring: () => void = () => undefined;
-  #usage: LogUsage | undefined;
-  #mark: Infer<typeof APPLIED_MARK> | undefined;
   #woken = false;
   #caughtUp = false;
   #draining = false;
   /** Something fatal has happened: not another word. */
   #silent = false;
-  #abstainBelow = 0n;
-  /** Caught up: whether the journal knows this member's entries in the log has been looked at, and is from now on. */
-  #knowsItsNewest = false;
-  /** The log takes nothing from this member now. */
-  #refused = false;
 
   private constructor(
     options: MemberOptions<State, Command, D, Settings>,
@@ -215,11 +192,13 @@ export class Member<State, Command, D extends Duty, Settings> {
       committee: Committee<State, Command, D>;
       log: GenerationLog;
       tail: EntryTail | undefined;
+      marks: ReadMarks;
     },
   ) {
     this.#options = options;
     this.#log = parts.log;
     this.#tail = parts.tail;
+    this.#marks = parts.marks;
     this.#snapshots = parts.snapshots;
     this.organism = options.definition.organism;
     this.committee = parts.committee;
@@ -238,15 +217,17 @@ export class Member<State, Command, D extends Duty, Settings> {
       parts.snapshots.held().find(({ checkpoint }) => checkpoint.generation === this.committee.generation)?.checkpoint
         .position ?? 0n,
     );
-    this.#journal = options.nextLog === undefined ? options.journal : this.#noting(options.journal);
-    const { config, rosters, endpoints, clock, logger, secrets, self, random } = options;
+    this.#journal = options.nextLog === undefined ? options.journal : this.#marks.noting(() => this.#ending);
+    const { config, rosters, endpoints, clock, logger, meters, secrets, self, random, journal, journalIsOld } = options;
     this.#timers = options.timers ?? nodeTimers;
+    this.#pressure = new LogPressure(this.#log, meters, logger);
+    this.#abstention = new Abstention({ config, self, journal, journalIsOld, clock, logger });
     this.#keys = options.epochKeys ?? singleEpochKeys(rosters[this.organism].epoch, secrets);
     this.#book = new RosterBook({
       config,
       rosters,
       log: logger,
-      meters: options.meters,
+      meters,
       evidenceDirectory: options.directory,
     });
     this.#follower = new OutcomeFollower({
@@ -293,6 +274,22 @@ export class Member<State, Command, D extends Duty, Settings> {
     });
     this.host = this.#makeHost();
     this.#node = options.definition.createNode(this.host);
+    this.#duties = new DutyRound({
+      config,
+      self,
+      committee: this.committee,
+      node: this.#node,
+      journal: this.#journal,
+      keys: this.#keys,
+      clock,
+      timers: this.#timers,
+      logger,
+      append: (lane, command) => this.#append(lane, command),
+      abstainBelow: () => this.#abstention.below,
+      logFull: () => this.#pressure.full,
+      draining: () => this.#draining,
+      again: () => this.#schedule(),
+    });
     this.services = [
       ...this.#node.services,
       committeeService({
@@ -312,7 +309,7 @@ export class Member<State, Command, D extends Duty, Settings> {
         snapshotPosition: () => this.#checkpoints.savedPosition,
         snapshots: parts.snapshots,
         memberKey: this.#memberKey,
-        usage: () => this.#usage,
+        usage: () => this.#pressure.usage,
         log: this.#log,
         tail: this.#tail,
         gossip: () => this.#change,
@@ -343,7 +340,8 @@ export class Member<State, Command, D extends Duty, Settings> {
       if (later === undefined) throw new Error(`no log is known for generation ${committee.generation}`);
       await log.use(later);
     }
-    const read = furthestRead(committee, options.journal, tail);
+    const marks = new ReadMarks(committee, options.journal, tail);
+    const read = marks.furthest();
     // Of a generation that has only just been agreed on there may be no stream yet: then nothing is lost.
     const awaited = committee.generation > 0n && read === 0n && !(await log.present());
     let lost: string | undefined;
@@ -356,7 +354,7 @@ export class Member<State, Command, D extends Duty, Settings> {
     const archive = await storage.outcomes(organism);
     if (options.certifiedRoster !== undefined) await archive.put(options.certifiedRoster);
     const bodies = await storage.bodies();
-    const member = new Member(options, { archive, bodies, snapshots, committee, log, tail });
+    const member = new Member(options, { archive, bodies, snapshots, committee, log, tail, marks });
     if (options.certifiedRoster !== undefined) member.#keepRoster(options.certifiedRoster);
     for (const { activationSlot } of committee.rosters) {
       const certified = await archive.get(ROSTER_STAGE, activationSlot);
@@ -369,8 +367,6 @@ export class Member<State, Command, D extends Duty, Settings> {
   /** @param awaited the log of this generation is still to be made: others can ask this member for its beginning meanwhile */
   async #begin(lost: string | undefined, awaited: boolean): Promise<void> {
     await this.#node.start?.();
-    const mark = this.#options.journal.get(APPLIED);
-    if (mark !== undefined) this.#mark = decode(APPLIED_MARK, mark);
     this.#integrity.restore();
     this.#options.meters.gauge("lattice_generation", Number(this.committee.generation));
     if (lost !== undefined) this.#lose("LOG_LOST", lost);
@@ -382,7 +378,7 @@ export class Member<State, Command, D extends Duty, Settings> {
   async #read(): Promise<void> {
     const { logger, config } = this.#options;
     const log = this.#log;
-    const applied = furthestRead(this.committee, this.#options.journal, this.#tail);
+    const applied = this.#marks.furthest();
     let target: bigint;
     try {
       target = await log.lastPosition(applied);
@@ -434,8 +430,8 @@ export class Member<State, Command, D extends Duty, Settings> {
     this.#follower.follow(this.committee.machine.upstream);
     this.#stopTicking = this.#timers.every(TICK_MS, () => this.#schedule());
     this.#integrity.watch();
-    this.#stopMeasuring = this.#timers.every(USAGE_MS, () => this.#measure());
-    this.#measure();
+    this.#stopMeasuring = this.#timers.every(USAGE_MS, () => this.#pressure.measure());
+    this.#pressure.measure();
     this.#schedule();
     logger.info("member is ready", { position: this.committee.position });
   }
@@ -469,7 +465,7 @@ export class Member<State, Command, D extends Duty, Settings> {
   async #join(): Promise<void> {
     const { journal, self, secrets, random, clock, definition } = this.#options;
     const log = this.#log;
-    await this.#abstain();
+    await this.#abstention.begin(this.committee.author(self), this.#appender !== undefined);
     if (this.#appender !== undefined) {
       const refusal = await this.#appender.resume().catch((error: unknown) => {
         if (this.#silent || this.#draining) return undefined;
@@ -495,7 +491,7 @@ export class Member<State, Command, D extends Duty, Settings> {
       timers: this.#timers,
       view: () => ({ position: this.committee.position, head: this.committee.head }),
       joined: () => this.committee.author(self)?.incarnation ?? 0n,
-      onPressure: (refused) => this.#noteRefused(refused),
+      onPressure: (refused) => this.#pressure.noteRefused(refused),
       onLost: (reason, detail) => this.#fail(reason, detail),
     });
     const refusal = await this.#appender.join().catch((error: unknown) => {
@@ -504,56 +500,6 @@ export class Member<State, Command, D extends Duty, Settings> {
       throw error;
     });
     if (refusal !== undefined && !this.#ending) this.#fail("JOIN_REFUSED", `${refusal.reason}: ${refusal.detail}`);
-  }
-
-  #noteRefused(refused: LogRefusal | undefined): void {
-    const { meters, logger } = this.#options;
-    meters.gauge("lattice_log_refusing", refused === undefined ? 0 : 1);
-    if ((refused !== undefined) === this.#refused) return;
-    this.#refused = refused !== undefined;
-    if (refused === undefined) logger.info("the log takes this member's entries again");
-    else {
-      const { reason, message } = refused;
-      logger.error("the log refuses this member's entries; they are tried again", { reason, problem: message });
-    }
-  }
-
-  /**
-   * A member whose journal does not know its own newest entries (a lost journal, an old backup) may have promised what
-   * it has forgotten: it makes no promise for slots that were in flight. Kept in the journal, for the next start.
-   */
-  async #abstain(): Promise<void> {
-    const { journal, journalIsOld, self } = this.#options;
-    const author = this.committee.author(self);
-    const kept = journal.get(ABSTAIN_BELOW);
-    if (kept !== undefined) this.#abstainBelow = decode(u64, kept);
-    // From here on #checkForgotten looks at each entry as it lands.
-    this.#knowsItsNewest = true;
-    if (author === undefined || author.incarnation === 0n) return;
-    const unknown = LANES.some((lane) => author[lane].sequence > 0n && !journal.wrote(author[lane].previous));
-    // A journal that was new at the start knows everything since: a later generation asks nothing more of it.
-    const knows = journalIsOld || this.#appender !== undefined;
-    if (knows && !unknown) return;
-    await this.#abstainFromNow();
-  }
-
-  /** The promises of another process with this member's key, up to this member's Join, are unknown to this journal too. */
-  #checkForgotten({ author, entry, landed }: Applied): void {
-    const { journal, logger, self } = this.#options;
-    if (!this.#knowsItsNewest || author !== self || entry === undefined || !landed || journal.wrote(entry)) return;
-    this.#abstainFromNow().catch((error: unknown) => {
-      logger.error("that this member abstains cannot be kept", errorFields(error));
-    });
-  }
-
-  /** At once; the promise is for its being kept. */
-  async #abstainFromNow(): Promise<void> {
-    const { journal, clock, config, logger } = this.#options;
-    const below = slotAt(config, clock.nowMs()) + BigInt(config.pipelineDepth) + 1n;
-    if (below <= this.#abstainBelow) return;
-    this.#abstainBelow = below;
-    logger.warn("the journal does not know this member's newest entries: it abstains", { below_slot: below });
-    await journal.put(ABSTAIN_BELOW, encode(u64, below));
   }
 
   #announced(certified: CertifiedOutcome): void {
@@ -595,7 +541,7 @@ export class Member<State, Command, D extends Duty, Settings> {
     }
     const next = this.#keys.roster((this.committee.rosters.at(-1)?.epoch ?? 0n) + 1n);
     if (next !== undefined) {
-      this.#attempt(`roster/${next.outcome.epoch}`, () =>
+      this.#duties.attempt(`roster/${next.outcome.epoch}`, () =>
         this.#append("ctl", encodeCommand({ type: "roster", certified: next })),
       );
     }
@@ -627,7 +573,7 @@ export class Member<State, Command, D extends Duty, Settings> {
     if (this.#silent || this.#ending) return;
     const before = this.#tail?.hashAt(this.committee.generation, position);
     if (before !== undefined && !equalBytes(before, tailHash(raw))) {
-      this.#lose("LOG_REPLACED", `the log holds something else at position ${position} than when it was last read`);
+      this.#replaced(position);
       return;
     }
     if (position !== this.committee.position + 1n) {
@@ -652,10 +598,10 @@ export class Member<State, Command, D extends Duty, Settings> {
     }
     if (applied.planned !== undefined || applied.activated !== undefined) this.#noteRules();
     this.#checkRules();
-    this.#checkMark(position);
+    if (!this.#marks.agrees()) this.#replaced(position);
     this.#checkSucceeded(applied, self);
     this.#checkLeft(self);
-    this.#checkForgotten(applied);
+    this.#abstention.landed(applied);
     this.#appender?.consumed(applied);
     this.#checkpoints.applied(applied);
     if (applied.dissent !== undefined) this.#noteDissent(applied.dissent);
@@ -697,19 +643,11 @@ export class Member<State, Command, D extends Duty, Settings> {
     const said = this.committee.author(this.#options.self)?.rules?.highest ?? 0;
     if (highest <= this.committee.rules.active || highest <= said) return;
     const command = encodeCommand({ type: "rules", highest, build: BUILD_NAME });
-    this.#attempt(`rules/${this.#ownIncarnation}/${highest}`, () => this.#append("ctl", command));
+    this.#duties.attempt(`rules/${this.#ownIncarnation}/${highest}`, () => this.#append("ctl", command));
   }
 
-  /** What was read before the last restart must be what is read now. */
-  #checkMark(position: bigint): void {
-    if (this.#mark?.position !== position || this.#mark.generation !== this.committee.generation) return;
-    if (equalBytes(this.#mark.head, this.committee.head)) return;
-    this.#lose("LOG_REPLACED", `the log holds something else up to position ${position} than when it was last read`);
-  }
-
-  async #noteApplied(): Promise<void> {
-    const { generation, position, head } = this.committee;
-    await this.#options.journal.put(APPLIED, encode(APPLIED_MARK, { generation, position, head }));
+  #replaced(position: bigint): void {
+    this.#lose("LOG_REPLACED", `the log holds something else at position ${position} than when it was last read`);
   }
 
   #makeChange(): GenerationChange<State, Command, D> | undefined {
@@ -731,45 +669,11 @@ export class Member<State, Command, D extends Duty, Settings> {
       timers: this.#timers,
       logger,
       meters,
-      spokenOn: () => this.#spokenOn(),
+      spokenOn: () => this.#marks.spokenOn(),
       onConvinced: () => this.#lose("LOG_LOST", "other members have read what the log does not hold any more", true),
       onBirth: (birth) => this.#turn(birth),
       ...(endPatience ?? {}),
     });
-  }
-
-  /** Every promise says on which state it was given, so that a member knows when it has forgotten that state. */
-  #noting(journal: MemberJournal): MemberJournal {
-    let noted: Promise<void> = Promise.resolve();
-    let notedAt = -1n;
-    return {
-      nextIncarnation: (atLeast) => journal.nextIncarnation(atLeast),
-      promise: async (key, slot, value) => {
-        const { generation, position, head } = this.committee;
-        if (position > notedAt && !this.#ending) {
-          notedAt = position;
-          noted = journal.put(SAID_AT, encode(APPLIED_MARK, { generation, position, head }));
-        }
-        await Promise.all([journal.promise(key, slot, value), noted]);
-      },
-      promised: (key) => journal.promised(key),
-      isPromised: (key) => journal.isPromised(key),
-      entry: (id, raw) => journal.entry(id, raw),
-      put: (name, value) => journal.put(name, value),
-      get: (name) => journal.get(name),
-      trim: (slot) => journal.trim(slot),
-      close: () => journal.close(),
-      wrote: (id) => journal.wrote(id),
-      newestEntry: () => journal.newestEntry(),
-    };
-  }
-
-  /** The point that this member has spoken on, when its state does not reach it any more. */
-  #spokenOn(): { readonly position: bigint; readonly head: Uint8Array } | undefined {
-    const kept = this.#options.journal.get(SAID_AT);
-    const said = kept === undefined ? undefined : decode(APPLIED_MARK, kept);
-    if (said?.generation !== this.committee.generation || said.position <= this.committee.position) return undefined;
-    return said;
   }
 
   /** f + 1 others are on another chain: either the stream has replaced what this member read, or the broker forks. */
@@ -818,8 +722,7 @@ export class Member<State, Command, D extends Duty, Settings> {
   /** It may have lost its own view only. */
   #watchOthers(): void {
     const { generation } = this.committee;
-    const furthest = furthestRead(this.committee, this.#options.journal, this.#tail);
-    const others = new OthersGoOn(this.committee.quorum.quorum, furthest);
+    const others = new OthersGoOn(this.committee.quorum.quorum, this.#marks.furthest());
     let looking = false;
     // A committee that goes on writes something in every slot.
     const stop = this.#timers.every(this.#options.config.slotMs, () => {
@@ -845,12 +748,10 @@ export class Member<State, Command, D extends Duty, Settings> {
    * Its promises stay.
    */
   async #forgetOwnView(): Promise<void> {
-    const { journal } = this.#options;
     const { generation, position } = this.committee;
     await this.#change?.close();
     await this.#tail?.keepFrom(generation + 1n, 0n);
-    const nothing = encode(APPLIED_MARK, { generation, position: 0n, head: ZERO_HASH });
-    for (const name of [APPLIED, SAID_AT]) await journal.put(name, nothing);
+    await this.#marks.forget();
     this.#fail(
       "OTHERS_GO_ON",
       `a quorum reads on past position ${position}, which this member does not: it reads anew`,
@@ -1014,7 +915,7 @@ export class Member<State, Command, D extends Duty, Settings> {
   /** A newer snapshot is on disk: what it makes superfluous goes. */
   async #forget(): Promise<void> {
     const { journal, clock, config } = this.#options;
-    if (!this.#silent) await this.#noteApplied();
+    if (!this.#silent) await this.#marks.note();
     const second = this.#snapshots.held()[1]?.checkpoint;
     if (second !== undefined) await this.#tail?.keepFrom(second.generation, second.position + 1n);
     await journal.trim(this.committee.collapsedBelow);
@@ -1034,40 +935,9 @@ export class Member<State, Command, D extends Duty, Settings> {
     this.#fail("STATE_DIVERGED", `at position ${position} members ${authors.join(", ")} certified state ${hash}`);
   }
 
-  /** How full the log is; looked at now and then, never waited for. */
-  #measure(): void {
-    const { meters, logger } = this.#options;
-    const log = this.#log;
-    if (log.usage === undefined) return;
-    log.usage().then(
-      (usage) => {
-        const before = this.#logFull;
-        this.#usage = usage;
-        meters.gauge("lattice_log_bytes", usage.bytes);
-        meters.gauge("lattice_log_limit_bytes", usage.bytesMax ?? 0);
-        meters.gauge("lattice_log_own_share", usage.ownShare ?? 0);
-        meters.gauge("lattice_log_nearly_full", this.#logFull ? 1 : 0);
-        if (this.#logFull === before) return;
-        const found = { bytes: usage.bytes, bytes_max: usage.bytesMax ?? 0, own_share: usage.ownShare ?? 0 };
-        if (this.#logFull) logger.error("the log is nearly full: no new slot begins until it is trimmed", found);
-        else logger.info("the log has room again", found);
-      },
-      (error: unknown) => logger.debug("the log does not say how full it is", errorFields(error)),
-    );
-  }
-
-  get #logFull(): boolean {
-    const { bytes, bytesMax, ownShare = 0 } = this.#usage ?? { bytes: 0, bytesMax: undefined };
-    return ownShare > USAGE_MAX || (bytesMax !== undefined && bytes > bytesMax * USAGE_MAX);
-  }
-
   #noteUpstream(organism: Organism, certified: CertifiedOutcome): void {
-    const { outcome } = certified;
-    const key = `${organism}/${outcome.stage}/${outcome.slot}`;
-    if (!this.#pendingObserve.has(key)) {
-      this.#pendingObserve.set(key, { organism, certified, atMs: this.#options.clock.nowMs() });
-    }
-    this.#noteLanded(organism, outcome);
+    this.#duties.noteUpstream(organism, certified);
+    this.#noteLanded(organism, certified.outcome);
     this.#schedule();
   }
 
@@ -1092,168 +962,19 @@ export class Member<State, Command, D extends Duty, Settings> {
   }
 
   #takeUpDuties(): void {
-    const { self, clock } = this.#options;
-    const journal = this.#journal;
-    const now = clock.nowMs();
-    this.#vote();
-    this.#voteCheckpoints(now);
-    this.#skip(now);
-    this.#observe(now);
+    this.#duties.common();
     for (const { key, command } of this.#integrity.accusations()) {
       const encoded = encodeCommand(command);
-      this.#attempt(key, () => this.#append("bulk", encoded));
+      this.#duties.attempt(key, () => this.#append("bulk", encoded));
     }
     this.#lookAfterKeys();
     this.#announceRules();
-    const view = this.committee.view(self, now, (key) => journal.isPromised(key));
-    for (const duty of this.committee.machine.duties(this.committee.state, view)) {
-      if (duty.promise && duty.slot < this.#abstainBelow) continue;
-      // A newcomer reads along before its epoch begins; a seat that was given up does so after its last slot.
-      if (!this.committee.hasSeat(self, duty.slot)) continue;
-      if (duty.opens === true && this.#logFull) continue;
-      this.#attempt(duty.key, () => this.#carryOut(duty));
-    }
-  }
-
-  /** Runs `work` unless it is running or pausing; pauses double while it does not succeed. */
-  #attempt(key: string, work: () => Promise<boolean>): void {
-    const { logger } = this.#options;
-    const pausing = this.#retry.get(key);
-    if (this.#busy.has(key) || (pausing !== undefined && this.#timers.elapsedMs() < pausing.atMs)) return;
-    this.#busy.add(key);
-    void work()
-      .catch((error: unknown) => {
-        if (error instanceof PromiseConflict) logger.error("a promise would be broken; withheld", { duty: key });
-        else if (!this.#draining) logger.warn("duty failed; it is tried again", { duty: key, ...errorFields(error) });
-        return false;
-      })
-      .then((done) => {
-        this.#busy.delete(key);
-        if (done) this.#retry.delete(key);
-        else {
-          const times = (pausing?.times ?? 0) + 1;
-          const pauseMs = Math.min(DUTY_PAUSE_MIN_MS * 2 ** Math.min(times - 1, 8), DUTY_PAUSE_MAX_MS);
-          this.#retry.set(key, { atMs: this.#timers.elapsedMs() + pauseMs, times });
-          if (this.#retry.size > 4096) this.#retry.clear();
-        }
-        this.#schedule();
-      });
-  }
-
-  async #carryOut(duty: D): Promise<boolean> {
-    const journal = this.#journal;
-    let command = duty.promise ? journal.promised(duty.key) : undefined;
-    let lane: Lane = duty.lane ?? "ctl";
-    if (command === undefined) {
-      const submission = await this.#node.execute(duty);
-      if (submission === undefined) return false;
-      command = this.#encodeSubmission(submission);
-      if (duty.promise) await journal.promise(duty.key, duty.slot, command);
-    }
-    if (command.length > 64 * 1024) lane = "bulk";
-    return this.#append(lane, command);
+    this.#duties.own();
   }
 
   async #append(lane: Lane, command: Uint8Array): Promise<boolean> {
     const refusal = await this.#appender?.append(lane, command);
     return refusal === undefined;
-  }
-
-  #encodeSubmission(submission: Submission<Command>): Uint8Array {
-    switch (submission.type) {
-      case "machine":
-        return encodeCommand({ type: "machine", command: encode(this.committee.machine.command, submission.command) });
-      case "saw":
-        return encodeCommand({ ...submission });
-      case "close":
-        return encodeCommand({ ...submission, inputs: [...submission.inputs] });
-    }
-  }
-
-  #vote(): void {
-    const { self } = this.#options;
-    const journal = this.#journal;
-    const open = this.committee
-      .unvoted(self)
-      .filter(
-        (outcome) =>
-          outcome.slot >= this.#abstainBelow &&
-          this.#keys.of(outcome.epoch) !== undefined &&
-          !this.#busy.has(`vote/${outcome.stage}/${outcome.slot}`),
-      )
-      .slice(0, 64);
-    if (open.length === 0) return;
-    const keys = open.map((outcome) => `vote/${outcome.stage}/${outcome.slot}`);
-    for (const key of keys.slice(1)) this.#busy.add(key);
-    this.#attempt(keys[0] ?? "vote", async () => {
-      try {
-        const votes = [];
-        for (const outcome of open) {
-          const digest = outcomeDigest(outcome);
-          await journal.promise(`vote/${outcome.stage}/${outcome.slot}`, outcome.slot, digest);
-          const shares = this.#keys.of(outcome.epoch);
-          if (shares === undefined) continue;
-          votes.push({ stage: outcome.stage, slot: outcome.slot, share: blsSign(shares.certificateShare, digest) });
-        }
-        return await this.#append("ctl", encodeCommand({ type: "vote", votes }));
-      } finally {
-        for (const key of keys.slice(1)) this.#busy.delete(key);
-      }
-    });
-  }
-
-  #voteCheckpoints(now: number): void {
-    const { self, config } = this.#options;
-    const journal = this.#journal;
-    const slot = slotAt(config, now);
-    if (slot < this.#abstainBelow) return;
-    for (const checkpoint of this.committee.unvotedCheckpoints(self)) {
-      const shares = this.#keys.of(checkpoint.epoch);
-      if (shares === undefined) continue;
-      const { generation, position, stateHash, stateBytes, guestHash, guestBytes } = checkpoint;
-      const key = `checkpoint/${generation}/${position}`;
-      this.#attempt(key, async () => {
-        const digest = checkpointDigest(checkpoint);
-        await journal.promise(key, slot, digest);
-        const share = blsSign(shares.certificateShare, digest);
-        const state = { stateHash, stateBytes, guestHash, guestBytes };
-        return this.#append("ctl", encodeCommand({ type: "checkpoint", position, ...state, share }));
-      });
-    }
-  }
-
-  #skip(now: number): void {
-    const { self } = this.#options;
-    const { machine } = this.committee;
-    for (const stage of machine.stages) {
-      let to = 0n;
-      for (let slot = this.committee.floor(stage); ; slot++) {
-        const at = machine.skipAtMs(stage, slot);
-        if (at === undefined || at > now || slot > this.committee.skipLimit) break;
-        to = slot;
-      }
-      if (to > this.committee.skippedTo(self, stage)) {
-        this.#attempt(`skip/${stage}/${to}`, () =>
-          this.#append("ctl", encodeCommand({ type: "skip", stage, toSlot: to })),
-        );
-      }
-    }
-  }
-
-  #observe(now: number): void {
-    const { self } = this.#options;
-    for (const [key, { organism, certified, atMs }] of this.#pendingObserve) {
-      const { stage, slot } = certified.outcome;
-      const { members } = this.committee.quorumAt(slot);
-      if (slot < this.committee.collapsedBelow || this.committee.observed(organism, stage, slot) !== undefined) {
-        this.#pendingObserve.delete(key);
-        continue;
-      }
-      const rank = (((self - Number(slot % BigInt(members))) % members) + members) % members;
-      if (now < atMs + rank * OBSERVE_PATIENCE_MS) continue;
-      const command: CommitteeCommand = { type: "observe", organism, certified };
-      this.#attempt(`observe/${key}`, () => this.#append("ctl", encodeCommand(command)));
-    }
   }
 
   /** Connections to the other members of this committee. Addresses are hints: whoever answers proves who it is. */
@@ -1288,7 +1009,7 @@ export class Member<State, Command, D extends Duty, Settings> {
       clock,
       timers: this.#timers,
       random,
-      journal: abstainingJournal(journal, (slot) => this.#appender?.admitted !== true || slot < this.#abstainBelow),
+      journal: abstainingJournal(journal, (slot) => this.#appender?.admitted !== true || slot < this.#abstention.below),
       log: logger,
       meters,
       bodies: this.#bodies,
@@ -1319,16 +1040,13 @@ export class Member<State, Command, D extends Duty, Settings> {
     fault: ReturnType<typeof faultsOf<keyof typeof COMMON_FAULTS>>,
   ): Promise<Refusal | undefined> {
     if (!this.ready() || this.#appender === undefined) throw fault("NOT_READY");
-    const command = this.#encodeSubmission(submission);
+    const { lane, command } = this.#duties.encode(submission);
     let cancel = (): void => undefined;
     const deadline = new Promise<never>((_, reject) => {
       cancel = this.#timers.after(SUBMIT_DEADLINE_MS, () => reject(fault("FATE_UNKNOWN")));
     });
     try {
-      return await Promise.race([
-        this.#appender.append(command.length > 64 * 1024 ? "bulk" : "ctl", command),
-        deadline,
-      ]);
+      return await Promise.race([this.#appender.append(lane, command), deadline]);
     } finally {
       cancel();
     }
@@ -1358,7 +1076,7 @@ export class Member<State, Command, D extends Duty, Settings> {
     // One that was told to fall silent leaves its folder to whoever speaks now.
     await this.#tail?.close();
     if (!this.#silent && this.#caughtUp && !this.#ending) {
-      await this.#noteApplied().catch((error: unknown) => {
+      await this.#marks.note().catch((error: unknown) => {
         this.#options.logger.error("the journal failed", errorFields(error));
       });
     }
@@ -1388,28 +1106,6 @@ function freshCommittee<State, Command, D extends Duty, Settings>({
 }
 
 /** The message at one position; undefined when it does not come before `signal` aborts. */
-/**
- * How far this member is known to have read this generation's log before: by its snapshot, by the mark that goes with it, by
- * what it kept, and by what it said last. That one says no more than how long the log was: it may have been signed over a
- * forked one.
- */
-function furthestRead<State, Command, D extends Duty>(
-  { generation, position }: Committee<State, Command, D>,
-  journal: MemberJournal,
-  tail: EntryTail | undefined,
-): bigint {
-  const known = [position];
-  const raw = journal.get(APPLIED);
-  const mark = raw === undefined ? undefined : decode(APPLIED_MARK, raw);
-  if (mark?.generation === generation) known.push(mark.position);
-  const kept = tail?.newest(generation);
-  if (kept !== undefined) known.push(kept);
-  const entry = journal.newestEntry();
-  const said = entry === undefined ? undefined : decodeEntry(entry).body;
-  if (said?.generation === generation) known.push(said.seenPosition);
-  return known.reduce((most, each) => (each > most ? each : most));
-}
-
 async function readPosition(log: Log, position: bigint, signal: AbortSignal): Promise<Uint8Array | undefined> {
   const stop = new AbortController();
   let found: Uint8Array | undefined;

@@ -1,0 +1,237 @@
+/**
+ * What a member does with its committee's state: votes, checkpoint votes, skips, observations of upstream outcomes and
+ * the machine's own duties. Each follows from the state, so a round after a restart takes up exactly what is missing;
+ * what must never be said twice differently is journaled first (log.md §3).
+ */
+import { encode } from "../codec/codec.ts";
+import { checkpointDigest } from "../committee/checkpoint.ts";
+import { encodeCommand } from "../committee/commands.ts";
+import type { Committee } from "../committee/committee.ts";
+import type { Lane } from "../committee/entry.ts";
+import { type CertifiedOutcome, outcomeDigest } from "../committee/outcome.ts";
+import { blsSign } from "../crypto/bls.ts";
+import { type LatticeConfig, slotAt } from "../identity/lattice-config.ts";
+import type { Organism } from "../identity/organisms.ts";
+import type { Duty, Submission } from "../machine.ts";
+import { errorFields, type Logger } from "../observe/logger.ts";
+import { type Clock, type MemberJournal, PromiseConflict, type Timers } from "../ports.ts";
+import type { OrganismNode } from "../service.ts";
+import type { EpochKeys } from "./epoch-keys.ts";
+
+const DUTY_PAUSE_MIN_MS = 200;
+const DUTY_PAUSE_MAX_MS = 5000;
+/** How long each further member waits before it, too, observes an upstream outcome. */
+const OBSERVE_PATIENCE_MS = 300;
+/** Commands longer than this travel in the bulk lane. */
+const CTL_BYTES_MAX = 64 * 1024;
+/** Outcomes voted for in one command. */
+const VOTES_MAX = 64;
+
+export interface DutyRoundOptions<State, Command, D extends Duty> {
+  readonly config: LatticeConfig;
+  readonly self: number;
+  readonly committee: Committee<State, Command, D>;
+  readonly node: OrganismNode<Command, D>;
+  readonly journal: MemberJournal;
+  readonly keys: EpochKeys;
+  readonly clock: Clock;
+  readonly timers: Timers;
+  readonly logger: Logger;
+  /** False when the log has refused the command. Settles once this member has read it back. */
+  readonly append: (lane: Lane, command: Uint8Array) => Promise<boolean>;
+  /** No promise is made for slots below this one. */
+  readonly abstainBelow: () => bigint;
+  /** So full that nothing begins a new slot. */
+  readonly logFull: () => boolean;
+  /** The member has gone over to ending: what fails then is not worth a line. */
+  readonly draining: () => boolean;
+  /** Something was tried: another round is due. */
+  readonly again: () => void;
+}
+
+export class DutyRound<State, Command, D extends Duty> {
+  readonly #options: DutyRoundOptions<State, Command, D>;
+  readonly #upstream = new Map<
+    string,
+    { readonly organism: Organism; readonly certified: CertifiedOutcome; readonly atMs: number }
+  >();
+  readonly #busy = new Set<string>();
+  readonly #retry = new Map<string, { readonly atMs: number; readonly times: number }>();
+
+  constructor(options: DutyRoundOptions<State, Command, D>) {
+    this.#options = options;
+  }
+
+  /** An outcome that this committee's machine may want to know of, verified. */
+  noteUpstream(organism: Organism, certified: CertifiedOutcome): void {
+    const { stage, slot } = certified.outcome;
+    const key = `${organism}/${stage}/${slot}`;
+    if (this.#upstream.has(key)) return;
+    this.#upstream.set(key, { organism, certified, atMs: this.#options.clock.nowMs() });
+  }
+
+  /** What every committee does for its outcomes and checkpoints. */
+  common(): void {
+    const now = this.#options.clock.nowMs();
+    this.#vote();
+    this.#voteCheckpoints(now);
+    this.#skip(now);
+    this.#observe(now);
+  }
+
+  /** What this committee's machine wants done. */
+  own(): void {
+    const { committee, self, clock, journal, abstainBelow, logFull } = this.#options;
+    const view = committee.view(self, clock.nowMs(), (key) => journal.isPromised(key));
+    for (const duty of committee.machine.duties(committee.state, view)) {
+      if (duty.promise && duty.slot < abstainBelow()) continue;
+      // A newcomer reads along before its epoch begins; a seat that was given up does so after its last slot.
+      if (!committee.hasSeat(self, duty.slot)) continue;
+      if (duty.opens === true && logFull()) continue;
+      this.attempt(duty.key, () => this.#carryOut(duty));
+    }
+  }
+
+  /** Runs `work` unless it is running or pausing; pauses double while it does not succeed. */
+  attempt(key: string, work: () => Promise<boolean>): void {
+    const { logger, timers, draining, again } = this.#options;
+    const pausing = this.#retry.get(key);
+    if (this.#busy.has(key) || (pausing !== undefined && timers.elapsedMs() < pausing.atMs)) return;
+    this.#busy.add(key);
+    void work()
+      .catch((error: unknown) => {
+        if (error instanceof PromiseConflict) logger.error("a promise would be broken; withheld", { duty: key });
+        else if (!draining()) logger.warn("duty failed; it is tried again", { duty: key, ...errorFields(error) });
+        return false;
+      })
+      .then((done) => {
+        this.#busy.delete(key);
+        if (done) this.#retry.delete(key);
+        else {
+          const times = (pausing?.times ?? 0) + 1;
+          const pauseMs = Math.min(DUTY_PAUSE_MIN_MS * 2 ** Math.min(times - 1, 8), DUTY_PAUSE_MAX_MS);
+          this.#retry.set(key, { atMs: timers.elapsedMs() + pauseMs, times });
+          if (this.#retry.size > 4096) this.#retry.clear();
+        }
+        again();
+      });
+  }
+
+  /** The entry's body for what carrying out a duty, or a client's request, asks for, and the lane it goes by. */
+  encode(submission: Submission<Command>, lane: Lane = "ctl"): { readonly lane: Lane; readonly command: Uint8Array } {
+    const { machine } = this.#options.committee;
+    const command = encodeSubmission((own: Command) => encode(machine.command, own), submission);
+    return { lane: laneOf(command, lane), command };
+  }
+
+  async #carryOut(duty: D): Promise<boolean> {
+    const { journal, node, append } = this.#options;
+    const promised = duty.promise ? journal.promised(duty.key) : undefined;
+    if (promised !== undefined) return append(laneOf(promised, duty.lane), promised);
+    const submission = await node.execute(duty);
+    if (submission === undefined) return false;
+    const { lane, command } = this.encode(submission, duty.lane);
+    if (duty.promise) await journal.promise(duty.key, duty.slot, command);
+    return append(lane, command);
+  }
+
+  #vote(): void {
+    const { committee, self, journal, keys, append, abstainBelow } = this.#options;
+    const open = committee
+      .unvoted(self)
+      .filter(
+        (outcome) =>
+          outcome.slot >= abstainBelow() &&
+          keys.of(outcome.epoch) !== undefined &&
+          !this.#busy.has(`vote/${outcome.stage}/${outcome.slot}`),
+      )
+      .slice(0, VOTES_MAX);
+    if (open.length === 0) return;
+    const names = open.map((outcome) => `vote/${outcome.stage}/${outcome.slot}`);
+    for (const name of names.slice(1)) this.#busy.add(name);
+    this.attempt(names[0] ?? "vote", async () => {
+      try {
+        const votes = [];
+        for (const outcome of open) {
+          const digest = outcomeDigest(outcome);
+          await journal.promise(`vote/${outcome.stage}/${outcome.slot}`, outcome.slot, digest);
+          const shares = keys.of(outcome.epoch);
+          if (shares === undefined) continue;
+          votes.push({ stage: outcome.stage, slot: outcome.slot, share: blsSign(shares.certificateShare, digest) });
+        }
+        return await append("ctl", encodeCommand({ type: "vote", votes }));
+      } finally {
+        for (const name of names.slice(1)) this.#busy.delete(name);
+      }
+    });
+  }
+
+  #voteCheckpoints(now: number): void {
+    const { committee, config, self, journal, keys, append, abstainBelow } = this.#options;
+    const slot = slotAt(config, now);
+    if (slot < abstainBelow()) return;
+    for (const checkpoint of committee.unvotedCheckpoints(self)) {
+      const shares = keys.of(checkpoint.epoch);
+      if (shares === undefined) continue;
+      const { generation, position, stateHash, stateBytes, guestHash, guestBytes } = checkpoint;
+      const key = `checkpoint/${generation}/${position}`;
+      this.attempt(key, async () => {
+        const digest = checkpointDigest(checkpoint);
+        await journal.promise(key, slot, digest);
+        const share = blsSign(shares.certificateShare, digest);
+        const state = { stateHash, stateBytes, guestHash, guestBytes };
+        return append("ctl", encodeCommand({ type: "checkpoint", position, ...state, share }));
+      });
+    }
+  }
+
+  #skip(now: number): void {
+    const { committee, self, append } = this.#options;
+    const { machine } = committee;
+    for (const stage of machine.stages) {
+      let to = 0n;
+      for (let slot = committee.floor(stage); ; slot++) {
+        const at = machine.skipAtMs(stage, slot);
+        if (at === undefined || at > now || slot > committee.skipLimit) break;
+        to = slot;
+      }
+      if (to > committee.skippedTo(self, stage)) {
+        this.attempt(`skip/${stage}/${to}`, () => append("ctl", encodeCommand({ type: "skip", stage, toSlot: to })));
+      }
+    }
+  }
+
+  #observe(now: number): void {
+    const { committee, self, append } = this.#options;
+    for (const [key, { organism, certified, atMs }] of this.#upstream) {
+      const { stage, slot } = certified.outcome;
+      const { members } = committee.quorumAt(slot);
+      if (slot < committee.collapsedBelow || committee.observed(organism, stage, slot) !== undefined) {
+        this.#upstream.delete(key);
+        continue;
+      }
+      const rank = (((self - Number(slot % BigInt(members))) % members) + members) % members;
+      if (now < atMs + rank * OBSERVE_PATIENCE_MS) continue;
+      const command = encodeCommand({ type: "observe", organism, certified });
+      this.attempt(`observe/${key}`, () => append("ctl", command));
+    }
+  }
+}
+
+function laneOf(command: Uint8Array, lane: Lane = "ctl"): Lane {
+  return command.length > CTL_BYTES_MAX ? "bulk" : lane;
+}
+
+function encodeSubmission<Command>(
+  machineCommand: (command: Command) => Uint8Array,
+  submission: Submission<Command>,
+): Uint8Array {
+  switch (submission.type) {
+    case "machine":
+      return encodeCommand({ type: "machine", command: machineCommand(submission.command) });
+    case "saw":
+      return encodeCommand({ ...submission });
+    case "close":
+      return encodeCommand({ ...submission, inputs: [...submission.inputs] });
+  }
+}
