@@ -508,7 +508,7 @@ function diskCells(): Cell[] {
     injects: string,
     member: MemberId,
     harm: (world: World) => void,
-    refused: RegExp | undefined,
+    { refused, needs = () => true }: { readonly refused?: RegExp; readonly needs?: (world: World) => boolean } = {},
   ): Cell => ({
     name,
     family: "F18",
@@ -516,6 +516,10 @@ function diskCells(): Cell[] {
     holdSlots: 1,
     bound: 8,
     async inject(world) {
+      for (let turn = 0; !needs(world); turn++) {
+        if (turn === 600) throw new Error("there is nothing to damage");
+        await world.ms(100);
+      }
       await world.kill(member);
       harm(world);
       const before = world.logOf(member).length;
@@ -532,6 +536,7 @@ function diskCells(): Cell[] {
     },
   });
   const newest = (world: World, member: MemberId): string => world.filesOf(member, "snapshots").at(-1) ?? "";
+  const afterSnapshot = (member: MemberId) => ({ needs: (world: World) => newest(world, member) !== "" });
   return [
     full("disk-full-nats-one", "the disk of one nats-server is full", [1], 12),
     full("disk-full-nats-all", "the disks of all nats-servers are full", [0, 1, 2], 20),
@@ -567,7 +572,7 @@ function diskCells(): Cell[] {
       "one bit of unseal-0's newest snapshot is another at its next start",
       victim("unseal", 0),
       (world) => flipBit(newest(world, victim("unseal", 0)), 0.5),
-      undefined,
+      afterSnapshot(victim("unseal", 0)),
     ),
     damage(
       "snapshot-cut",
@@ -577,7 +582,7 @@ function diskCells(): Cell[] {
         const file = newest(world, victim("tally", 2));
         truncateSync(file, Math.floor(statSync(file).size / 2));
       },
-      undefined,
+      afterSnapshot(victim("tally", 2)),
     ),
     damage(
       "snapshots-gone",
@@ -586,7 +591,7 @@ function diskCells(): Cell[] {
       (world) => {
         for (const file of world.filesOf(victim("offer", 1), "snapshots")) rmSync(file);
       },
-      undefined,
+      afterSnapshot(victim("offer", 1)),
     ),
     damage(
       "journal-torn",
@@ -596,14 +601,13 @@ function diskCells(): Cell[] {
         const file = join(world.dataOf(victim("relay", 0)), "journal");
         writeFileSync(file, readFileSync(file).subarray(0, 9), { flag: "a" });
       },
-      undefined,
     ),
     damage(
       "journal-bit",
       "one bit in the middle of atelier-0's journal is another at its next start: refused, then taken away",
       victim("atelier", 0),
       (world) => flipBit(join(world.dataOf(victim("atelier", 0)), "journal"), 0.5),
-      /damaged/,
+      { refused: /damaged/ },
     ),
     {
       name: "nats-store-bit",

@@ -34,6 +34,10 @@ import {
 export const SERVER_VERSION_MIN = "2.10.23";
 
 const PUBLISH_TIMEOUT_MS = 3000;
+/** An append that takes longer than this may have gone to a leader that is no more. */
+const PUBLISH_SLOW_MS = 600;
+/** So does a question that takes longer than this: whoever should have answered it was not there. */
+const ANSWER_SLOW_MS = 1000;
 const REQUEST_TIMEOUT_MS = 5000;
 const RESTART_PAUSE_MS = 100;
 const HEARTBEAT_MS = 500;
@@ -130,6 +134,8 @@ export class JetStreamLog implements Log {
   #returning: Promise<void> | undefined;
   /** An append was acknowledged since the last one that was not. */
   #taking = true;
+  /** The server that leads the stream, when last asked. */
+  #leader: string | undefined;
   readonly #shun: Shunned;
   /** Why this log cannot be used any more. */
   #unfit: string | undefined;
@@ -247,7 +253,8 @@ export class JetStreamLog implements Log {
   async usage(): Promise<LogUsage> {
     const { stream, subject, member } = this.#options;
     const own = { subjects_filter: `${subject}.${member}.*` };
-    const { state, config } = await this.#manager.streams.info(stream, own);
+    const { state, config, cluster } = await this.#manager.streams.info(stream, own);
+    this.#leader ??= cluster?.leader;
     const fullest = Math.max(0, ...Object.values(state.subjects ?? {}));
     return {
       ...(config.max_msgs_per_subject > 0 ? { ownShare: fullest / config.max_msgs_per_subject } : {}),
@@ -288,7 +295,11 @@ export class JetStreamLog implements Log {
   }
 
   async #ask(): Promise<StreamState> {
-    const ask = async (): Promise<StreamState> => (await this.#manager.streams.info(this.#options.stream)).state;
+    const ask = async (): Promise<StreamState> => {
+      const { state, cluster } = await this.#manager.streams.info(this.#options.stream);
+      this.#leader = cluster?.leader;
+      return state;
+    };
     try {
       return await firstAnswer(ask, ASK_AGAIN_MS, ASK_PATIENCE_MS);
     } catch (error) {
@@ -329,6 +340,7 @@ export class JetStreamLog implements Log {
       return "unknown";
     }
     const subject = `${this.#options.subject}.${this.#options.member}.${lane}`;
+    const slow = setTimeout(() => this.#tellReturn(true), PUBLISH_SLOW_MS);
     try {
       await this.#client.publish(subject, raw, { msgID: id, timeout: PUBLISH_TIMEOUT_MS, retries: 0 });
       this.#taking = true;
@@ -339,26 +351,32 @@ export class JetStreamLog implements Log {
       if (error instanceof Error && /timeout/i.test(error.name)) void this.#leaveIfDead();
       this.#tellReturn();
       return "unknown";
+    } finally {
+      clearTimeout(slow);
     }
   }
 
-  #tellReturn(): void {
-    this.#returning ??= this.#return().finally(() => {
+  #tellReturn(suspected = false): void {
+    this.#returning ??= this.#return(suspected).finally(() => {
       this.#returning = undefined;
     });
   }
 
   /**
-   * Whoever writes is told when the stream has a leader again. Consumption cannot tell: its consumer may live on another
-   * server and go on saying that all is well.
+   * Whoever writes is told when the stream has a leader again, or another one. Consumption cannot tell: its consumer may
+   * live on another server and go on saying that all is well.
+   * @param suspected nothing has failed yet: an append is only slow, as it is while a leader is elected
    */
-  async #return(): Promise<void> {
+  async #return(suspected: boolean): Promise<void> {
     // Appends that fail one after another while the stream answers are too much for it: nothing is said twice at once.
-    let away = this.#taking || this.#away;
-    this.#taking = false;
+    let away = this.#away || (this.#taking && !suspected);
+    if (!suspected) this.#taking = false;
+    const leader = this.#leader;
     while (!this.#closing && !this.#connection.isClosed()) {
+      const askedAt = performance.now();
       try {
         await this.#ask();
+        away ||= performance.now() - askedAt > ANSWER_SLOW_MS || (leader !== undefined && this.#leader !== leader);
         break;
       } catch (error) {
         if (!isPassing(error)) return;
