@@ -57,7 +57,8 @@ export async function readably(work: () => Promise<number>): Promise<number> {
   }
 }
 
-const KEPT_KEYS = z.looseObject({
+/** What a seat keeps when it changes hands. */
+export const KEPT_KEYS = z.looseObject({
   signerKey: z.string().length(64).optional(),
   operatorKey: z.string().length(64).optional(),
 });

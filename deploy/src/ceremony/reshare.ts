@@ -20,12 +20,12 @@ import {
 } from "@lattice/organism/ceremony/succession.ts";
 import { CodecError, decode, equalBytes, fromHex, toHex } from "@lattice/organism/codec/codec.ts";
 import { CERTIFIED, type CertifiedOutcome } from "@lattice/organism/committee/outcome.ts";
-import { checkRoster } from "@lattice/organism/committee/roster.ts";
-import { generateSigningKey } from "@lattice/organism/crypto/ed25519.ts";
+import { checkRoster, type Roster } from "@lattice/organism/committee/roster.ts";
+import { generateSigningKey, type SigningKey } from "@lattice/organism/crypto/ed25519.ts";
 import { initCrypto } from "@lattice/organism/crypto/engine.ts";
 import { publicOf as publicShareOf } from "@lattice/organism/crypto/shamir.ts";
 import { configToHex } from "@lattice/organism/identity/lattice-config.ts";
-import { ORGANISMS } from "@lattice/organism/identity/organisms.ts";
+import { ORGANISMS, type Organism } from "@lattice/organism/identity/organisms.ts";
 import { syncDirectory } from "@lattice/organism/node/append-file.ts";
 import { EXIT } from "@lattice/organism/node/exit.ts";
 import { FileJournal } from "@lattice/organism/node/file-journal.ts";
@@ -91,6 +91,15 @@ export function successionToJson(succession: Succession, roster: CertifiedOutcom
 
 const SHARES = z.looseObject({ certificateShare: HEX.length(64), secondShare: HEX.length(64).optional() });
 const KEYS = z.looseObject({ memberKey: HEX.length(64), boxKey: HEX.length(64) });
+const SEAT = z.looseObject({ organism: z.enum(ORGANISMS), index: z.number().int().min(0).max(15) });
+
+/** The seat that a member's key file is made for. @throws CeremonyProblem */
+export function seatIn(directory: string, organism: Organism): number {
+  const { keyFile } = new MemberFolder(directory);
+  const found = parseFile(SEAT, keyFile, "key file");
+  if (found.organism !== organism) throw new CeremonyProblem(`${keyFile}: made for ${found.organism}, not ${organism}`);
+  return found.index;
+}
 
 /** The member's shares that the old roster names, wherever they are in its folder. */
 async function sharesUnder(directory: string, publicShare: Uint8Array): Promise<z.infer<typeof SHARES> | undefined> {
@@ -103,6 +112,26 @@ async function sharesUnder(directory: string, publicShare: Uint8Array): Promise<
       return parsed.data;
   }
   return undefined;
+}
+
+export function holdsShareOf(directory: string, publicShare: Uint8Array): Promise<boolean> {
+  return sharesUnder(directory, publicShare).then((found) => found !== undefined);
+}
+
+/** The member key of whoever's folder this is; undefined when there is none in it. @throws CeremonyProblem */
+export function signingKeyIn(directory: string): SigningKey | undefined {
+  const folder = new MemberFolder(directory);
+  const path = [folder.keyFile, folder.ownKeysFile].find(existsSync);
+  if (path === undefined) return undefined;
+  return generateSigningKey(fromHex(parseFile(KEYS, path, "member's keys").memberKey));
+}
+
+/** The certified roster that shares of the next epoch came with, where a member keeps some. */
+export function rosterOfShares({ config, organism, from }: Succession, directory: string): Roster | undefined {
+  const path = join(directory, "shares", `${from.epoch + 1n}.json`);
+  if (!existsSync(path)) return undefined;
+  const checked = checkRoster(config, organism, decode(CERTIFIED, fromHex(readSharesFile(path).roster)));
+  return "problem" in checked ? undefined : checked.roster;
 }
 
 /** Whether shares belong to this very proposal. */
@@ -183,6 +212,7 @@ export async function takeShare(options: ShareTaking): Promise<number> {
   if (existsSync(sharesFile)) {
     if (await isOf(succession, sharesFile)) {
       tell(`${sharesFile} is there already; nothing to do`);
+      await folder.wipe();
       return EXIT.ok;
     }
     if (options.discard !== true)
@@ -247,13 +277,14 @@ export async function takeShare(options: ShareTaking): Promise<number> {
         tell(`${organism}: epoch ${epoch} stands, but this member holds no share of it`);
         return EXIT.failed;
       }
-      await mkdir(join(folder.directory, "shares"), { recursive: true, mode: 0o700 });
-      await writeSecretly(sharesFile, `${JSON.stringify({ organism, index, ...shares, roster })}\n`);
-      await syncDirectory(join(folder.directory, "shares"));
+      // First the keys: with shares beside it this part is over.
       if (!folder.hasKeys) {
         const own = folder.ownKeys();
         await writeSecretly(folder.keyFile, `${JSON.stringify({ ...own, index })}\n`);
       }
+      await mkdir(join(folder.directory, "shares"), { recursive: true, mode: 0o700 });
+      await writeSecretly(sharesFile, `${JSON.stringify({ organism, index, ...shares, roster })}\n`);
+      await syncDirectory(join(folder.directory, "shares"));
       tell(`${organism}: member ${index} of epoch ${epoch} holds its shares`);
     } else
       tell(

@@ -2,6 +2,7 @@
 import { isOrganism, ORGANISMS, type Organism } from "@lattice/organism/identity/organisms.ts";
 import { type Command, InvalidArgumentError } from "commander";
 import type { ProposeOptions, RosterOptions, StatusOptions } from "./commands.ts";
+import type { StandbyOptions } from "./standby-command.ts";
 
 function organism(text: string): Organism {
   if (!isOrganism(text)) throw new InvalidArgumentError(`one of ${ORGANISMS.join(", ")} expected`);
@@ -51,6 +52,17 @@ export function addRosterCommands(program: Command): void {
     .requiredOption("--out <file>", "where the succession file goes")
     .action(async (options: ProposeOptions) => {
       process.exitCode = await (await commands()).proposeRoster(options);
+    });
+
+  roster
+    .command("standby")
+    .description("makes keys that take a seat once its key is blocked; prints what the operators give one another")
+    .requiredOption("--config <file>", "the lattice config (one line of hex)")
+    .requiredOption("--organism <name>", ORGANISMS.join(", "), organism)
+    .requiredOption("--member <folder>", "of the member that holds the seat: its key vouches")
+    .requiredOption("--directory <folder>", "the standby's; its keys stay there")
+    .action(async (options: StandbyOptions) => {
+      process.exitCode = await (await import("./standby-command.ts")).makeStandbyKeys(options);
     });
 
   roster

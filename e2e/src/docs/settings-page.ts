@@ -5,6 +5,7 @@ import { SEQUENCER_SETTINGS } from "@lattice/deploy/chain/sequencer-settings.ts"
 import { PREPARE_SETTINGS, STREAMS_SETTINGS, WATCH_SETTINGS } from "@lattice/deploy/container/container-settings.ts";
 import { KEEPER_SETTINGS } from "@lattice/deploy/nats/stream-keeper-settings.ts";
 import { TRIMMER_SETTINGS } from "@lattice/deploy/nats/trimmer-settings.ts";
+import { STEWARD_SETTINGS } from "@lattice/deploy/roster/steward-settings.ts";
 import { SETTINGS as GATEWAY } from "@lattice/gateway/config.ts";
 import { SETTINGS as OFFER } from "@lattice/offer/config.ts";
 import { SHARED_SETTINGS } from "@lattice/organism/node/settings.ts";
@@ -196,6 +197,12 @@ export const SETTINGS_GROUPS: readonly SettingsGroup[] = [
     about:
       "Makes the streams of later generations. Schema: [`deploy/src/nats/stream-keeper-settings.ts`](../deploy/src/nats/stream-keeper-settings.ts).",
     settings: settingsOf(KEEPER_SETTINGS),
+  },
+  {
+    title: "A steward",
+    about:
+      "Starts a seat's part in refreshes and replacements. Schema: [`deploy/src/roster/steward-settings.ts`](../deploy/src/roster/steward-settings.ts).",
+    settings: settingsOf(STEWARD_SETTINGS),
   },
   ...(
     [

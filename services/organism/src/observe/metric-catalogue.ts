@@ -137,6 +137,18 @@ export const METRICS: { readonly [name: string]: MetricEntry } = {
     "Outcomes whose certificate was verified, by the organism they are of.",
     "of",
   ),
+  // An operator's steward.
+  lattice_steward_epoch: gauge("Epoch of the newest roster that a steward knows a quorum to have taken up."),
+  lattice_steward_standbys: gauge("Seats for which a steward knows a standby."),
+  lattice_steward_standby_missing: gauge(
+    "Seats whose key was proven to say two things and for which nobody stands by.",
+  ),
+  lattice_steward_waiting: gauge("1 while an epoch is due and something keeps a steward from it; its log says what."),
+  lattice_steward_ceremonies_total: counter(
+    "Parts taken in ceremonies, by why (refresh, blocked, late) and end (done, failed, interrupted).",
+    "why",
+    "end",
+  ),
   // The process.
   lattice_process_resident_memory_bytes: gauge("Resident set size.", "By"),
   lattice_process_event_loop_lag_seconds: gauge(

@@ -1,0 +1,38 @@
+/** Member keys that a fraud proof stands against: whoever shows it, it is judged here, by the lattice config alone. */
+import { equalBytes, toHex } from "@lattice/organism/codec/codec.ts";
+import { verifyFraudProof } from "@lattice/organism/committee/fraud.ts";
+import { committeeId } from "@lattice/organism/identity/lattice-config.ts";
+import { connectService } from "@lattice/organism/rpc/client.ts";
+import { CommitteeService } from "@lattice/proto/lattice/committee/v1/committee_service_pb.ts";
+import type { CommitteeView } from "./committee-view.ts";
+
+const DEADLINE_MS = 3000;
+
+/** Of the seats that are called blocked, those whose key is proven to have said two things. @returns keys as hex */
+export async function provenKeys(
+  { config, organism, seats, answers }: CommitteeView,
+  known: ReadonlySet<string>,
+): Promise<Set<string>> {
+  const proven = new Set(known);
+  const wanted = seats.filter(({ blocked, memberKey }) => blocked && !known.has(toHex(memberKey)));
+  if (wanted.length === 0) return proven;
+  const committee = committeeId(config, organism);
+  for (const { address, problem } of answers) {
+    if (problem !== undefined || wanted.every(({ memberKey }) => proven.has(toHex(memberKey)))) continue;
+    const client = connectService(CommitteeService, address, { committee, deadlineMs: DEADLINE_MS });
+    try {
+      const { frauds } = await client.listFrauds({});
+      for (const { memberKey, proofHash } of frauds) {
+        if (!wanted.some((seat) => equalBytes(seat.memberKey, memberKey))) continue;
+        const { proof } = await client.getFraud({ proofHash });
+        const verdict = verifyFraudProof(config, organism, proof);
+        if ("fraud" in verdict) proven.add(toHex(verdict.fraud.memberKey));
+      }
+    } catch {
+      // The next one may have it.
+    } finally {
+      client.close();
+    }
+  }
+  return proven;
+}

@@ -1,0 +1,45 @@
+/** `builder roster standby`: makes the keys of a seat's standby and says so under the seat's key. */
+import { copyFileSync, existsSync } from "node:fs";
+import { join } from "node:path";
+import { fromHex } from "@lattice/organism/codec/codec.ts";
+import { generateSigningKey } from "@lattice/organism/crypto/ed25519.ts";
+import { initCrypto } from "@lattice/organism/crypto/engine.ts";
+import type { Organism } from "@lattice/organism/identity/organisms.ts";
+import { EXIT } from "@lattice/organism/node/exit.ts";
+import { readConfig } from "@lattice/organism/node/kit.ts";
+import { KEPT_KEYS, readably } from "../ceremony/commands.ts";
+import { parseFile } from "../ceremony/founding-file.ts";
+import { CeremonyProblem, MemberFolder, publicOf } from "../ceremony/member-folder.ts";
+import { seatIn, signingKeyIn } from "../ceremony/reshare.ts";
+import { makeStandby } from "./standby.ts";
+
+export interface StandbyOptions {
+  readonly config: string;
+  readonly organism: Organism;
+  readonly member: string;
+  readonly directory: string;
+}
+
+/** Started again on the same folders it prints the same. */
+export function makeStandbyKeys(options: StandbyOptions): Promise<number> {
+  return readably(async () => {
+    await initCrypto();
+    const { organism, member, directory } = options;
+    const config = readConfig(options.config);
+    const seat = seatIn(member, organism);
+    const seatKey = signingKeyIn(member);
+    if (seatKey === undefined) throw new CeremonyProblem(`${member}: no keys of a member here`);
+    const folder = new MemberFolder(directory);
+    if (folder.hasKeys) throw new CeremonyProblem(`${directory}: holds a member's keys already`);
+    // The settlement contract and the lattice id know these keys of the seat: whoever takes it keeps them.
+    const kept = parseFile(KEPT_KEYS, new MemberFolder(member).keyFile, "key file");
+    const keys = existsSync(folder.ownKeysFile) ? folder.ownKeys() : await folder.create(organism, kept);
+    if (keys.organism !== organism) throw new CeremonyProblem(`${directory}: made for ${keys.organism}`);
+    const credential = join(member, "nats.json");
+    const copy = join(directory, "nats.json");
+    if (existsSync(credential) && !existsSync(copy)) copyFileSync(credential, copy);
+    const own = generateSigningKey(fromHex(keys.memberKey));
+    process.stdout.write(`${JSON.stringify(makeStandby(config, organism, seat, seatKey, own, publicOf(keys)))}\n`);
+    return EXIT.ok;
+  });
+}

@@ -1,0 +1,401 @@
+/**
+ * Real members, a real nats-server for their ceremonies, and a steward of each seat: epochs come by themselves. Two refreshes on
+ * the schedule, one steward stopped in the middle of the first; then a member says two things, and its standby takes its seat.
+ */
+import assert from "node:assert/strict";
+import { mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, describe, test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { equalBytes, fromHex, toHex } from "@lattice/organism/codec/codec.ts";
+import type { CommitteeCommand } from "@lattice/organism/committee/commands.ts";
+import { type CertifiedOutcome, verifyCertificate } from "@lattice/organism/committee/outcome.ts";
+import { generateSigningKey } from "@lattice/organism/crypto/ed25519.ts";
+import { initCrypto } from "@lattice/organism/crypto/engine.ts";
+import { latticeId, slotAt, slotStartMs } from "@lattice/organism/identity/lattice-config.ts";
+import { EmbeddedLog } from "@lattice/organism/log/embedded-log.ts";
+import { FileEpochKeys } from "@lattice/organism/node/epoch-keys.ts";
+import { readKeyFile } from "@lattice/organism/node/kit.ts";
+import type { Fields, Logger } from "@lattice/organism/observe/logger.ts";
+import { createNoMeters, type MeterRegistry } from "@lattice/organism/observe/meters.ts";
+import { type RunningServer, startServer } from "@lattice/organism/rpc/server.ts";
+import { ScriptedAuthor } from "@lattice/organism/testing/committee-driver.ts";
+import { dealCommittee, SILENT, startToyMember } from "../../services/organism/test/test-lattice.ts";
+import { MemberFolder, publicOf } from "../src/ceremony/member-folder.ts";
+import { freePorts } from "../src/local/free-ports.ts";
+import { dealNats, writeCredentials } from "../src/nats/nats-config.ts";
+import { createCommitteeStream, type NatsServer, startNatsServer } from "../src/nats/nats-process.ts";
+import { findNatsServer, NatsServerMissing } from "../src/nats/nats-server.ts";
+import { askCommittee, judgeCommittee } from "../src/roster/committee-view.ts";
+import { makeStandby } from "../src/roster/standby.ts";
+import { Steward } from "../src/roster/steward.ts";
+
+const TOOLS = fileURLToPath(new URL("../../.tools", import.meta.url));
+const SEATS = [0, 1, 2, 3];
+const LIAR = 2;
+const REFRESH_EVERY = 28n;
+/** Of `4 + 8 + 2` slots before an epoch, what is left after the last call. */
+const SCHEDULE = { refreshEvery: REFRESH_EVERY, gather: 8n, ceremony: 4n };
+const binary = await findNatsServer({ toolsDir: TOOLS, environment: process.env, download: true }).catch(
+  (error: unknown) => {
+    if (error instanceof NatsServerMissing) return undefined;
+    throw error;
+  },
+);
+
+type ToyMember = Awaited<ReturnType<typeof startToyMember>>;
+interface RunningSteward {
+  readonly steward: Steward;
+  readonly lines: string[];
+  readonly meters: MeterRegistry;
+  /** Resolves once it has been stopped. */
+  readonly ended: Promise<void>;
+  stop(): Promise<void>;
+}
+
+describe("epochs that start by themselves", { skip: binary === undefined ? "there is no nats-server" : false }, () => {
+  const committee = dealCommittee(SEATS.length, { genesisMs: 1_790_000_000_000, slotMs: 1000 }, "third");
+  const { config } = committee;
+  const key = config.relay.policy.certificateKey;
+  const members = new Map<number, ToyMember>();
+  const servers = new Map<number, RunningServer>();
+  const stewards = new Map<number, RunningSteward>();
+  const problems: string[] = [];
+  const fatal: string[] = [];
+  let nowMs = slotStartMs(config, 1n);
+  const clock = { nowMs: () => nowMs };
+  let directory: string;
+  let addresses: string[];
+  let log: EmbeddedLog;
+  let nats: NatsServer;
+
+  const seat = (index: number): string => join(directory, `seat-${index}`);
+  const holder = (index: number): string => join(directory, `holder-${index}`);
+  const standby = (index: number): string => join(directory, `standby-${index}`);
+  const at = <T>(map: ReadonlyMap<number, T>, index: number): T => map.get(index) ?? assert.fail(`none at ${index}`);
+
+  async function startMember(index: number): Promise<void> {
+    const keyFile = join(holder(index), "key.json");
+    const { secrets } = readKeyFile(keyFile);
+    const epochKeys = await FileEpochKeys.open({
+      config,
+      organism: "relay",
+      index,
+      secrets,
+      first: secrets.certificateShare.length > 0 ? committee.rosters.relay : undefined,
+      keyFile,
+      directory: join(holder(index), "shares"),
+      onProblem: (problem) => problems.push(problem),
+    });
+    const member = await startToyMember({
+      committee,
+      index,
+      log: log.member(index),
+      directory: join(holder(index), "data"),
+      clock,
+      secrets,
+      epochKeys,
+      endpoints: addresses,
+      onFatal: (reason) => fatal.push(`${index}: ${reason}`),
+    });
+    members.set(index, member);
+    const server = await startServer({
+      address: addresses[index] ?? "",
+      services: member.services,
+      committee: member.committee.id,
+      domain: "relay",
+      log: SILENT,
+      meters: createNoMeters(),
+    });
+    servers.set(index, server);
+  }
+
+  async function stopMember(index: number): Promise<void> {
+    await at(servers, index).close();
+    await at(members, index).stop(0);
+    members.delete(index);
+    servers.delete(index);
+  }
+
+  /** @param until a line at which it is stopped */
+  function startSteward(index: number, until?: RegExp): RunningSteward {
+    const stopping = new AbortController();
+    const lines: string[] = [];
+    const meters = createNoMeters();
+    const line = (message: string, fields: Fields = {}): void => {
+      const text = [message, ...Object.entries(fields).map(([name, value]) => `${name}=${value}`)].join(" ");
+      lines.push(text);
+      if (until?.test(text) === true) stopping.abort();
+    };
+    const logger: Logger = { debug: () => undefined, info: line, warn: line, error: line };
+    const steward = new Steward({
+      config,
+      organism: "relay",
+      addresses: () => addresses,
+      memberDir: holder(index),
+      standbyDir: standby(index),
+      standbysDir: join(directory, "standbys"),
+      stateDir: join(directory, `steward-${index}`),
+      nats: [nats.url],
+      credentials: join(directory, `participant-${index}.json`),
+      schedule: SCHEDULE,
+      everyMs: 100,
+      clock,
+      log: logger,
+      meters,
+    });
+    const ended = steward.run(stopping.signal);
+    const running = {
+      steward,
+      lines,
+      meters,
+      ended,
+      stop: async () => {
+        stopping.abort();
+        await ended;
+        stewards.delete(index);
+      },
+    };
+    stewards.set(index, running);
+    return running;
+  }
+
+  const said = (): string =>
+    [...stewards].map(([index, { lines }]) => `steward ${index}:\n  ${lines.slice(-6).join("\n  ")}`).join("\n");
+
+  async function until(what: string, holds: () => boolean | Promise<boolean>): Promise<void> {
+    const deadline = performance.now() + 30_000;
+    while (!(await holds())) {
+      assert.ok(
+        performance.now() < deadline,
+        `it does not come: ${what}; ${fatal.join()} ${problems.join()}\n${said()}`,
+      );
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
+  }
+  const running = (): ToyMember[] => [...members.values()];
+
+  /** Time passes slot by slot, and every slot is decided. */
+  async function passTo(slot: bigint): Promise<void> {
+    for (let next = slotAt(config, nowMs) + 1n; next <= slot; next++) {
+      nowMs = slotStartMs(config, next);
+      await until(`slot ${next} is decided`, () => running().every((each) => each.committee.floor("accepted") > next));
+    }
+  }
+
+  const announced = (epoch: bigint): Promise<void> =>
+    until(`epoch ${epoch} is announced`, () =>
+      running().every((each) => each.committee.rosters.some((roster) => roster.epoch === epoch)),
+    );
+
+  /** A slot of the epoch is certified, under the key that the config pins. @returns its roster */
+  async function inEpoch(epoch: bigint, slot: bigint) {
+    await passTo(slot + 1n);
+    const [first] = running();
+    assert.ok(first !== undefined);
+    let found: CertifiedOutcome | undefined;
+    for await (const each of first.host.watch("accepted", slot, AbortSignal.timeout(20_000))) {
+      if (each.outcome.slot !== slot) continue;
+      found = each;
+      break;
+    }
+    assert.ok(found !== undefined);
+    assert.equal(found.outcome.epoch, epoch);
+    assert.ok(verifyCertificate(key, found.outcome, found.signature));
+    return first.host.rosterAt(slot);
+  }
+
+  before(async () => {
+    await initCrypto();
+    directory = await mkdtemp(join(tmpdir(), "lattice-steward-"));
+    const [port = 0, monitorPort = 0, ...rest] = await freePorts(2 + SEATS.length);
+    addresses = rest.map((each) => `127.0.0.1:${each}`);
+    log = await EmbeddedLog.open(join(directory, "log"));
+    const deal = dealNats([{ organism: "ceremony", members: SEATS.length }]);
+    nats = await startNatsServer({
+      binary: binary?.path ?? "",
+      directory: join(directory, "nats"),
+      deal,
+      port,
+      monitorPort,
+    });
+    const [account] = deal.accounts;
+    assert.ok(account !== undefined);
+    await createCommitteeStream(nats.url, account.admin);
+    await mkdir(join(directory, "standbys"));
+    for (const index of SEATS) {
+      const secrets = committee.secrets[index] ?? assert.fail();
+      const { boxKey, memberKey, certificateShare } = secrets;
+      await mkdir(seat(index), { recursive: true });
+      const content = { organism: "relay", index, boxKey: toHex(boxKey), memberKey: toHex(memberKey) };
+      const file = JSON.stringify({ ...content, certificateShare: toHex(certificateShare) });
+      await writeFile(join(seat(index), "key.json"), file, { mode: 0o400 });
+      await symlink(seat(index), holder(index));
+      writeCredentials(join(directory, `participant-${index}.json`), account.members[index] ?? assert.fail());
+    }
+    // Beside the good one: one of another lattice, and one of another seat under the first one's signatures.
+    const keys = await new MemberFolder(standby(LIAR)).create("relay");
+    const own = generateSigningKey(fromHex(keys.memberKey));
+    const seatKey = generateSigningKey((committee.secrets[LIAR] ?? assert.fail()).memberKey);
+    const good = makeStandby(config, "relay", LIAR, seatKey, own, publicOf(keys));
+    const elsewhere = makeStandby({ ...config, name: "other" }, "relay", LIAR, seatKey, own, publicOf(keys));
+    for (const [name, content] of [
+      ["2-relay", good],
+      ["1-elsewhere", elsewhere],
+      [
+        "3-stolen",
+        {
+          ...good,
+          seat: 1,
+          standsFor: toHex(generateSigningKey(committee.secrets[1]?.memberKey ?? new Uint8Array()).publicKey),
+        },
+      ],
+    ] as const) {
+      await writeFile(join(directory, "standbys", `${name}.json`), JSON.stringify(content));
+    }
+    await Promise.all(SEATS.map(startMember));
+  });
+  after(async () => {
+    await Promise.all([...stewards.values()].map(({ stop }) => stop()));
+    await Promise.all([...members.keys()].map(stopMember));
+    await nats.stop();
+    await log.close();
+    await rm(directory, { recursive: true, force: true });
+  });
+
+  test("two refreshes on the schedule, one steward stopped in the middle of the first", async () => {
+    const id = toHex(latticeId(config));
+    for (const index of SEATS) startSteward(index, index === 3 ? /attempt 1: deal/ : undefined);
+    // Nothing is due: nobody begins.
+    await until("all have looked", () => [...stewards.values()].every(({ steward }) => steward.ready));
+    assert.ok([...stewards.values()].every(({ lines }) => lines.every((line) => !/takes part/.test(line))));
+    await passTo(REFRESH_EVERY - 22n);
+    await at(stewards, 3).ended;
+    startSteward(3);
+    await announced(1n);
+    const first = await inEpoch(1n, REFRESH_EVERY);
+
+    // The next one ends without seat 0's steward, which comes back when all is over.
+    await at(stewards, 0).stop();
+    startSteward(0, /attempt 1: deal/);
+    await passTo(2n * REFRESH_EVERY - 22n);
+    await at(stewards, 0).ended;
+    await passTo(2n * REFRESH_EVERY - 20n);
+    await announced(2n);
+    const late = startSteward(0);
+    await until("it has its share all the same", () => {
+      return late.meters.value("lattice_steward_ceremonies_total", { why: "late", end: "done" }) === 1;
+    });
+    const second = await inEpoch(2n, 2n * REFRESH_EVERY);
+    for (const index of SEATS) {
+      const shares = [committee.rosters.relay, first, second].map(({ members }) => members[index]?.certificateShare);
+      assert.equal(new Set(shares.map((each) => toHex(each ?? new Uint8Array()))).size, 3, "every share is another");
+      const memberKeys = [first, second].map(({ members }) => members[index]?.memberKey ?? new Uint8Array());
+      const before = committee.rosters.relay.members[index]?.memberKey ?? new Uint8Array(1);
+      assert.ok(memberKeys.every((each) => equalBytes(each, before)));
+    }
+    assert.equal(toHex(latticeId(config)), id);
+    assert.deepEqual([fatal, problems], [[], []]);
+    const roster = at(members, 0).committee.rosters;
+    assert.deepEqual(new Set(roster.map(({ epoch }) => epoch)).size, roster.length, "each is announced once");
+    for (const { meters, lines } of stewards.values()) {
+      assert.equal(meters.value("lattice_steward_ceremonies_total", { why: "refresh", end: "failed" }), 0);
+      assert.equal(meters.value("lattice_steward_standbys"), 1);
+      assert.ok(
+        lines.some((line) => /1-elsewhere.json: a standby of relay in committee .* not of this one/.test(line)),
+      );
+      assert.ok(lines.some((line) => /3-stolen.json: the standby of seat 1 is not signed by the key/.test(line)));
+    }
+  });
+
+  test("whoever says two things is replaced by its standby, once all stewards are there", async () => {
+    await at(stewards, 3).stop();
+    const [first] = running();
+    assert.ok(first !== undefined);
+    const incarnation = first.committee.author(LIAR)?.incarnation ?? 0n;
+    await stopMember(LIAR);
+    const voice = new ScriptedAuthor(
+      {
+        get nowMs() {
+          return nowMs;
+        },
+        committee: first.committee,
+        apply: () => assert.fail("entries are signed here and put into the log by hand"),
+      },
+      LIAR,
+      committee.secrets[LIAR] ?? assert.fail(),
+    );
+    voice.incarnation = incarnation + 1n;
+    voice.incarnationKey = voice.keyOf(voice.incarnation);
+    const joins = { type: "join", incarnation: voice.incarnation, key: voice.incarnationKey.publicKey } as const;
+    const skip = (toSlot: bigint): CommitteeCommand => ({ type: "skip", stage: "accepted", toSlot });
+    const entries = [
+      voice.sign(joins, "ctl", { signer: voice.memberKey }),
+      voice.sign(skip(0n), "ctl", { aside: true }),
+      voice.sign(skip(1n)),
+    ];
+    for (const [index, raw] of entries.entries()) await log.member(LIAR).append("ctl", raw, `corrupt.${index}`);
+    await until("it is blocked", () => running().every((each) => each.committee.isBlocked(LIAR)));
+    assert.equal((await view()).margin, 0);
+
+    // A statement that its key signs from here on is worth nothing.
+    const thief = await new MemberFolder(join(directory, "thief")).create("relay");
+    const late = makeStandby(
+      config,
+      "relay",
+      LIAR,
+      voice.memberKey,
+      generateSigningKey(fromHex(thief.memberKey)),
+      publicOf(thief),
+    );
+    await writeFile(join(directory, "standbys", "0-late.json"), JSON.stringify(late));
+    await until("the one that is not there is waited for, by name", () =>
+      [0, 1, LIAR].every((index) => at(stewards, index).lines.some((line) => /waits for=participants 3 \(/.test(line))),
+    );
+    // The last call passes without it: the attempt ends, and there is another one.
+    await slotsUntil(async () => [0, 1, LIAR].every((index) => ended(index) > 0));
+    startSteward(3);
+    await slotsUntil(async () => new Set(await successions()).size === 1);
+    await announced(3n);
+    await until("the seat's folder is the standby's", () =>
+      at(stewards, LIAR).lines.some((line) => /wants a restart/.test(line)),
+    );
+    await startMember(LIAR);
+    const [roster] = at(members, 0).committee.rosters.filter(({ epoch }) => epoch === 3n);
+    assert.ok(roster !== undefined);
+    const keys = readKeyFile(join(standby(LIAR), "key.json")).secrets;
+    assert.deepEqual(roster.members[LIAR]?.memberKey, generateSigningKey(keys.memberKey).publicKey);
+    await inEpoch(3n, roster.activationSlot);
+    await until("its margin is back", async () => (await view()).margin === 1);
+    assert.equal((await readdir(join(standby(LIAR), "shares"))).join(), "3.json");
+    assert.equal(new Set(await successions()).size, 1, "the same file, to the byte");
+    assert.ok(at(stewards, 0).lines.some((line) => /not known before its key was blocked/.test(line)));
+    assert.deepEqual([fatal, problems], [[], []]);
+  });
+
+  /** Ceremonies for the replacement that came to nothing. */
+  const ended = (index: number): number =>
+    ["failed", "interrupted"].reduce(
+      (sum, end) => sum + at(stewards, index).meters.value("lattice_steward_ceremonies_total", { why: "blocked", end }),
+      0,
+    );
+  const successions = (): Promise<string[]> =>
+    Promise.all(SEATS.map((index) => readFile(join(directory, `steward-${index}`, "succession.json"), "utf8")));
+  /** Slot after slot, with time for stewards to look in each. */
+  async function slotsUntil(holds: () => Promise<boolean>): Promise<void> {
+    for (let slot = 0; slot < 40; slot++) {
+      for (let looks = 0; looks < 30; looks++) {
+        if (await holds()) return;
+        await new Promise((resolve) => setTimeout(resolve, 10));
+      }
+      await passTo(slotAt(config, nowMs) + 1n);
+    }
+    assert.fail(`in vain: ${said()}`);
+  }
+  async function view() {
+    const judged = judgeCommittee(config, "relay", await askCommittee(config, "relay", addresses));
+    if ("problem" in judged) assert.fail(judged.problem);
+    return judged;
+  }
+});
