@@ -26,6 +26,7 @@ import { z } from "zod";
 import { memberFromJson, memberToJson, PUBLIC_MEMBER } from "../ceremony/founding-file.ts";
 
 const TAG = "lattice/roster/standby/v1";
+const HASH_TAG = "lattice/roster/standby/hash/v1";
 const STATEMENT = struct({
   version: literal(1),
   committee: UNIQUE_ID,
@@ -117,7 +118,7 @@ export function judgeStandby(
   if (!verifyTagged(member.memberKey, TAG, bytes, fromHex(file.possession))) {
     return { problem: `the standby of seat ${file.seat} is not signed by its own key` };
   }
-  return { standby: { seat: file.seat, standsFor, member, digest: toHex(hash(TAG, STATEMENT, statement)) } };
+  return { standby: { seat: file.seat, standsFor, member, digest: toHex(hash(HASH_TAG, STATEMENT, statement)) } };
 }
 
 /** Who stands by for one seat, or why nobody does. Whatever order the statements come in. */
