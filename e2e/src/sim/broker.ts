@@ -5,7 +5,14 @@
  * again. It does not forge: that is for the committee's own tests.
  */
 import type { Lane } from "@lattice/organism/committee/entry.ts";
-import { type AppendFate, type Log, LogLost, type LogMessage, LogRefusal } from "@lattice/organism/ports.ts";
+import {
+  type AppendFate,
+  HistoryGone,
+  type Log,
+  LogLost,
+  type LogMessage,
+  LogRefusal,
+} from "@lattice/organism/ports.ts";
 import type { SeededRandom } from "./random.ts";
 import type { SimProcess, VirtualTime } from "./virtual-time.ts";
 
@@ -46,7 +53,7 @@ interface Consumer {
   pumping: boolean;
   ended: boolean;
   readonly deliver: (message: LogMessage) => void;
-  readonly fail: (error: LogLost) => void;
+  readonly fail: (error: LogLost | HistoryGone) => void;
 }
 
 export class SimBroker {
@@ -58,6 +65,11 @@ export class SimBroker {
   /** Processes that are shown something else than their member's other one. */
   readonly #shownTo = new Map<SimProcess, Branch>();
   #branches = 1;
+  /** False before its stream is made, and once it is deleted. */
+  #present: boolean;
+  readonly #shares: boolean;
+  /** The oldest message that is still held. */
+  #first = 1;
   up = true;
   weather: BrokerWeather = { ...FAIR };
   readonly #time: VirtualTime;
@@ -67,22 +79,65 @@ export class SimBroker {
   readonly #linkBusyUntil = new Map<SimProcess, number>();
   /** True while a member cannot reach the broker. */
   readonly #cut: (author: number) => boolean;
-  readonly #onStored: (position: number, raw: Uint8Array) => void;
+  readonly #onStored: (position: number, raw: Uint8Array, branch: Branch) => void;
 
   constructor(options: {
     readonly time: VirtualTime;
     readonly random: SeededRandom;
     readonly cut: (author: number) => boolean;
-    readonly onStored: (position: number, raw: Uint8Array) => void;
+    readonly onStored: (position: number, raw: Uint8Array, branch: Branch) => void;
+    /** A stream that somebody has to make first. */
+    readonly absent?: boolean;
+    /** Readers are given the same bytes, not a copy each. */
+    readonly shares?: boolean;
   }) {
     this.#time = options.time;
     this.#random = options.random;
     this.#cut = options.cut;
     this.#onStored = options.onStored;
+    this.#present = options.absent !== true;
+    this.#shares = options.shares === true;
+  }
+
+  get present(): boolean {
+    return this.#present;
   }
 
   #reachable(author: number): boolean {
     return this.up && !this.#cut(author);
+  }
+
+  /** Makes the stream. */
+  make(): void {
+    this.#present = true;
+  }
+
+  /** Deletes the stream, with all that it holds. */
+  delete(): void {
+    this.#present = false;
+    this.#known.clear();
+    this.#shown.clear();
+    this.#shownTo.clear();
+    this.trunk.messages.length = 0;
+    for (const consumer of this.#consumers) this.#lose(consumer, "the stream is gone");
+  }
+
+  /** Shows everybody the trunk again. Readers of something else find out when they connect anew, or some day. */
+  join(): void {
+    const others = [...this.#consumers].filter(({ author, process }) => this.branchOf(author, process) !== this.trunk);
+    this.#shown.clear();
+    this.#shownTo.clear();
+    for (const consumer of others) {
+      if (consumer.next > this.trunk.messages.length + 1 || this.#random.chance(0.5)) {
+        this.#lose(consumer, `the log holds another message at position ${consumer.next - 1} than it delivered before`);
+      }
+    }
+    this.wake();
+  }
+
+  /** Lets go of everything before this position. */
+  trimTo(first: number): void {
+    this.#first = Math.max(this.#first, first);
   }
 
   #hop(): number {
@@ -90,8 +145,9 @@ export class SimBroker {
   }
 
   #store(branch: Branch, raw: Uint8Array): void {
+    if (!this.#present) return;
     branch.messages.push(raw);
-    this.#onStored(branch.messages.length, raw);
+    this.#onStored(branch.messages.length, raw, branch);
     this.wake();
   }
 
@@ -120,12 +176,16 @@ export class SimBroker {
     this.#known.clear();
     const end = messages.length;
     for (const consumer of this.#consumers) {
-      if (consumer.next <= end + 1) continue;
-      consumer.ended = true;
-      this.#consumers.delete(consumer);
-      const lost = new LogLost(`the log ends at position ${end}, position ${consumer.next} was to come`, true);
-      consumer.process.after(this.#random.between(1, 400), () => consumer.fail(lost));
+      if (this.branchOf(consumer.author, consumer.process) !== this.trunk || consumer.next <= end + 1) continue;
+      this.#lose(consumer, `the log ends at position ${end}, position ${consumer.next} was to come`);
     }
+  }
+
+  #lose(consumer: Consumer, why: string): void {
+    consumer.ended = true;
+    this.#consumers.delete(consumer);
+    const lost = new LogLost(why, true);
+    consumer.process.after(this.#random.between(1, 400), () => consumer.fail(lost));
   }
 
   /** Delivers nothing more to this member, which may go on appending. @returns what ends it */
@@ -165,7 +225,7 @@ export class SimBroker {
       if (raw !== undefined && this.#reachable(consumer.author)) {
         const position = BigInt(consumer.next);
         consumer.next += 1;
-        consumer.deliver({ position, raw: raw.slice() });
+        consumer.deliver({ position, raw: this.#shares ? raw : raw.slice() });
       }
       this.#pump(consumer);
     });
@@ -189,7 +249,7 @@ export class SimBroker {
       const branch = (): Branch => this.branchOf(author, process);
       // What is on the wire arrives whether or not its sender lives.
       this.#time.after(arrival - now, () => {
-        if (!this.#reachable(author) || random.chance(weather.lostAppend)) return unknown();
+        if (!this.#reachable(author) || !this.#present || random.chance(weather.lostAppend)) return unknown();
         if (raw.length > MESSAGE_BYTES_MAX) {
           process.after(this.#hop(), () => reject(new LogRefusal("ENTRY_TOO_LARGE", `${raw.length} bytes`)));
           return;
@@ -224,6 +284,7 @@ export class SimBroker {
   async #whenReachable(process: SimProcess, author: number): Promise<void> {
     await process.pause(this.#hop());
     while (!this.#reachable(author)) await process.pause(100);
+    if (!this.#present) throw new LogLost("the stream is gone", true);
   }
 
   /** One member's handle; dies with its process. */
@@ -233,7 +294,14 @@ export class SimBroker {
         await this.#whenReachable(process, author);
         return BigInt(this.branchOf(author, process).messages.length);
       },
-      firstPosition: async () => 1n,
+      firstPosition: async () => {
+        if (!this.#present) throw new LogLost("the stream is gone", true);
+        return BigInt(this.#first);
+      },
+      present: async () => {
+        await process.pause(this.#hop());
+        return this.#present && this.#reachable(author);
+      },
       append: (_lane: Lane, raw, id) => this.#append(process, author, raw, id),
       consume: (from, deliver, signal) =>
         new Promise((resolve, reject) => {
@@ -250,6 +318,14 @@ export class SimBroker {
             fail: reject,
           };
           const end = this.branchOf(author, process).messages.length;
+          if (!this.#present) {
+            reject(new LogLost("the stream is gone", true));
+            return;
+          }
+          if (consumer.next < this.#first && consumer.next <= end) {
+            reject(new HistoryGone(BigInt(this.#first)));
+            return;
+          }
           if (consumer.next > end + 1) {
             reject(new LogLost(`the log ends at position ${end}, position ${consumer.next} was to come`, true));
             return;

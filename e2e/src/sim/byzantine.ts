@@ -22,7 +22,8 @@ export const BEHAVIOURS = [
   "early-shares",
   "vote-twice",
 ] as const;
-export type Behaviour = (typeof BEHAVIOURS)[number];
+/** The others are of one committee alone (`log/byzantine.ts`). */
+export type Behaviour = (typeof BEHAVIOURS)[number] | "lie-heads" | "lie-ends";
 
 export interface Corruption {
   readonly behaviours: ReadonlySet<Behaviour>;

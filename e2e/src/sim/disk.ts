@@ -6,7 +6,9 @@
 import { equalBytes, toHex } from "@lattice/organism/codec/codec.ts";
 import type { CertifiedCheckpoint } from "@lattice/organism/committee/checkpoint.ts";
 import { blake3 } from "@lattice/organism/crypto/hash.ts";
+import { type EntryTail, tailHash } from "@lattice/organism/node/entry-tail.ts";
 import { OutcomeArchive } from "@lattice/organism/node/outcome-archive.ts";
+import { compareCheckpoints } from "@lattice/organism/node/snapshot-fetcher.ts";
 import { SNAPSHOTS_KEPT, type SnapshotKey } from "@lattice/organism/node/snapshot-store.ts";
 import type { KeptBodies, MemberStorage } from "@lattice/organism/node/storage.ts";
 import { type MemberJournal, PromiseConflict, type RecordFile } from "@lattice/organism/ports.ts";
@@ -14,6 +16,7 @@ import type { SeededRandom } from "./random.ts";
 import type { SimProcess, VirtualTime } from "./virtual-time.ts";
 
 const BODY_SLOTS_KEPT = 64n;
+const TAIL_LOST_MOST = 40;
 
 interface KeptSnapshot {
   readonly certified: CertifiedCheckpoint;
@@ -30,6 +33,8 @@ interface Kept {
   readonly bodies: Map<string, { readonly slot: bigint; readonly body: Uint8Array }>;
   readonly landed: Set<bigint>;
   snapshots: readonly KeptSnapshot[];
+  /** What was read, by generation and position. Not synced: a killed process loses nothing of it, a power cut its end. */
+  readonly tail: Map<bigint, Map<bigint, Uint8Array>>;
 }
 
 function empty(): Kept {
@@ -43,6 +48,7 @@ function empty(): Kept {
     bodies: new Map(),
     landed: new Set(),
     snapshots: [],
+    tail: new Map(),
   };
 }
 
@@ -57,6 +63,7 @@ function copyOf(kept: Kept): Kept {
     bodies: new Map(kept.bodies),
     landed: new Set(kept.landed),
     snapshots: [...kept.snapshots],
+    tail: new Map([...kept.tail].map(([generation, entries]) => [generation, new Map(entries)])),
   };
 }
 
@@ -72,6 +79,8 @@ export class SimDisk {
   #busyUntilMs = 0;
   /** A multiple of the usual time of a sync. */
   slowness = 1;
+  /** Nothing can be written. */
+  full = false;
   readonly #time: VirtualTime;
   readonly #random: SeededRandom;
 
@@ -86,7 +95,11 @@ export class SimDisk {
 
   /** Resolves once it is synced; never for a process that died before. Writes of one disk are synced in order. */
   write(process: SimProcess, apply: (kept: Kept) => void): Promise<void> {
-    return new Promise((resolve) => {
+    return new Promise((resolve, reject) => {
+      if (this.full) {
+        process.after(0.1, () => reject(new Error("ENOSPC: no space left on device")));
+        return;
+      }
       const write = { process, apply };
       this.#writes.push(write);
       const syncMs = this.#random.between(0.1, 1.5) * this.slowness;
@@ -113,6 +126,20 @@ export class SimDisk {
     for (const { apply } of this.#writes.slice(0, survives)) apply(this.#kept);
     this.#writes = [];
     this.#busyUntilMs = 0;
+  }
+
+  /** As `crash`, and the end of what was written without a sync goes as well. */
+  powerCut(): void {
+    this.crash();
+    for (const entries of this.#kept.tail.values()) {
+      const lost = this.#random.below(Math.min(entries.size, TAIL_LOST_MOST) + 1);
+      for (const position of [...entries.keys()].slice(entries.size - lost)) entries.delete(position);
+    }
+  }
+
+  /** Certified snapshots that are held whole. */
+  get snapshots(): readonly CertifiedCheckpoint[] {
+    return this.#kept.snapshots.map(({ certified }) => certified);
   }
 
   backUp(): void {
@@ -199,6 +226,7 @@ export class SimDisk {
     return {
       outcomes: (organism) => OutcomeArchive.over((onRecord) => this.#records(process, onRecord, onOutcome), organism),
       bodies: async () => this.#bodies(process),
+      tail: async () => this.#tail(),
       snapshots: async () => {
         let own = this.#kept.snapshots;
         const find = (key: SnapshotKey): KeptSnapshot | undefined =>
@@ -219,6 +247,41 @@ export class SimDisk {
           load: async (key) => find(key)?.state.slice(),
           read: async (key, offset, length) => find(key)?.state.slice(offset, offset + length),
         };
+      },
+    };
+  }
+
+  #tail(): EntryTail {
+    const { tail } = this.#kept;
+    const before = copyOf(this.#kept).tail;
+    const newestOf = new Map<bigint, bigint>();
+    for (const [generation, entries] of tail) for (const position of entries.keys()) newestOf.set(generation, position);
+    let closed = false;
+    return {
+      newest: (generation) => newestOf.get(generation),
+      hashAt(generation, position) {
+        const raw = before.get(generation)?.get(position);
+        return raw === undefined ? undefined : tailHash(raw);
+      },
+      append: (generation, position, raw) => {
+        const newest = newestOf.get(generation);
+        if (closed || this.full || (newest !== undefined && position <= newest)) return;
+        const entries = tail.get(generation) ?? new Map<bigint, Uint8Array>();
+        tail.set(generation, entries.set(position, raw));
+        newestOf.set(generation, position);
+      },
+      read: async (generation, position) => tail.get(generation)?.get(position),
+      async keepFrom(generation, position) {
+        for (const [held, entries] of tail) {
+          if (held === generation) for (const at of entries.keys()) if (at < position) entries.delete(at);
+          if (held < generation || entries.size === 0) {
+            tail.delete(held);
+            newestOf.delete(held);
+          }
+        }
+      },
+      async close() {
+        closed = true;
       },
     };
   }
@@ -272,8 +335,6 @@ export class SimDisk {
 }
 
 function newest(snapshots: readonly KeptSnapshot[]): readonly KeptSnapshot[] {
-  const sorted = [...snapshots].sort((a, b) =>
-    a.certified.checkpoint.position > b.certified.checkpoint.position ? -1 : 1,
-  );
+  const sorted = [...snapshots].sort((a, b) => compareCheckpoints(b.certified, a.certified));
   return sorted.slice(0, SNAPSHOTS_KEPT);
 }

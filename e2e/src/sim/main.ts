@@ -2,19 +2,22 @@
 import { availableParallelism } from "node:os";
 import { EXIT } from "@lattice/organism/node/exit.ts";
 import { readArguments, usageError, wholeNumber } from "../command-line.ts";
-import { planOf, runSeeds, SeedThread } from "./pool.ts";
+import { LOG_SLOTS, logPlanOf, type Plan, planOf, runSeeds, SeedThread } from "./pool.ts";
 import type { SeedResult } from "./run-seed.ts";
 
-const USAGE = `usage: npm run sim -- [--seeds N] [--from S] [--slots K] [--jobs J] [--json]
-       npm run sim -- --seed S [--slots K] [--mode safety|liveness|calm|lying] [--members N] [--verbose] [--json]
+const USAGE = `usage: npm run sim -- [--seeds N] [--from S] [--slots K] [--jobs J] [--mode log] [--json]
+       npm run sim -- --seed S [--slots K] [--mode safety|liveness|calm|lying|log|log-calm] [--members N] [--verbose] [--json]
+--mode log: one committee and its logs instead of six, many seeds in little time.
 One line a seed; the last one sums up. A seed replays exactly: same slots, same digest.`;
 
-const MODES = ["safety", "liveness", "calm", "lying"] as const;
+const SLOTS = 50;
+const MODES = ["safety", "liveness", "calm", "lying", "log", "log-calm"] as const;
 
 function describe({ seed, mode, slots, broken, digest, wallMs }: SeedResult): string {
   const speed = `${(slots / (wallMs / 1000)).toFixed(0)} slots/s`;
   if (broken === undefined) return `seed ${seed}  ${mode}  ${slots} slots  ${digest.slice(0, 16)}  ${speed}`;
-  return `seed ${seed}  ${mode}  BROKEN  ${broken.checker}: ${broken.message}\n  replay: npm run sim -- --seed ${seed} --slots ${slots}`;
+  const how = mode.startsWith("log") ? ` --mode ${mode}` : ` --slots ${slots}`;
+  return `seed ${seed}  ${mode}  BROKEN  ${broken.checker}: ${broken.message}\n  replay: npm run sim -- --seed ${seed}${how}`;
 }
 
 const { values } = readArguments(USAGE, {
@@ -22,7 +25,7 @@ const { values } = readArguments(USAGE, {
     seeds: { type: "string", default: "20" },
     seed: { type: "string" },
     from: { type: "string", default: "1" },
-    slots: { type: "string", default: "50" },
+    slots: { type: "string" },
     jobs: { type: "string", default: String(availableParallelism()) },
     mode: { type: "string" },
     members: { type: "string" },
@@ -36,7 +39,8 @@ function numberOf(name: string, text: string): number {
 }
 
 async function main(): Promise<number> {
-  const slots = numberOf("slots", values.slots);
+  const log = values.mode === "log" || values.mode === "log-calm";
+  const slots = numberOf("slots", values.slots ?? String(log ? LOG_SLOTS : SLOTS));
   const one = values.seed === undefined ? undefined : numberOf("seed", values.seed);
   const count = numberOf("seeds", values.seeds);
   const from = numberOf("from", values.from);
@@ -44,6 +48,9 @@ async function main(): Promise<number> {
   const mode = MODES.find((known) => known === values.mode);
   if (values.mode !== undefined && mode === undefined)
     usageError(USAGE, `--mode: one of ${MODES.join(", ")} is expected`);
+  if (one === undefined && mode !== undefined && mode !== "log")
+    usageError(USAGE, "--mode: many seeds are mixed, or log");
+  const planFor = (seed: number): Plan => (log ? logPlanOf(seed, slots) : planOf(seed, slots));
   const results: SeedResult[] = [];
   const each = (result: SeedResult): void => {
     results.push(result);
@@ -51,8 +58,8 @@ async function main(): Promise<number> {
   };
   const startedAt = performance.now();
   if (one !== undefined) {
-    const plan = planOf(one, slots);
-    const thread = new SeedThread({ crypto: plan.crypto });
+    const plan = planFor(one);
+    const thread = new SeedThread({ crypto: plan.crypto, shares: plan.shares === true });
     const options = {
       ...plan.options,
       ...(mode === undefined ? {} : { mode }),
@@ -75,7 +82,7 @@ async function main(): Promise<number> {
     }
   } else {
     const seeds = Array.from({ length: count }, (_, at) => from + at);
-    await runSeeds(seeds, slots, jobs, each);
+    await runSeeds(seeds, planFor, jobs, each);
   }
   const broken = results.filter((result) => result.broken !== undefined);
   if (!values.json) {

@@ -45,11 +45,30 @@ const LYING = 7;
 /** Room for a lie, and to be found out. */
 const LYING_SLOTS_MIN = 14;
 
+/** Slots of a seed of one committee, unless it is one that has to come back. */
+export const LOG_SLOTS = 14;
+/** On real cryptography. */
+const LOG_REAL_SLOTS = 5;
+
+export interface Plan {
+  readonly options: SeedOptions;
+  readonly crypto: "fast" | "real";
+  readonly shares?: boolean;
+}
+
+/** What a seed of one committee means: shorter, and as many of them as one likes. */
+export function logPlanOf(seed: number, slots = LOG_SLOTS): Plan {
+  return seed % REAL_EVERY === 0
+    ? {
+        crypto: "real",
+        options: { seed, slots: Math.min(slots, LOG_REAL_SLOTS), mode: "log", members: 3 },
+        shares: true,
+      }
+    : { crypto: "fast", options: { seed, slots, mode: "log" }, shares: true };
+}
+
 /** What a seed means when nothing else is said: the same wherever it is run. */
-export function planOf(
-  seed: number,
-  slots: number,
-): { readonly options: SeedOptions; readonly crypto: "fast" | "real" } {
+export function planOf(seed: number, slots: number): Plan {
   const real = seed % REAL_EVERY === 0;
   if (seed % 10 === LYING) {
     // n = 3f + 1 and one more: committees with a corrupt member in which sides may be of any size.
@@ -69,7 +88,7 @@ export function planOf(
 /** Runs these seeds on `jobs` threads; tells each result as it comes. */
 export async function runSeeds(
   seeds: readonly number[],
-  slots: number,
+  plan: (seed: number) => Plan,
   jobs: number,
   each: (result: SeedResult) => void,
 ): Promise<void> {
@@ -78,9 +97,10 @@ export async function runSeeds(
     Array.from({ length: Math.min(jobs, seeds.length) }, async () => {
       const threads = new Map<string, SeedThread>();
       for (let seed = waiting.shift(); seed !== undefined; seed = waiting.shift()) {
-        const { crypto, options } = planOf(seed, slots);
-        const thread = threads.get(crypto) ?? new SeedThread({ crypto });
-        threads.set(crypto, thread);
+        const { crypto, options, shares = false } = plan(seed);
+        const kind = `${crypto} ${shares}`;
+        const thread = threads.get(kind) ?? new SeedThread({ crypto, shares });
+        threads.set(kind, thread);
         each(await thread.run(options));
       }
       for (const thread of threads.values()) await thread.close();

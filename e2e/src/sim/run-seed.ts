@@ -6,6 +6,7 @@ import { makeCheckers, OF_ANY_LOG } from "./checkers/all.ts";
 import { HEALED_AFTER } from "./checkers/liveness.ts";
 import { Clients } from "./clients.ts";
 import { beginLies } from "./liar.ts";
+import { runLogSeed } from "./log/run-log-seed.ts";
 import { Nemesis } from "./nemesis.ts";
 import { World } from "./world.ts";
 
@@ -14,9 +15,9 @@ export interface SeedOptions {
   readonly slots: number;
   /**
    * Safety: faults to the end. Liveness: faults, then everything is healed, and the lattice has to come back. Lying: nothing
-   * fails, but brokers fork and forget, with corrupt members on both sides.
+   * fails, but brokers fork and forget, with corrupt members on both sides. Log: one committee only (log/run-log-seed.ts).
    */
-  readonly mode: "safety" | "liveness" | "calm" | "lying";
+  readonly mode: "safety" | "liveness" | "calm" | "lying" | "log" | "log-calm";
   readonly behaviours?: readonly Behaviour[];
   /** The one checker that listens: to show that it would notice by itself. */
   readonly only?: string;
@@ -48,6 +49,7 @@ function ofSize(size: number): { readonly [O in Organism]: number } {
 
 export async function runSeed(options: SeedOptions): Promise<SeedResult> {
   const { seed, slots, mode } = options;
+  if (mode === "log" || mode === "log-calm") return runLogSeed(options);
   const startedAt = performance.now();
   const checkers = makeCheckers();
   const { members: sizes } = options;

@@ -4,16 +4,20 @@ import { parentPort, workerData } from "node:worker_threads";
 import { useFastCrypto } from "@lattice/organism/testing/fast-crypto/hooks.ts";
 import { MUTATIONS, useMutation } from "./mutations.ts";
 import type { SeedOptions } from "./run-seed.ts";
+import { shareReading } from "./shared-reading/hooks.ts";
 
 export interface WorkerSetup {
   readonly crypto: "fast" | "real";
   readonly mutation?: string;
+  /** For one committee: what all of its members read is read once (shared-reading/). */
+  readonly shares?: boolean;
 }
 
 // A thread is made for every broken build: most of what it loads has been loaded before.
 enableCompileCache();
-const { crypto, mutation } = workerData as WorkerSetup;
+const { crypto, mutation, shares } = workerData as WorkerSetup;
 if (crypto === "fast") useFastCrypto();
+if (shares === true) shareReading();
 const wanted = MUTATIONS.find(({ name }) => name === mutation);
 if (wanted !== undefined) useMutation(wanted);
 const { runSeed } = await import("./run-seed.ts");

@@ -3,20 +3,19 @@ import assert from "node:assert/strict";
 import { availableParallelism } from "node:os";
 import { describe, test } from "node:test";
 import { BEHAVIOURS } from "./byzantine.ts";
-import { planOf, runSeeds, SeedThread } from "./pool.ts";
+import { logPlanOf, planOf, runSeeds, SeedThread } from "./pool.ts";
 import { REGRESSIONS } from "./regressions.ts";
 import type { SeedResult } from "./run-seed.ts";
 
 /** About a minute on two processors. */
 const SEEDS = 24;
 const SLOTS = 12;
+/** Of one committee. */
+const LOG_SEEDS = 40;
 
-function judge({ seed, slots, broken }: SeedResult): void {
-  assert.equal(
-    broken,
-    undefined,
-    `${broken?.checker}: ${broken?.message} (npm run sim -- --seed ${seed} --slots ${slots})`,
-  );
+function judge({ seed, slots, mode, broken }: SeedResult): void {
+  const how = mode === "log" ? "--mode log" : `--slots ${slots}`;
+  assert.equal(broken, undefined, `${broken?.checker}: ${broken?.message} (npm run sim -- --seed ${seed} ${how})`);
 }
 
 test("a seed replays byte for byte, in another thread too", async () => {
@@ -49,11 +48,16 @@ test(`${SEEDS} seeds, safety and liveness, one in twenty on real cryptography`, 
   const acts = new Map<string, number>();
   let certified = 0;
   const seeds = Array.from({ length: SEEDS }, (_, at) => at + 1);
-  await runSeeds(seeds, SLOTS, availableParallelism(), (result) => {
-    judge(result);
-    for (const [name, count] of Object.entries(result.acts)) acts.set(name, (acts.get(name) ?? 0) + count);
-    for (const [name, count] of Object.entries(result.outcomes)) if (name.endsWith(" result")) certified += count;
-  });
+  await runSeeds(
+    seeds,
+    (seed) => planOf(seed, SLOTS),
+    availableParallelism(),
+    (result) => {
+      judge(result);
+      for (const [name, count] of Object.entries(result.acts)) acts.set(name, (acts.get(name) ?? 0) + count);
+      for (const [name, count] of Object.entries(result.outcomes)) if (name.endsWith(" result")) certified += count;
+    },
+  );
   // A run in which little happened proves little.
   assert.ok(certified > SEEDS * 20, `${certified} results certified`);
   for (const behaviour of BEHAVIOURS) assert.ok(acts.has(`byzantine ${behaviour}`), `nobody did ${behaviour}`);
@@ -64,12 +68,32 @@ test(`${SEEDS} seeds, safety and liveness, one in twenty on real cryptography`, 
 
 test("brokers that fork and forget, with a corrupt member on both sides", async () => {
   const acts = new Map<string, number>();
-  await runSeeds([27, 37], SLOTS, availableParallelism(), (result) => {
+  await runSeeds(
+    [27, 37],
+    (seed) => planOf(seed, SLOTS),
+    availableParallelism(),
+    (result) => {
+      judge(result);
+      assert.equal(result.mode, "lying");
+      for (const [name, count] of Object.entries(result.acts)) acts.set(name, (acts.get(name) ?? 0) + count);
+    },
+  );
+  for (const act of ["broker fork", "broker rollback", "fatal LOG_FORKED", "fatal LOG_LOST"]) {
+    assert.ok(acts.has(act), `no ${act}: ${[...acts.keys()].join(", ")}`);
+  }
+});
+
+test(`${LOG_SEEDS} seeds of one committee whose log may lie, forget and be lost`, async () => {
+  const acts = new Map<string, number>();
+  const seeds = Array.from({ length: LOG_SEEDS }, (_, at) => at + 1);
+  await runSeeds(seeds, logPlanOf, availableParallelism(), (result) => {
     judge(result);
-    assert.equal(result.mode, "lying");
     for (const [name, count] of Object.entries(result.acts)) acts.set(name, (acts.get(name) ?? 0) + count);
   });
-  for (const act of ["broker fork", "broker rollback", "fatal LOG_FORKED", "fatal LOG_LOST"]) {
+  for (const act of ["fork", "rollback", "loss", "lost disk", "doubled process", "trimmed", "full disk", "power cut"]) {
+    assert.ok(acts.has(`fault ${act}`), `no ${act}`);
+  }
+  for (const act of ["generation", "epoch refresh", "epoch replace", "byzantine lie-ends", "corrupt key blocked"]) {
     assert.ok(acts.has(act), `no ${act}: ${[...acts.keys()].join(", ")}`);
   }
 });

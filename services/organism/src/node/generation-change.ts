@@ -155,6 +155,18 @@ export class GenerationChange<State, Command, D extends Duty> implements EndGoss
     if (this.#active) this.#work();
   }
 
+  /** Asks everybody once what is said about the end: for a member that would stop before it is told. */
+  async hear(): Promise<void> {
+    const { peers, logger } = this.#options;
+    await Promise.all(
+      peers().map((peer) =>
+        this.#exchange(peer).catch((error: unknown) => {
+          logger.debug("a member does not talk about the end", errorFields(error));
+        }),
+      ),
+    );
+  }
+
   /** @param lost whether this member has seen for itself that the stream does not hold what it has read */
   start(lost: boolean): void {
     if (this.#closed) return;

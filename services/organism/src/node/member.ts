@@ -163,6 +163,8 @@ export class Member<State, Command, D extends Duty, Settings> {
   /** Between two generations: nothing is read, done or said in the log. */
   #ending = false;
   #following = false;
+  /** Others are on another chain: until it is known what that means, not a word. */
+  #forking: Promise<void> | undefined;
   #started = false;
   #appender: Appender | undefined;
   #consuming: Promise<void> = Promise.resolve();
@@ -267,7 +269,11 @@ export class Member<State, Command, D extends Duty, Settings> {
       timers: this.#timers,
       logger,
       meters: options.meters,
-      onForked: (detail) => void this.#forked(detail),
+      onForked: (detail) => {
+        this.#forking ??= this.#forked(detail).finally(() => {
+          this.#forking = undefined;
+        });
+      },
       onGeneration: () => void this.#follow(),
       onAccusation: () => this.#schedule(),
       ...(options.onProof === undefined ? {} : { onProof: options.onProof }),
@@ -418,6 +424,7 @@ export class Member<State, Command, D extends Duty, Settings> {
       this.#fail("KEY_BLOCKED", "this member's own key was proven to say two things");
     }
     if (!this.#silent) await this.#integrity.begin();
+    await this.#forking;
     if (this.#silent || this.#ending) return;
     this.#caughtUp = true;
     await this.#join();
@@ -682,13 +689,17 @@ export class Member<State, Command, D extends Duty, Settings> {
     const { generation, position } = this.committee;
     const kept = await this.#tail?.read(generation, position);
     if (this.#change !== undefined && kept !== undefined) {
-      const stop = AbortSignal.timeout(FORK_LOOK_MS);
-      const now = await readPosition(this.#log, position, stop).catch(() => undefined);
+      const stop = new AbortController();
+      const cancel = this.#timers.after(FORK_LOOK_MS, () => stop.abort());
+      const now = await readPosition(this.#log, position, stop.signal).catch(() => undefined);
+      cancel();
       if (now !== undefined && !equalBytes(now, kept)) {
         return this.#lose("LOG_REPLACED", `the log holds something else at position ${position} than what was read`);
       }
     }
-    this.#fail("LOG_FORKED", detail);
+    // The others may be agreeing on the end, and need what this member has read.
+    await this.#change?.hear();
+    if (!this.#ending) this.#fail("LOG_FORKED", detail);
   }
 
   /**
@@ -952,6 +963,7 @@ export class Member<State, Command, D extends Duty, Settings> {
   /** Looks at duties once per turn of the event loop, however often it is asked. */
   #schedule(): void {
     if (this.#woken || !this.#caughtUp || this.#draining || this.#silent || this.#ending) return;
+    if (this.#forking !== undefined) return;
     // Before its Join has landed a member knows neither what another process of its own still says, nor whether it may.
     if (this.#appender?.admitted !== true) return;
     this.#woken = true;

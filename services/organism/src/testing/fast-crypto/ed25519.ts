@@ -20,9 +20,10 @@ function name(publicKey: Uint8Array): string {
 
 export function generateSigningKey(seed: Uint8Array): SigningKey {
   if (seed.length !== ED25519_SEED_BYTES) throw new RangeError(`Ed25519 seed: ${ED25519_SEED_BYTES} bytes expected`);
-  const kept = seed.slice();
-  const publicKey = new Uint8Array(digest("ed25519/public", kept));
-  SEEDS.set(name(publicKey), kept);
+  const publicKey = new Uint8Array(digest("ed25519/public", seed));
+  const known = SEEDS.get(name(publicKey));
+  const kept = known ?? seed.slice();
+  if (known === undefined) SEEDS.set(name(publicKey), kept);
   return { publicKey, privateKey: kept };
 }
 
@@ -42,10 +43,23 @@ export function signTagged(key: SigningKey, tag: string, bytes: Uint8Array): Uin
   return signatureOf(key.privateKey, tag, bytes);
 }
 
+interface Made {
+  readonly seed: Uint8Array;
+  readonly tag: string;
+  readonly signature: Uint8Array;
+}
+/** The signature of these very bytes, made once when several members look at it. Nobody changes bytes that were signed. */
+const MADE = new WeakMap<Uint8Array, Made>();
+
 export function verifyTagged(publicKey: Uint8Array, tag: string, bytes: Uint8Array, signature: Uint8Array): boolean {
   const seed = SEEDS.get(name(publicKey));
   if (seed === undefined || signature.length !== ED25519_SIGNATURE_BYTES) return false;
-  return Buffer.compare(signatureOf(seed, tag, bytes), signature) === 0;
+  let made = MADE.get(bytes);
+  if (made === undefined || made.seed !== seed || made.tag !== tag) {
+    made = { seed, tag, signature: signatureOf(seed, tag, bytes) };
+    MADE.set(bytes, made);
+  }
+  return Buffer.compare(made.signature, signature) === 0;
 }
 
 export function verifyTaggedElsewhere(

@@ -27,15 +27,28 @@ export function inverse(value: bigint): bigint {
   return mod(x);
 }
 
+/** What is hashed is written here first: most of it is short, and making buffers costs more than hashing. */
+let scratch = Buffer.allocUnsafe(64 * 1024);
+
 export function digest(...parts: readonly (Uint8Array | string)[]): Buffer {
-  const whole: Uint8Array[] = [];
+  let at = 0;
   for (const part of parts) {
-    const bytes = typeof part === "string" ? Buffer.from(part) : part;
-    const length = Buffer.allocUnsafe(4);
-    length.writeUInt32BE(bytes.length);
-    whole.push(length, bytes);
+    const needed = at + 4 + (typeof part === "string" ? 3 * part.length : part.length);
+    if (needed > scratch.length) {
+      const larger = Buffer.allocUnsafe(2 * needed);
+      scratch.copy(larger, 0, 0, at);
+      scratch = larger;
+    }
+    let length: number;
+    if (typeof part === "string") length = scratch.write(part, at + 4);
+    else {
+      scratch.set(part, at + 4);
+      length = part.length;
+    }
+    scratch.writeUInt32BE(length, at);
+    at += 4 + length;
   }
-  return blake3(Buffer.concat(whole));
+  return blake3(scratch.subarray(0, at));
 }
 
 export function bigintOf(bytes: Uint8Array): bigint {
