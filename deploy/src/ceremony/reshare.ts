@@ -8,10 +8,10 @@ import { existsSync } from "node:fs";
 import { mkdir, open, readdir, readFile, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { Ceremony } from "@lattice/organism/ceremony/ceremony.ts";
-import { namedShares } from "@lattice/organism/ceremony/founding.ts";
 import { planProblems } from "@lattice/organism/ceremony/plan.ts";
 import { type CeremonyRun, runCeremony } from "@lattice/organism/ceremony/run-ceremony.ts";
 import {
+  epochSharesOf,
   heldShares,
   type Succession,
   successionPlan,
@@ -19,6 +19,8 @@ import {
   successionRoster,
 } from "@lattice/organism/ceremony/succession.ts";
 import { CodecError, decode, equalBytes, fromHex, toHex } from "@lattice/organism/codec/codec.ts";
+import { type EraLinks, followLinks } from "@lattice/organism/committee/era-links.ts";
+import { ERAS_MAX, type Eras } from "@lattice/organism/committee/eras.ts";
 import { CERTIFIED, type CertifiedOutcome } from "@lattice/organism/committee/outcome.ts";
 import { checkRoster, type Roster } from "@lattice/organism/committee/roster.ts";
 import { generateSigningKey, type SigningKey } from "@lattice/organism/crypto/ed25519.ts";
@@ -48,16 +50,33 @@ const SUCCESSION_FILE = z.strictObject({
   sealingUntilSlot: SLOT,
   /** Shares that open a slot of the epoch; as before when absent. */
   sealingThreshold: z.number().int().min(2).max(7).optional(),
+  /** A certificate key of its own is made, which the one before certifies. */
+  newEra: z.literal(true).optional(),
+  /** The certified rosters that began the eras so far, oldest first. */
+  eras: z.array(HEX).max(ERAS_MAX).optional(),
 });
 
+/** What the file says, and the chain that judges its rosters. */
+export interface ReadSuccession extends Succession {
+  readonly links: EraLinks;
+  readonly eras: Eras;
+}
+
 /** @throws CeremonyProblem, KitProblem */
-export function readSuccession(path: string): Succession {
+export function readSuccession(path: string): ReadSuccession {
   const file = parseFile(SUCCESSION_FILE, path, "succession file");
   const config = parseConfigHex(file.config);
   try {
-    const checked = checkRoster(config, file.organism, decode(CERTIFIED, fromHex(file.roster)));
+    const links = (file.eras ?? []).map((hex) => decode(CERTIFIED, fromHex(hex)));
+    const chain = followLinks(config, file.organism, links);
+    if ("problem" in chain) throw new CeremonyProblem(`succession file: eras: ${chain.problem}`);
+    const checked = checkRoster(config, file.organism, decode(CERTIFIED, fromHex(file.roster)), chain.eras);
     if ("problem" in checked) throw new CeremonyProblem(`succession file: roster: ${checked.problem}`);
+    if (checked.begins !== undefined)
+      throw new CeremonyProblem(`succession file: eras: the roster's own era ${checked.begins.number} is missing`);
     return {
+      links,
+      eras: chain.eras,
       config,
       organism: file.organism,
       from: checked.roster,
@@ -65,6 +84,7 @@ export function readSuccession(path: string): Succession {
       activationSlot: BigInt(file.activationSlot),
       sealingUntilSlot: BigInt(file.sealingUntilSlot),
       ...(file.sealingThreshold === undefined ? {} : { sealingThreshold: file.sealingThreshold }),
+      ...(file.newEra === undefined ? {} : { newEra: true }),
     };
   } catch (error) {
     if (error instanceof CodecError) throw new CeremonyProblem(`succession file: roster: ${error.message}`);
@@ -72,9 +92,13 @@ export function readSuccession(path: string): Succession {
   }
 }
 
-/** The file's text; `readSuccession` reads it. @param roster the newest certified one, which `from` is */
-export function successionToJson(succession: Succession, roster: CertifiedOutcome): string {
-  const { config, organism, members, activationSlot, sealingUntilSlot, sealingThreshold } = succession;
+/**
+ * The file's text; `readSuccession` reads it.
+ * @param roster the newest certified one, which `from` is
+ * @param links the certified rosters that began the eras up to it
+ */
+export function successionToJson(succession: Succession, roster: CertifiedOutcome, links: EraLinks = []): string {
+  const { config, organism, members, activationSlot, sealingUntilSlot, sealingThreshold, newEra } = succession;
   const file: z.infer<typeof SUCCESSION_FILE> = {
     version: 1,
     config: configToHex(config),
@@ -85,6 +109,8 @@ export function successionToJson(succession: Succession, roster: CertifiedOutcom
     activationSlot: activationSlot.toString(),
     sealingUntilSlot: sealingUntilSlot.toString(),
     ...(sealingThreshold === undefined ? {} : { sealingThreshold }),
+    ...(newEra === true ? { newEra } : {}),
+    ...(links.length === 0 ? {} : { eras: links.map(rosterHex) }),
   };
   return `${JSON.stringify(file, null, 2)}\n`;
 }
@@ -127,20 +153,27 @@ export function signingKeyIn(directory: string): SigningKey | undefined {
 }
 
 /** The certified roster that shares of the next epoch came with, where a member keeps some. */
-export function rosterOfShares({ config, organism, from }: Succession, directory: string): Roster | undefined {
+export function rosterOfShares(
+  { config, organism, from, eras }: Succession & { readonly eras?: Eras },
+  directory: string,
+): Roster | undefined {
   const path = join(directory, "shares", `${from.epoch + 1n}.json`);
   if (!existsSync(path)) return undefined;
-  const checked = checkRoster(config, organism, decode(CERTIFIED, fromHex(readSharesFile(path).roster)));
+  const checked = checkRoster(config, organism, decode(CERTIFIED, fromHex(readSharesFile(path).roster)), eras);
   return "problem" in checked ? undefined : checked.roster;
 }
 
 /** Whether shares belong to this very proposal. */
-async function isOf({ config, organism, activationSlot, members }: Succession, path: string): Promise<boolean> {
+async function isOf(
+  { config, organism, activationSlot, members, eras, newEra }: ReadSuccession,
+  path: string,
+): Promise<boolean> {
   const { roster } = readSharesFile(path);
-  const checked = checkRoster(config, organism, decode(CERTIFIED, fromHex(roster)));
+  const checked = checkRoster(config, organism, decode(CERTIFIED, fromHex(roster)), eras);
   if ("problem" in checked) return false;
   return (
     checked.roster.activationSlot === activationSlot &&
+    (checked.begins !== undefined) === (newEra === true) &&
     checked.roster.members.length === members.length &&
     checked.roster.members.every(({ memberKey }, i) => equalBytes(memberKey, members[i]?.memberKey ?? new Uint8Array()))
   );
@@ -254,7 +287,7 @@ export async function takeShare(options: ShareTaking): Promise<number> {
       random: (count) => new Uint8Array(randomBytes(count)),
       clock: options.clock,
       patienceMs: options.patienceMs,
-      keep: ({ transcript }, shares) => folder.keepShares(transcript, hexOf(shares)),
+      keep: ({ transcript }, shares) => folder.keepShares(transcript, hexOf(succession, shares)),
       retry: options.retry ?? false,
       signal: options.signal,
       onApplied: (ceremony) => {
@@ -270,7 +303,7 @@ export async function takeShare(options: ShareTaking): Promise<number> {
     if (end.publication === undefined) throw new Error("a resharing publishes its roster");
     const roster = rosterHex(successionRoster(succession, { ...end, publication: end.publication }));
     const index = members.findIndex(({ memberKey: key }) => equalBytes(key, memberKey.publicKey));
-    const shares = hexOf(end.shares ?? new Map());
+    const shares = hexOf(succession, end.shares ?? new Map());
     await journal.close();
     if (index >= 0) {
       if (shares.certificateShare === undefined) {
@@ -299,11 +332,14 @@ export async function takeShare(options: ShareTaking): Promise<number> {
   }
 }
 
-function hexOf(shares: ReadonlyMap<number, Uint8Array>): {
+function hexOf(
+  succession: Succession,
+  shares: ReadonlyMap<number, Uint8Array>,
+): {
   readonly certificateShare?: string;
   readonly secondShare?: string;
 } {
-  const { certificateShare, secondShare } = namedShares(shares);
+  const { certificateShare, secondShare } = epochSharesOf(succession, shares);
   return {
     ...(certificateShare === undefined ? {} : { certificateShare: toHex(certificateShare) }),
     ...(secondShare === undefined ? {} : { secondShare: toHex(secondShare) }),

@@ -151,6 +151,14 @@ export const COMMON_FAULTS = {
     remedy: "Make the next epoch from the newest roster, one member at a time, after that one has become active.",
     retry: false,
   },
+  OTHER_ERA: {
+    code: "FAILED_PRECONDITION",
+    meaning:
+      "A roster does not fit the chain of certificate keys: another era than the one in force, or a second beginning of one.",
+    remedy:
+      "Get the committee's links from a quorum of its members (roster show); two certified beginnings of one era are evidence that a key is not safe.",
+    retry: false,
+  },
   STATE_DIFFERS: {
     code: "FAILED_PRECONDITION",
     meaning: "A member signed another state for this position than the others have.",

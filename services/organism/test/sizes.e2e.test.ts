@@ -205,7 +205,7 @@ describe("a committee of 3, 4, 5, 4 and 3 members", () => {
   test("slots go on through all of them, under one certificate key", async () => {
     await Promise.all([0, 1, 2].map((index) => start(index, committee.secrets[index] ?? assert.fail())));
     await passTo([0, 1, 2], 2n);
-    for (let slot = 3n; at(0).committee.rules.active !== OTHER_SIZES; slot++) {
+    for (let slot = 3n; at(0).committee.rules.active < OTHER_SIZES; slot++) {
       assert.ok(slot < 20n, "a quorum takes up the rules");
       await passTo([0, 1, 2], slot);
     }

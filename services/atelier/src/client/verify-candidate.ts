@@ -6,11 +6,11 @@
  * this is an admitted member, or everyone in such a lattice.
  */
 import { equalBytes } from "@lattice/organism/codec/codec.ts";
-import { checkUpstream } from "@lattice/organism/committee/committee.ts";
-import type { CertifiedOutcome } from "@lattice/organism/committee/outcome.ts";
+import { type CertifiedOutcome, checkOutcome } from "@lattice/organism/committee/outcome.ts";
 import { blake3 } from "@lattice/organism/crypto/hash.ts";
 import type { LatticeConfig } from "@lattice/organism/identity/lattice-config.ts";
 import type { Organism } from "@lattice/organism/identity/organisms.ts";
+import type { KnownEras } from "@lattice/organism/node/era-book.ts";
 import { attributesHold, blockAttributes } from "../core/attributes.ts";
 import type { SignedAttributes } from "../core/codec.ts";
 import { STAGE } from "../core/types.ts";
@@ -55,6 +55,7 @@ export type PublishedVerdict =
 type Problem = Extract<PublishedVerdict, { right: false }>;
 
 /**
+ * @param eras which certificate keys speak for which slots; those that the config pins when left out
  * @param executor holds the candidate's parent (`ChainState`)
  * @throws ChainError UNKNOWN_PARENT when it does not; CodecError or BodyMismatch when certified bytes are no outcome
  */
@@ -62,6 +63,7 @@ export async function verifyPublishedCandidate(
   config: LatticeConfig,
   executor: Executor,
   published: PublishedSlot,
+  eras?: KnownEras,
 ): Promise<PublishedVerdict> {
   const { candidate, attributes, unsealed, auction, earlier } = published;
   const { outcome } = candidate.certified;
@@ -70,11 +72,11 @@ export async function verifyPublishedCandidate(
   if (outcome.kind !== "result") return problem("NOT_A_CANDIDATE", outcome.kind);
   if (earlier.length !== carried.length) return problem("WRONG_OUTCOME", `${carried.length} earlier rounds expected`);
   const found =
-    problemOf(config, "atelier", STAGE, slot, candidate) ??
-    problemOf(config, "unseal", "unsealed", slot, unsealed) ??
-    problemOf(config, "offer", "auction", slot, auction) ??
+    problemOf({ config, eras }, "atelier", STAGE, slot, candidate) ??
+    problemOf({ config, eras }, "unseal", "unsealed", slot, unsealed) ??
+    problemOf({ config, eras }, "offer", "auction", slot, auction) ??
     earlier
-      .map((round, index) => problemOf(config, "unseal", "unsealed", carried[index] ?? 0n, round))
+      .map((round, index) => problemOf({ config, eras }, "unseal", "unsealed", carried[index] ?? 0n, round))
       .find((each) => each !== undefined);
   if (found !== undefined) return found;
   if (!attributesHold(config, slot, attributes)) return problem("BAD_ATTRIBUTES", "not a pinned sequencer's");
@@ -104,7 +106,7 @@ function withBody({ certified, body }: Published): OutcomeWithBody {
 }
 
 function problemOf(
-  config: LatticeConfig,
+  { config, eras }: { readonly config: LatticeConfig; readonly eras: KnownEras | undefined },
   organism: Organism,
   stage: string,
   slot: bigint,
@@ -113,7 +115,8 @@ function problemOf(
   const { outcome } = certified;
   const name = `${organism}/${stage} of slot ${slot}`;
   if (outcome.stage !== stage || outcome.slot !== slot) return problem("WRONG_OUTCOME", name);
-  if (checkUpstream(config, organism, certified) !== undefined) return problem("BAD_CERTIFICATE", name);
+  if (checkOutcome(config, organism, certified, eras?.(organism)) !== undefined)
+    return problem("BAD_CERTIFICATE", name);
   if (outcome.bodyHash === undefined) return undefined;
   if (body === undefined) return problem("BODY_MISSING", name);
   return equalBytes(blake3(body), outcome.bodyHash) ? undefined : problem("BODY_HASH", name);

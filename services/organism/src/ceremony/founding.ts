@@ -35,7 +35,12 @@ export interface Founding {
 }
 
 /** The key besides the certificate key. */
-const SECOND_KEY: Partial<Record<Organism, string>> = { unseal: "sealing", offer: "sealing", atelier: "builder" };
+/** Which group key an organism has besides the one that certifies. */
+export const SECOND_KEY: Partial<Record<Organism, string>> = {
+  unseal: "sealing",
+  offer: "sealing",
+  atelier: "builder",
+};
 const CERTIFICATE = 0;
 const SECOND = 1;
 /** Sealing keys serve until an epoch replaces them. */

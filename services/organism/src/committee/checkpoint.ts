@@ -11,6 +11,7 @@ import { committeeId, G1_BYTES, G2_BYTES, type LatticeConfig } from "../identity
 import type { Organism } from "../identity/organisms.ts";
 import { UNIQUE_ID } from "../identity/unique-id.ts";
 import { type Refusal, refuse } from "../machine.ts";
+import { type Eras, eraOfEpoch, pinnedEras } from "./eras.ts";
 
 /** The largest state that is checkpointed and handed from member to member. */
 export const STATE_BYTES_MAX = 512 * 1024 * 1024;
@@ -60,14 +61,18 @@ export function checkpointDigest(checkpoint: Checkpoint): Uint8Array {
   return hash("lattice/checkpoint/v1", CHECKPOINT, checkpoint);
 }
 
-/** What is wrong with a checkpoint, judged by the lattice config alone; undefined when it stands. */
+/**
+ * What is wrong with a checkpoint, judged by the lattice config and the eras known; undefined when it stands. It is its
+ * epoch that says whose key certifies it.
+ */
 export function checkCheckpoint(
   config: LatticeConfig,
   organism: Organism,
   certified: CertifiedCheckpoint,
+  eras: Eras = pinnedEras(config, organism),
 ): Refusal | undefined {
   const { checkpoint, signature } = certified;
-  const { certificateKey } = config[organism].policy;
+  const certificateKey = eraOfEpoch(eras, checkpoint.epoch).key;
   if (Buffer.compare(checkpoint.committee, committeeId(config, organism)) !== 0) {
     return refuse("ORGANISM_MISMATCH", `the checkpoint is not of this lattice's ${organism}`);
   }

@@ -63,6 +63,8 @@ export const COMMAND = union({
   roster: struct({ certified: CERTIFIED as Codec<CertifiedOutcome> }),
   /** "This process can follow rules up to here." Good until the author's next Join. */
   rules: RULES_SAID,
+  /** "Enough members of that committee tell of this roster, which begins an era there." Counts when f + 1 members say so. */
+  era: struct({ organism: oneOf(...ORGANISMS), certified: CERTIFIED as Codec<CertifiedOutcome> }),
 });
 export type CommitteeCommand = Infer<typeof COMMAND>;
 

@@ -11,9 +11,9 @@ import { committeeId, slotStartMs } from "../identity/lattice-config.ts";
 import type { Duty } from "../machine.ts";
 import { CommitteeDriver, type ScriptedAuthor } from "../testing/committee-driver.ts";
 import { type CommitteeCommand, encodeCommand } from "./commands.ts";
-import { type Applied, checkUpstream, commandDigest } from "./committee.ts";
+import { type Applied, commandDigest } from "./committee.ts";
 import { CHUNK_BYTES, CHUNKS_MAX, entryHash } from "./entry.ts";
-import { type Outcome, verifyCertificate } from "./outcome.ts";
+import { checkOutcome, type Outcome, verifyCertificate } from "./outcome.ts";
 import {
   CLOSE_INPUTS_PER_AUTHOR,
   CLOSES_PER_AUTHOR,
@@ -747,7 +747,7 @@ describe("observed outcomes", () => {
     refusedCommand(() => author.say(observe(foreign)), "ORGANISM_MISMATCH");
     const own = upstream(10n, { committee: driver.committee.id });
     refusedCommand(() => author.say(observe(own)), "ORGANISM_MISMATCH");
-    assert.equal(checkUpstream(dealt.config, "atelier", driver.certify(upstream())), undefined);
+    assert.equal(checkOutcome(dealt.config, "atelier", driver.certify(upstream())), undefined);
   });
 
   test("of what this organism does not follow", () => {

@@ -37,19 +37,16 @@ import {
   ZERO_HASH,
 } from "./entry.ts";
 import { rosterAt, successorProblem } from "./epochs.ts";
+import { type EraLinks, erasOf } from "./era-links.ts";
+import { certificateKeyOf, type Era, type Eras, eraNumberOf, eraOfEpoch } from "./eras.ts";
 import { fraudProofHash, verifyFraudProof } from "./fraud.ts";
 import { decodeState, encodeGuestView, encodeState, lowestUndecided } from "./guest-view.ts";
-import {
-  type CertifiedOutcome,
-  COMMITMENT_BYTES_MAX,
-  type Outcome,
-  outcomeDigest,
-  verifyCertificate,
-} from "./outcome.ts";
+import { type CertifiedOutcome, COMMITMENT_BYTES_MAX, checkOutcome, type Outcome, outcomeDigest } from "./outcome.ts";
 import { checkRoster, type Quorum, type Roster, rosterQuorum } from "./roster.ts";
 import {
   ACTIVATION_ENTRIES,
   agreedRules,
+  ERAS,
   FIRST_RULES,
   NEWEST_CLOCKS,
   RULES,
@@ -110,6 +107,8 @@ export interface Applied {
   readonly checkpoint?: { readonly checkpoint: Checkpoint; readonly state: Uint8Array; readonly guest: Uint8Array };
   /** The roster of an epoch to come was taken up by this entry. */
   readonly announced?: CertifiedOutcome;
+  /** An era begins with the roster announced, or enough members have told of one upstream. */
+  readonly era?: { readonly organism: Organism; readonly era: Era; readonly link: CertifiedOutcome };
   /** A quorum can follow these rules: they govern from that position on, if it still can there. */
   readonly planned?: RulePlan;
   /** From this entry on these rules govern. */
@@ -175,6 +174,9 @@ export class Committee<State, Command, D extends Duty> {
   #uncertified: readonly StageRecord[] | undefined;
   #certifiedCheckpoint: Checkpoint | undefined;
   #announced: CertifiedOutcome | undefined;
+  #era: Applied["era"];
+  /** By organism, made from the state's links as they are asked for. */
+  readonly #chains = new Map<Organism, Eras>();
   #dissent: Dissent | undefined;
   #planned: RulePlan | undefined;
   #activated: number | undefined;
@@ -200,7 +202,6 @@ export class Committee<State, Command, D extends Duty> {
     this.speaks = options.rules ?? RULES;
     this.#activationEntries = options.activationEntries ?? ACTIVATION_ENTRIES;
     this.#shared = {
-      version: 5,
       view: "full",
       generation,
       position: 0n,
@@ -216,6 +217,8 @@ export class Committee<State, Command, D extends Duty> {
       checkpointAt: 0n,
       checkpointSlot: 0n,
       checkpoints: new Map(),
+      eras: new Map(),
+      eraWords: new Map(),
     };
     this.#inner = this.machine.genesis();
   }
@@ -271,6 +274,29 @@ export class Committee<State, Command, D extends Duty> {
   /** Every roster that is still known here, oldest first; those to come included. */
   get rosters(): readonly Roster[] {
     return this.#shared.rosters;
+  }
+
+  /** The eras of this committee, or of one upstream, as far as this log tells of them. */
+  eras(organism: Organism = this.organism): Eras {
+    const known = this.#chains.get(organism) ?? erasOf(this.config, organism, this.eraLinks(organism));
+    this.#chains.set(organism, known);
+    return known;
+  }
+  /** The certified rosters that began them, oldest first. */
+  eraLinks(organism: Organism = this.organism): EraLinks {
+    return this.#shared.eras.get(organism) ?? [];
+  }
+  /**
+   * True for an epoch whose certificate key is over where this log has come to: what it certifies of later positions, or
+   * of a later generation, is the word of whoever got hold of its shares.
+   */
+  keyIsOver(epoch: bigint): boolean {
+    return eraOfEpoch(this.eras(), epoch).number < eraNumberOf(this.roster);
+  }
+  /** True when member `self` has told of this era upstream, and others still have to. */
+  hasToldEra(self: number, organism: Organism, link: CertifiedOutcome): boolean {
+    const told = this.#shared.eraWords.get(self)?.get(organism);
+    return told !== undefined && equalBytes(outcomeDigest(told.outcome), outcomeDigest(link.outcome));
   }
 
   /** The newest epoch in which `memberKey` is member `index`: what it signs under. Undefined: it never was, or is forgotten. */
@@ -453,6 +479,7 @@ export class Committee<State, Command, D extends Duty> {
     this.#certified = [];
     this.#certifiedCheckpoint = undefined;
     this.#announced = undefined;
+    this.#era = undefined;
     this.#dissent = undefined;
     this.#planned = undefined;
     this.#activated = undefined;
@@ -484,6 +511,7 @@ export class Committee<State, Command, D extends Duty> {
       ...(this.#certifiedCheckpoint === undefined ? {} : { certifiedCheckpoint: this.#certifiedCheckpoint }),
       ...(this.#dissent === undefined ? {} : { dissent: this.#dissent }),
       ...(this.#announced === undefined ? {} : { announced: this.#announced }),
+      ...(this.#era === undefined ? {} : { era: this.#era }),
       ...(this.#planned === undefined ? {} : { planned: this.#planned }),
       ...(this.#activated === undefined ? {} : { activated: this.#activated }),
       ...(this.#fraud === undefined ? {} : { fraud: this.#fraud }),
@@ -782,6 +810,8 @@ export class Committee<State, Command, D extends Duty> {
         return this.#applyRoster(command.certified);
       case "rules":
         return this.#applyRules(position, author, command);
+      case "era":
+        return this.#applyEra(author, command.organism, command.certified);
       case "observe":
         return this.#applyObserve(position, command.organism, command.certified);
       case "chunk":
@@ -922,7 +952,8 @@ export class Committee<State, Command, D extends Duty> {
     what: string,
   ): { readonly signature: Uint8Array | undefined } | { readonly bad: readonly number[] } {
     const signature = combined(votes);
-    const { certificateKey } = this.config[this.organism].policy;
+    const roster = this.#epoch(epoch) ?? this.roster;
+    const certificateKey = certificateKeyOf(this.config, this.organism, roster);
     if (signature !== undefined && blsVerify(certificateKey, digest, signature)) return { signature };
     const members = this.#epoch(epoch)?.members ?? [];
     const bad = [...votes.keys()]
@@ -1052,7 +1083,7 @@ export class Committee<State, Command, D extends Duty> {
     if (this.#shared.slots.get(outcome.slot)?.observed.has(key) === true) {
       return refuse("DUPLICATE", `${key} of slot ${outcome.slot} is known`);
     }
-    const refusal = checkUpstream(this.config, organism, certified);
+    const refusal = checkOutcome(this.config, organism, certified, this.eras(organism));
     if (refusal !== undefined) return refusal;
     this.#slot(outcome.slot).observed.set(key, certified);
     return this.#event(position, { type: "observed", organism, outcome });
@@ -1060,7 +1091,10 @@ export class Committee<State, Command, D extends Duty> {
 
   /** Any member may bring a proof; it says for itself whom it accuses. Quorum and roster stay as they are. */
   #applyFraud(position: bigint, proof: Uint8Array): Refusal | undefined {
-    const verdict = verifyFraudProof(this.config, this.organism, proof);
+    const verdict = verifyFraudProof(this.config, this.organism, proof, {
+      eras: this.eras(),
+      rosters: this.#shared.rosters,
+    });
     if ("refusal" in verdict) return verdict.refusal;
     const { memberKey, member, epoch, kind } = verdict.fraud;
     const { blocked } = this.#shared;
@@ -1075,9 +1109,9 @@ export class Committee<State, Command, D extends Duty> {
 
   /** The next epoch. Only when the newest is active, so that there are never two to come. */
   #applyRoster(certified: CertifiedOutcome): Refusal | undefined {
-    const checked = checkRoster(this.config, this.organism, certified);
+    const checked = checkRoster(this.config, this.organism, certified, this.eras());
     if ("problem" in checked) return refuse(checked.reason, checked.problem);
-    const { roster } = checked;
+    const { roster, begins } = checked;
     const newest = this.#shared.rosters.at(-1);
     invariant(newest !== undefined, "a committee has a roster");
     if (roster.epoch === newest.epoch) return refuse("DUPLICATE", `the roster of epoch ${roster.epoch} is known`);
@@ -1097,6 +1131,43 @@ export class Committee<State, Command, D extends Duty> {
     // A seat that was given up keeps its entry: incarnations of a key that comes back go on counting.
     while (this.#shared.authors.length < roster.members.length) this.#shared.authors.push(emptyAuthor());
     this.#announced = certified;
+    if (begins !== undefined) this.#beginEra(this.organism, certified, begins);
+    return undefined;
+  }
+
+  #beginEra(organism: Organism, link: CertifiedOutcome, era: Era): void {
+    this.#shared.eras.set(organism, [...this.eraLinks(organism), link]);
+    this.#chains.delete(organism);
+    this.#era = { organism, era, link };
+  }
+
+  /**
+   * A member tells of an era upstream. The certificate alone is not enough: a ceremony that came too late leaves one for
+   * a key that nobody will use. So f + 1 must say the same, of whom one has asked enough members there.
+   */
+  #applyEra(author: number, organism: Organism, certified: CertifiedOutcome): Refusal | undefined {
+    if (this.#shared.rules.active < ERAS) return refuse("MALFORMED", `no eras before rules ${ERAS}`);
+    const followed = organism !== this.organism && this.machine.upstream.some((each) => each.organism === organism);
+    if (!followed) return refuse("MALFORMED", `${organism} is not upstream of ${this.organism}`);
+    const { members, faults } = this.quorum;
+    if (author >= members) return refuse("NOT_AUTHOR", `member ${author} is none of this epoch`);
+    const checked = checkRoster(this.config, organism, certified, this.eras(organism));
+    if ("problem" in checked) return refuse(checked.reason, checked.problem);
+    const { begins } = checked;
+    if (begins === undefined) return refuse("DUPLICATE", `epoch ${checked.roster.epoch} begins no era not known here`);
+    if (this.hasToldEra(author, organism, certified)) return refuse("DUPLICATE", "said already");
+    const { eraWords } = this.#shared;
+    const own = eraWords.get(author) ?? new Map<string, CertifiedOutcome>();
+    eraWords.set(author, own.set(organism, certified));
+    const alike = [...eraWords.keys()].filter(
+      (member) => member < members && this.hasToldEra(member, organism, certified),
+    );
+    if (alike.length <= faults) return undefined;
+    this.#beginEra(organism, certified, begins);
+    for (const [member, words] of eraWords) {
+      words.delete(organism);
+      if (words.size === 0) eraWords.delete(member);
+    }
     return undefined;
   }
 
@@ -1204,11 +1275,18 @@ export class Committee<State, Command, D extends Duty> {
     if (shared.heads.length === 0 || BigInt(shared.heads.length) > shared.position + 1n) {
       throw new CodecError("heads", "one for each position expected");
     }
+    for (const [name, links] of shared.eras) {
+      const followed = this.machine.upstream.find(({ organism }) => organism === name)?.organism;
+      const organism = name === this.organism ? this.organism : followed;
+      if (organism === undefined || links.length === 0) throw new CodecError("eras", "of another committee");
+      erasOf(this.config, organism, links);
+    }
     const { active, since } = shared.rules;
     if (!speaks(this.speaks, active)) throw new RulesUnknown(active, this.speaks, since);
     this.#shared = shared;
     this.#inner = inner;
     this.#uncertified = undefined;
+    this.#chains.clear();
     this.#dissenters.clear();
     this.#guestVotes.clear();
   }
@@ -1295,25 +1373,6 @@ function bySlot<T>(slots: ReadonlyMap<bigint, T>): [bigint, T][] {
 /** Ties the chunks of one large command together. */
 export function commandDigest(command: Uint8Array): Uint8Array {
   return hashBytes("lattice/entry/chunked/v1", command);
-}
-
-/** What is wrong with an upstream outcome, judged by the lattice config alone; undefined when it stands. */
-export function checkUpstream(
-  config: LatticeConfig,
-  organism: Organism,
-  certified: CertifiedOutcome,
-): Refusal | undefined {
-  const { outcome, signature } = certified;
-  if (!equalBytes(outcome.committee, committeeId(config, organism))) {
-    return refuse("ORGANISM_MISMATCH", `the outcome is not from this lattice's ${organism}`);
-  }
-  if (!verifyCertificate(config[organism].policy.certificateKey, outcome, signature)) {
-    return refuse(
-      "BAD_CERTIFICATE",
-      `the certificate of ${organism}/${outcome.stage} of slot ${outcome.slot} does not verify`,
-    );
-  }
-  return undefined;
 }
 
 /** Ascending by bytes: the order in which sets are hashed. */

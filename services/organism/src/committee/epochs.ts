@@ -7,7 +7,7 @@
 import { equalBytes } from "../codec/codec.ts";
 import type { Organism } from "../identity/organisms.ts";
 import type { Roster, RosterMember } from "./roster.ts";
-import { OTHER_SIZES } from "./rules.ts";
+import { ERAS, OTHER_SIZES } from "./rules.ts";
 
 /** How far ahead a roster may be announced, in slots. */
 export const ACTIVATION_AHEAD_MAX = 100_000n;
@@ -69,6 +69,7 @@ export function successorProblem(
   if (rules < OTHER_SIZES && (grown !== 0 || to.version !== 1)) {
     return `${to.members.length} members after ${from.members.length}: a committee keeps its size before rules ${OTHER_SIZES}`;
   }
+  if (rules < ERAS && to.version === 3) return `a certificate key of its own: not before rules ${ERAS}`;
   for (const [index, member] of to.members.entries()) {
     const before = from.members[index] ?? from.members[0];
     if ((before?.signer === undefined) !== (member.signer === undefined)) return `member ${index} needs a signer`;

@@ -42,8 +42,9 @@ import {
   type SignedEntry,
   ZERO_HASH,
 } from "./entry.ts";
+import { type Eras, erasBefore, newestEra, pinnedEras } from "./eras.ts";
 import { CERTIFIED, type CertifiedOutcome, OUTCOME, type Outcome, outcomeDigest } from "./outcome.ts";
-import { checkRoster, type Roster } from "./roster.ts";
+import { checkRoster, ROSTER, type Roster } from "./roster.ts";
 
 const RAW_ENTRY_BYTES_MAX = ENTRY_BYTES_MAX + 128;
 
@@ -117,8 +118,19 @@ function ascending<T>(one: T, other: T, key: (value: T) => Uint8Array): [T, T] {
   return compareBytes(key(one), key(other)) <= 0 ? [one, other] : [other, one];
 }
 
-/** Judges a proof by the lattice config alone. Total: whatever the bytes are, there is a verdict. */
-export function verifyFraudProof(config: LatticeConfig, organism: Organism, proof: Uint8Array): FraudVerdict {
+/**
+ * Judges a proof by the lattice config and the eras known. Total: whatever the bytes are, there is a verdict.
+ *
+ * With a certificate key that is over anybody who got hold of its shares could make a roster that gives an honest member
+ * somebody else's share. So a roster of an earlier era counts only where it is known already, as one that began an era or
+ * as one of `rosters`.
+ */
+export function verifyFraudProof(
+  config: LatticeConfig,
+  organism: Organism,
+  proof: Uint8Array,
+  { eras = pinnedEras(config, organism), rosters = [] }: { eras?: Eras; rosters?: readonly Roster[] } = {},
+): FraudVerdict {
   const refused = (reason: string, detail: string): FraudVerdict => ({ refusal: refuse(reason, detail) });
   if (proof.length > FRAUD_PROOF_BYTES_MAX) return refused("TOO_LARGE", `at most ${FRAUD_PROOF_BYTES_MAX} bytes`);
   let decoded: Infer<typeof FRAUD_PROOF>;
@@ -128,8 +140,16 @@ export function verifyFraudProof(config: LatticeConfig, organism: Organism, proo
     if (!(error instanceof CodecError)) throw error;
     return refused("MALFORMED", `not a fraud proof: ${error.message}`);
   }
-  const checked = checkRoster(config, organism, decoded.roster);
+  const checked = checkRoster(config, organism, decoded.roster, eras);
   if ("problem" in checked) return refused(checked.reason, checked.problem);
+  // Its members may never have spoken for the committee: a ceremony that came too late leaves such a roster.
+  if (checked.begins !== undefined) return refused("OTHER_ERA", `era ${checked.begins.number} is not known here`);
+  const { number } = newestEra(erasBefore(eras, checked.roster.epoch));
+  const known =
+    number === newestEra(eras).number ||
+    eras.some(({ link, epoch }) => link !== undefined && epoch === checked.roster.epoch) ||
+    rosters.some((each) => equalBytes(encode(ROSTER, each), decoded.roster.outcome.commitment));
+  if (!known) return refused("OTHER_ERA", `its roster is certified under the key of era ${number}, which is over`);
   const { evidence } = decoded;
   const committee = committeeId(config, organism);
   return evidence.type === "entries"

@@ -8,6 +8,7 @@ import {
   bytes,
   type Codec,
   count,
+  equalBytes,
   fixed,
   type Infer,
   list,
@@ -20,8 +21,11 @@ import {
 } from "../codec/codec.ts";
 import { blsVerify } from "../crypto/bls.ts";
 import { hash } from "../crypto/hash.ts";
-import { G1_BYTES, G2_BYTES } from "../identity/lattice-config.ts";
+import { committeeId, G1_BYTES, G2_BYTES, type LatticeConfig } from "../identity/lattice-config.ts";
+import type { Organism } from "../identity/organisms.ts";
 import { UNIQUE_ID } from "../identity/unique-id.ts";
+import { type Refusal, refuse } from "../machine.ts";
+import { type Eras, keyFor, pinnedEras } from "./eras.ts";
 
 /** A slot's stage ends in exactly one of these. */
 export type OutcomeKind = "result" | "empty" | "skipped";
@@ -67,6 +71,28 @@ const DIGEST = struct({
 export function outcomeDigest(outcome: Outcome): Uint8Array {
   const kind = `${outcome.stage}/${outcome.kind}`;
   return hash("lattice/outcome/v1", DIGEST, { ...outcome, kind });
+}
+
+/**
+ * What is wrong with an outcome of one of the lattice's committees, judged by the config and the eras known; undefined
+ * when it stands. Rosters are judged by `checkRoster`.
+ */
+export function checkOutcome(
+  config: LatticeConfig,
+  organism: Organism,
+  { outcome, signature }: Pick<CertifiedOutcome, "outcome" | "signature">,
+  eras: Eras = pinnedEras(config, organism),
+): Refusal | undefined {
+  if (!equalBytes(outcome.committee, committeeId(config, organism))) {
+    return refuse("ORGANISM_MISMATCH", `the outcome is not from this lattice's ${organism}`);
+  }
+  const named = `${organism}/${outcome.stage} of slot ${outcome.slot}`;
+  const key = keyFor(eras, outcome);
+  if (key === undefined) return refuse("BAD_CERTIFICATE", `${named} is not of epoch ${outcome.epoch}`);
+  if (!verifyCertificate(key, outcome, signature)) {
+    return refuse("BAD_CERTIFICATE", `the certificate of ${named} does not verify`);
+  }
+  return undefined;
 }
 
 /** True when `signature` is the group's over this outcome. Total: malformed keys or signatures are just false. */

@@ -17,10 +17,12 @@ import {
   tryDecode,
   u64,
 } from "../codec/codec.ts";
+import { isBlsPublicKey } from "../crypto/bls.ts";
 import { committeeId, G1_BYTES, type LatticeConfig } from "../identity/lattice-config.ts";
 import type { Organism } from "../identity/organisms.ts";
 import { UNIQUE_ID } from "../identity/unique-id.ts";
-import { type CertifiedOutcome, verifyCertificate } from "./outcome.ts";
+import { type Era, type Eras, erasBefore, newestEra, pinnedEras, placeInChain } from "./eras.ts";
+import { type CertifiedOutcome, outcomeDigest, verifyCertificate } from "./outcome.ts";
 import { faultsTolerated, quorumOf } from "./quorum.ts";
 
 /** Stage under which a roster is certified. */
@@ -54,21 +56,33 @@ const FIELDS = {
 };
 const ROSTER_1 = struct({ version: literal(1), ...FIELDS });
 const ROSTER_2 = struct({ version: literal(2), ...FIELDS, sealingThreshold: count });
+const ERA = struct({ number: count, certificateKey: fixed(G1_BYTES) });
+const ROSTER_3 = struct({ version: literal(3), ...FIELDS, sealingThreshold: optional(count), era: ERA });
 type Roster1 = Infer<typeof ROSTER_1>;
 
 export interface Roster extends Omit<Roster1, "version"> {
-  /** 2 where a sealing threshold is stated; read by builds with rules 4. */
-  readonly version: 1 | 2;
+  /** 2 where a sealing threshold is stated, 3 in every era after the first; read by builds with rules 4 and 5. */
+  readonly version: 1 | 2 | 3;
   /** Shares that open a slot (unseal, offer) in this epoch; what the lattice config says, its minimum, when absent. */
   readonly sealingThreshold?: number;
+  /** What certificate key the members' shares are of; the lattice config's, of era 0, when absent (eras.ts). */
+  readonly era?: Infer<typeof ERA>;
 }
 
 export const ROSTER: Codec<Roster> = {
-  write(writer, { version, sealingThreshold, ...fields }) {
+  write(writer, { version, sealingThreshold, era, ...fields }) {
     if (version === 1) ROSTER_1.write(writer, { version, ...fields });
-    else ROSTER_2.write(writer, { version, ...fields, sealingThreshold: sealingThreshold ?? 0 });
+    else if (version === 2) ROSTER_2.write(writer, { version, ...fields, sealingThreshold: sealingThreshold ?? 0 });
+    else if (era === undefined) throw new RangeError("a roster of version 3 names its era");
+    else ROSTER_3.write(writer, { version, ...fields, sealingThreshold, era });
   },
-  read: (reader) => (reader.peek() === 2 ? ROSTER_2.read(reader) : ROSTER_1.read(reader)),
+  read(reader) {
+    const version = reader.peek();
+    if (version === 2) return ROSTER_2.read(reader);
+    if (version !== 3) return ROSTER_1.read(reader);
+    const { sealingThreshold, ...fields } = ROSTER_3.read(reader);
+    return sealingThreshold === undefined ? fields : { ...fields, sealingThreshold };
+  },
 };
 
 export interface Quorum {
@@ -88,21 +102,30 @@ export function sealingThreshold(config: LatticeConfig, organism: "unseal" | "of
   return roster.sealingThreshold ?? config[organism].content.threshold;
 }
 
-/** Judges a certified roster by the config alone: the roster, or what is wrong with it in one line. */
+/**
+ * Judges a certified roster by the config and the eras known: the roster and the era that it begins, if it does, or what
+ * is wrong with it in one line. It must be certified under the key in force before its epoch.
+ */
 export function checkRoster(
   config: LatticeConfig,
   organism: Organism,
   certified: CertifiedOutcome,
+  eras: Eras = pinnedEras(config, organism),
 ):
-  | { readonly roster: Roster }
-  | { readonly problem: string; readonly reason: "ORGANISM_MISMATCH" | "BAD_CERTIFICATE" | "MALFORMED" } {
+  | { readonly roster: Roster; readonly begins?: Era }
+  | {
+      readonly problem: string;
+      readonly reason: "ORGANISM_MISMATCH" | "BAD_CERTIFICATE" | "MALFORMED" | "OTHER_ERA";
+    } {
   const { outcome, signature } = certified;
   const id = committeeId(config, organism);
   if (outcome.stage !== ROSTER_STAGE || !equalBytes(outcome.committee, id)) {
     return { reason: "ORGANISM_MISMATCH", problem: `certified for another committee than ${toHex(id)}` };
   }
-  if (!verifyCertificate(config[organism].policy.certificateKey, outcome, signature)) {
-    return { reason: "BAD_CERTIFICATE", problem: "the certificate does not verify under the lattice config" };
+  const { key, number } = newestEra(erasBefore(eras, outcome.epoch));
+  if (!verifyCertificate(key, outcome, signature)) {
+    const under = number === 0 ? "the lattice config" : `the key of era ${number}`;
+    return { reason: "BAD_CERTIFICATE", problem: `the certificate does not verify under ${under}` };
   }
   const malformed = (problem: string) => ({ reason: "MALFORMED", problem }) as const;
   const roster = tryDecode(ROSTER, outcome.commitment);
@@ -128,5 +151,9 @@ export function checkRoster(
       return malformed(`two members share a ${key}`);
     }
   }
-  return { roster };
+  const place = placeInChain(eras, roster, outcomeDigest(outcome));
+  if (place.type === "refused") return { reason: "OTHER_ERA", problem: place.problem };
+  if (place.type === "goes-on") return { roster };
+  if (!isBlsPublicKey(place.era.key)) return malformed(`the key of era ${place.era.number} is not in G1`);
+  return { roster, begins: place.era };
 }

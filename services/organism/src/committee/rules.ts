@@ -18,7 +18,7 @@ export interface RuleRange {
 /** The rules that every log begins with. */
 export const FIRST_RULES = 1;
 /** What this build can follow. A new version is one more, and has a line in docs/protocol/rules.md. */
-export const RULES: RuleRange = { lowest: 1, highest: 4 };
+export const RULES: RuleRange = { lowest: 1, highest: 5 };
 /** How many entries lie between the quorum and the first entry under the new rules: time to see who is left behind. */
 export const ACTIVATION_ENTRIES = 64n;
 
@@ -39,6 +39,12 @@ export const SHARES_TOGETHER = 3;
  * quorum is that of its epoch; clocks count of members of the epoch in force only.
  */
 export const OTHER_SIZES = 4;
+
+/**
+ * From here on a roster may begin an era, which is to say name a new certificate key, and members tell each other in the
+ * log of eras that have begun upstream (eras.ts).
+ */
+export const ERAS = 5;
 
 /** A build's name, for people. */
 export const BUILD = text(32);

@@ -18,6 +18,7 @@ import {
 import { G2_BYTES } from "../identity/lattice-config.ts";
 import { FACT_BYTES_MAX } from "./commands.ts";
 import { CHUNK_BYTES, CHUNKS_MAX, JOIN_BYTES_MAX } from "./entry.ts";
+import { ERAS_MAX } from "./eras.ts";
 import { CERTIFIED, type CertifiedOutcome, OUTCOME, type Outcome } from "./outcome.ts";
 import { ROSTER, type Roster } from "./roster.ts";
 import { RULES_SAID, RULES_STATE } from "./rules.ts";
@@ -117,8 +118,7 @@ export type BlockedKey = Infer<typeof BLOCKED>;
 /** Keys blocked over the life of a committee. */
 export const BLOCKED_MAX = 1024;
 
-export const SHARED_STATE = struct({
-  version: literal(5),
+const FIELDS = {
   /** What a member has, or what a guest is given (guest-view.ts). */
   view: oneOf("full", "guest"),
   generation: u64,
@@ -143,8 +143,44 @@ export const SHARED_STATE = struct({
   checkpointSlot: u64,
   /** By position. A checkpoint's own record comes into the state after its hash has been taken. */
   checkpoints: map(u64, CHECKPOINT_RECORD as Codec<CheckpointRecord>, CHECKPOINTS_KEPT),
+};
+const STATE_5 = struct({ version: literal(5), ...FIELDS });
+
+/** Committees whose eras one committee follows: its own and what is upstream of it. */
+const CHAINS_MAX = 6;
+const LINKS = map(text(16), list(CERTIFIED as Codec<CertifiedOutcome>, ERAS_MAX), CHAINS_MAX);
+const STATE_6 = struct({
+  version: literal(6),
+  ...FIELDS,
+  eras: LINKS,
+  eraWords: map(count, map(text(16), CERTIFIED as Codec<CertifiedOutcome>, CHAINS_MAX), AUTHORS_MAX),
 });
-export type SharedState = Infer<typeof SHARED_STATE>;
+
+export interface SharedState extends Omit<Infer<typeof STATE_5>, "version"> {
+  /** By organism, this one and those upstream: the rosters that began eras there, oldest first (eras.ts). */
+  eras: Map<string, CertifiedOutcome[]>;
+  /** By member, then by organism: of which era upstream it told, where that is not settled yet. */
+  eraWords: Map<number, Map<string, CertifiedOutcome>>;
+}
+
+/** Version 6 once there is any era but the first: a state without is what builds before rules 5 make of it. */
+export const SHARED_STATE: Codec<SharedState> = {
+  write(writer, { eras, eraWords, ...fields }) {
+    const plain = eras.size === 0 && eraWords.size === 0;
+    if (plain) STATE_5.write(writer, { version: 5, ...fields });
+    else STATE_6.write(writer, { version: 6, ...fields, eras, eraWords });
+  },
+  read(reader) {
+    if (reader.peek() !== 6) {
+      const { version: _, ...fields } = STATE_5.read(reader);
+      return { ...fields, eras: new Map(), eraWords: new Map() };
+    }
+    const { version: _, ...fields } = STATE_6.read(reader);
+    // One form for one state.
+    if (fields.eras.size === 0 && fields.eraWords.size === 0) reader.fail("version 5 expected where there is no era");
+    return fields;
+  },
+};
 
 export function emptyAuthor(): AuthorState {
   const lane = () => ({ sequence: 0n, previous: new Uint8Array(32) });

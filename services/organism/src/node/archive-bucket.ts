@@ -7,8 +7,10 @@ import { type CertifiedCheckpoint, checkCheckpoint, stateHash } from "../committ
 import { CERTIFIED, type CertifiedOutcome } from "../committee/outcome.ts";
 import { type LatticeConfig, latticeId } from "../identity/lattice-config.ts";
 import type { Organism } from "../identity/organisms.ts";
+import type { Refusal } from "../machine.ts";
 import { pause, type Timers } from "../ports.ts";
 import { ARCHIVED_SNAPSHOTS, type Archive, outcomePath } from "./archive.ts";
+import type { KnownEras } from "./era-book.ts";
 import { type S3Client, type S3Listed, S3Problem } from "./s3-client.ts";
 import {
   decodeSnapshotHead,
@@ -34,11 +36,11 @@ export class ArchiveBucket implements Archive {
   readonly #timers: Timers;
   #waiting = 0;
 
-  constructor(client: S3Client, config: LatticeConfig, organism: Organism, timers: Timers) {
+  constructor(client: S3Client, config: LatticeConfig, organism: Organism, timers: Timers, eras?: KnownEras) {
     this.#client = client;
     this.#timers = timers;
     this.#folder = `${toHex(latticeId(config))}/${organism}`;
-    this.snapshots = new BucketSnapshots(client, `${this.#folder}/snapshots/`, config, organism);
+    this.snapshots = new BucketSnapshots(client, `${this.#folder}/snapshots/`, config, organism, eras);
   }
 
   /** @throws S3Problem */
@@ -96,9 +98,11 @@ export class BucketSnapshots implements SnapshotStore {
   readonly #folder: string;
   readonly #config: LatticeConfig;
   readonly #organism: Organism;
+  readonly #eras: KnownEras | undefined;
   #held: Held[] = [];
 
-  constructor(client: S3Client, folder: string, config: LatticeConfig, organism: Organism) {
+  constructor(client: S3Client, folder: string, config: LatticeConfig, organism: Organism, eras?: KnownEras) {
+    this.#eras = eras;
     this.#client = client;
     this.#folder = folder;
     this.#config = config;
@@ -123,8 +127,12 @@ export class BucketSnapshots implements SnapshotStore {
     const raw = await this.#client.get(this.#folder + name, SNAPSHOT_HEAD_BYTES_MAX, { offset: 0 });
     const head = raw === undefined ? undefined : decodeSnapshotHead(raw);
     if (head === undefined || name !== snapshotName(head.certified.checkpoint)) return undefined;
-    if (checkCheckpoint(this.#config, this.#organism, head.certified) !== undefined) return undefined;
+    if (this.#check(head.certified) !== undefined) return undefined;
     return bytes === head.stateAt + head.certified.checkpoint.stateBytes ? { name, ...head } : undefined;
+  }
+
+  #check(certified: CertifiedCheckpoint): Refusal | undefined {
+    return checkCheckpoint(this.#config, this.#organism, certified, this.#eras?.(this.#organism));
   }
 
   held(): readonly CertifiedCheckpoint[] {
@@ -139,7 +147,7 @@ export class BucketSnapshots implements SnapshotStore {
   /** @throws SnapshotMismatch, S3Problem */
   async save(certified: CertifiedCheckpoint, state: Uint8Array): Promise<void> {
     const { checkpoint } = certified;
-    const refusal = checkCheckpoint(this.#config, this.#organism, certified);
+    const refusal = this.#check(certified);
     if (refusal !== undefined) throw new SnapshotMismatch(refusal.detail);
     if (state.length !== checkpoint.stateBytes || !equalBytes(stateHash(state), checkpoint.stateHash)) {
       throw new SnapshotMismatch(`the state is not the one certified for position ${checkpoint.position}`);

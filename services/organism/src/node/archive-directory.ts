@@ -13,6 +13,7 @@ import { type LatticeConfig, latticeId } from "../identity/lattice-config.ts";
 import type { Organism } from "../identity/organisms.ts";
 import { syncDirectory } from "./append-file.ts";
 import { ARCHIVED_SNAPSHOTS, type Archive, outcomePath } from "./archive.ts";
+import type { KnownEras } from "./era-book.ts";
 import { FileSnapshotStore } from "./snapshot-store.ts";
 
 export class ArchiveDirectory implements Archive {
@@ -24,9 +25,14 @@ export class ArchiveDirectory implements Archive {
     this.snapshots = snapshots;
   }
 
-  static async open(folder: string, config: LatticeConfig, organism: Organism): Promise<ArchiveDirectory> {
+  static async open(
+    folder: string,
+    config: LatticeConfig,
+    organism: Organism,
+    eras?: KnownEras,
+  ): Promise<ArchiveDirectory> {
     const own = join(folder, toHex(latticeId(config)), organism);
-    const snapshots = await FileSnapshotStore.open(join(own, "snapshots"), config, organism, ARCHIVED_SNAPSHOTS);
+    const snapshots = await FileSnapshotStore.open(join(own, "snapshots"), config, organism, ARCHIVED_SNAPSHOTS, eras);
     return new ArchiveDirectory(own, snapshots);
   }
 

@@ -1,8 +1,8 @@
 /** `lattice.committee.v1.CommitteeService`: what every member answers, whatever its organism. */
 import { CommitteeService } from "@lattice/proto/lattice/committee/v1/committee_service_pb.ts";
-import { type Committee, checkUpstream } from "../committee/committee.ts";
+import type { Committee } from "../committee/committee.ts";
 import { guestViewOf } from "../committee/guest-view.ts";
-import type { CertifiedOutcome, Outcome } from "../committee/outcome.ts";
+import { type CertifiedOutcome, checkOutcome, type Outcome } from "../committee/outcome.ts";
 import { sealTo } from "../crypto/box.ts";
 import { type SigningKey, verifyTagged } from "../crypto/ed25519.ts";
 import { COMMON_FAULTS, faultsOf } from "../fault.ts";
@@ -98,7 +98,9 @@ export function committeeService<State, Command, D extends Duty>(
   /** Only what this lattice's committee certified, whoever wrote it there. */
   async function archived(stage: string, slot: bigint): Promise<CertifiedOutcome | undefined> {
     const found = await options.archiveOutside?.outcome(stage, slot);
-    return found !== undefined && checkUpstream(config, organism, found) === undefined ? found : undefined;
+    return found !== undefined && checkOutcome(config, organism, found, committee.eras()) === undefined
+      ? found
+      : undefined;
   }
 
   const currentRosters = () => committee.rosters.filter(({ epoch }) => epoch >= committee.roster.epoch);

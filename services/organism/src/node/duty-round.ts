@@ -8,7 +8,9 @@ import { checkpointDigest } from "../committee/checkpoint.ts";
 import { encodeCommand } from "../committee/commands.ts";
 import type { Committee } from "../committee/committee.ts";
 import type { Lane } from "../committee/entry.ts";
+import { eraAt, newestEra } from "../committee/eras.ts";
 import { type CertifiedOutcome, outcomeDigest } from "../committee/outcome.ts";
+import { ERAS } from "../committee/rules.ts";
 import { blsSign } from "../crypto/bls.ts";
 import { type LatticeConfig, slotAt } from "../identity/lattice-config.ts";
 import type { Organism } from "../identity/organisms.ts";
@@ -17,6 +19,7 @@ import { errorFields, type Logger } from "../observe/logger.ts";
 import { type Clock, type MemberJournal, PromiseConflict, type Timers } from "../ports.ts";
 import type { OrganismNode } from "../service.ts";
 import type { EpochKeys } from "./epoch-keys.ts";
+import type { EraBook } from "./era-book.ts";
 
 const DUTY_PAUSE_MIN_MS = 200;
 const DUTY_PAUSE_MAX_MS = 5000;
@@ -34,6 +37,8 @@ export interface DutyRoundOptions<State, Command, D extends Duty> {
   readonly node: OrganismNode<Command, D>;
   readonly journal: MemberJournal;
   readonly keys: EpochKeys;
+  /** As this process knows them; the log may not yet. */
+  readonly eras: EraBook;
   readonly clock: Clock;
   readonly timers: Timers;
   readonly logger: Logger;
@@ -76,6 +81,7 @@ export class DutyRound<State, Command, D extends Duty> {
     this.#vote();
     this.#voteCheckpoints(now);
     this.#skip(now);
+    this.#tellEras();
     this.#observe(now);
   }
 
@@ -201,8 +207,21 @@ export class DutyRound<State, Command, D extends Duty> {
     }
   }
 
+  /** Tells the log of eras upstream that it does not know, so that all members judge by the same keys. */
+  #tellEras(): void {
+    const { committee, self, eras, append } = this.#options;
+    if (committee.rules.active < ERAS) return;
+    for (const organism of new Set(committee.machine.upstream.map((each) => each.organism))) {
+      const { number } = newestEra(committee.eras(organism));
+      const link = eras.links(organism)[number];
+      if (link === undefined || committee.hasToldEra(self, organism, link)) continue;
+      const command = encodeCommand({ type: "era", organism, certified: link });
+      this.attempt(`era/${organism}/${number + 1}`, () => append("ctl", command));
+    }
+  }
+
   #observe(now: number): void {
-    const { committee, self, append } = this.#options;
+    const { committee, self, append, eras } = this.#options;
     for (const [key, { organism, certified, atMs }] of this.#upstream) {
       const { stage, slot } = certified.outcome;
       const { members } = committee.quorumAt(slot);
@@ -210,6 +229,8 @@ export class DutyRound<State, Command, D extends Duty> {
         this.#upstream.delete(key);
         continue;
       }
+      // Refused by everybody until the log tells of that era.
+      if (eraAt(eras.of(organism), slot).number > newestEra(committee.eras(organism)).number) continue;
       const rank = (((self - Number(slot % BigInt(members))) % members) + members) % members;
       if (now < atMs + rank * OBSERVE_PATIENCE_MS) continue;
       const command = encodeCommand({ type: "observe", organism, certified });

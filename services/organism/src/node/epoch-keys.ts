@@ -13,6 +13,7 @@ import type { LatticeConfig } from "../identity/lattice-config.ts";
 import type { Organism } from "../identity/organisms.ts";
 import type { MemberSecrets } from "../service.ts";
 import { syncDirectory } from "./append-file.ts";
+import type { KnownEras } from "./era-book.ts";
 import { KitProblem, readSharesFile, type SharesFile } from "./kit.ts";
 
 /** What a member signs and opens with in one epoch. */
@@ -55,9 +56,14 @@ export interface FileEpochKeysOptions {
   readonly keyFile: string;
   /** The folder of the later epochs' files. */
   readonly directory: string;
+  /** Which certificate keys speak for which epochs; the config's for all when left out. */
+  readonly eras?: KnownEras;
   /** Called once for each file that is none of this member's shares, or that cannot be erased. */
   readonly onProblem: (problem: string) => void;
 }
+
+/** A roster that does not stand under the eras known now. */
+class RosterUnknown extends KitProblem {}
 
 interface Held {
   readonly shares: EpochShares;
@@ -69,6 +75,7 @@ export class FileEpochKeys implements EpochKeys {
   readonly #held = new Map<bigint, Held>();
   /** Files that were read, with the time of their last change. */
   readonly #looked = new Map<string, number>();
+  readonly #complained = new Set<string>();
   #firstErased = false;
 
   private constructor(options: FileEpochKeysOptions) {
@@ -115,7 +122,12 @@ export class FileEpochKeys implements EpochKeys {
         const { epoch, held } = this.#judge(readSharesFile(join(directory, name)));
         this.#held.set(epoch, held);
       } catch (error) {
-        if (error instanceof CodecError) onProblem(`shares in ${name}: ${error.message}`);
+        if (error instanceof RosterUnknown) {
+          // The era that it is of may become known: it is looked at again, and complained about once.
+          this.#looked.delete(name);
+          if (!this.#complained.has(error.message)) onProblem(error.message);
+          this.#complained.add(error.message);
+        } else if (error instanceof CodecError) onProblem(`shares in ${name}: ${error.message}`);
         else if (error instanceof KitProblem) onProblem(error.message);
         else if ((error as NodeJS.ErrnoException).code === "ENOENT") continue;
         else throw error;
@@ -124,14 +136,14 @@ export class FileEpochKeys implements EpochKeys {
   }
 
   #judge(file: SharesFile): { readonly epoch: bigint; readonly held: Held } {
-    const { config, organism, index, secrets } = this.#options;
+    const { config, organism, index, secrets, eras } = this.#options;
     const wrong = (problem: string): KitProblem => new KitProblem(`shares of ${organism}: ${problem}`);
     if (file.organism !== organism || file.index !== index) {
       throw wrong(`they are of member ${file.index} of ${file.organism}`);
     }
     const certified = decode(CERTIFIED, fromHex(file.roster));
-    const checked = checkRoster(config, organism, certified);
-    if ("problem" in checked) throw wrong(`their roster is ${checked.problem}`);
+    const checked = checkRoster(config, organism, certified, eras?.(organism));
+    if ("problem" in checked) throw new RosterUnknown(`shares of ${organism}: their roster: ${checked.problem}`);
     const member = checked.roster.members[index];
     const memberKey = generateSigningKey(secrets.memberKey).publicKey;
     if (member === undefined || !equalBytes(member.memberKey, memberKey)) {

@@ -16,6 +16,7 @@ import {
   readEntry,
   type SignedEntry,
 } from "../committee/entry.ts";
+import type { Eras } from "../committee/eras.ts";
 import { type ProvenFraud, proveEntries, proveVotes, verifyFraudProof } from "../committee/fraud.ts";
 import { type CertifiedOutcome, type Outcome, outcomeDigest } from "../committee/outcome.ts";
 import { checkRoster, type Roster } from "../committee/roster.ts";
@@ -51,6 +52,8 @@ export interface CollectorOptions {
   readonly roster: Roster;
   /** Without one of its epoch nothing can be proven of a key, and nothing is kept of it. */
   readonly certifiedRoster: CertifiedOutcome | undefined;
+  /** The committee's eras as they are known now; the pinned one when left out. */
+  readonly eras?: () => Eras;
 }
 
 /** Kept whole of each author: entries up to this size, and so many bytes of them, the newest. */
@@ -97,7 +100,7 @@ export class FraudCollector {
 
   /** Knows the members of one more epoch. */
   roster(certified: CertifiedOutcome): void {
-    const checked = checkRoster(this.#options.config, this.#options.organism, certified);
+    const checked = checkRoster(this.#options.config, this.#options.organism, certified, this.#options.eras?.());
     if ("problem" in checked) return;
     this.#rosters.set(checked.roster.epoch, { certified, roster: checked.roster });
     this.#seats(checked.roster);
@@ -203,7 +206,12 @@ export class FraudCollector {
 
   /** Nobody is accused before the proof has been checked here as everywhere else. */
   #caught(proof: Uint8Array): Caught | undefined {
-    const verdict = verifyFraudProof(this.#options.config, this.#options.organism, proof);
+    const { config, organism, eras } = this.#options;
+    const rosters = [...this.#rosters.values()].map(({ roster }) => roster);
+    const verdict = verifyFraudProof(config, organism, proof, {
+      ...(eras === undefined ? {} : { eras: eras() }),
+      rosters,
+    });
     return "fraud" in verdict ? { proof, fraud: verdict.fraud } : undefined;
   }
 }

@@ -35,6 +35,7 @@ import { errorFields, type Logger } from "../observe/logger.ts";
 import type { Meters } from "../observe/meters.ts";
 import type { Clock, Journal, Timers } from "../ports.ts";
 import type { EntryTail } from "./entry-tail.ts";
+import type { KnownEras } from "./era-book.ts";
 import { type EndGossip, knownHashes, missing, signEntriesRequest } from "./generation-service.ts";
 import type { CommitteeClient } from "./outcome-follower.ts";
 import { fetchSnapshot, type SnapshotSource } from "./snapshot-fetcher.ts";
@@ -70,6 +71,8 @@ export interface GenerationChangeOptions<State, Command, D extends Duty> {
   readonly memberKey: SigningKey;
   /** This member's share of the certificate key in an epoch. */
   readonly certificateShare: (epoch: bigint) => Uint8Array | undefined;
+  /** The eras known; the pinned one only when left out. */
+  readonly eras?: KnownEras;
   readonly journal: Journal;
   readonly tail: EntryTail;
   readonly snapshots: SnapshotStore;
@@ -421,8 +424,9 @@ export class GenerationChange<State, Command, D extends Duty> implements EndGoss
       config: committee.config,
       organism: committee.organism,
       sources,
-      wanted: ({ checkpoint }) => checkpoint.generation > generation,
+      wanted: ({ checkpoint }) => checkpoint.generation > generation && !committee.keyIsOver(checkpoint.epoch),
       log: logger,
+      eras: this.#options.eras,
     });
     if (found === undefined || this.#closed) return false;
     logger.info("the next generation is taken from a peer", { source: found.source });

@@ -80,7 +80,7 @@ export class IntegrityWatch<State, Command, D extends Duty> {
     const { config, committee, certifiedRoster, self } = options;
     const { organism, roster } = committee;
     this.#forks = new ForkWatch(() => committee.quorum, self);
-    this.#collector = new FraudCollector({ config, organism, roster, certifiedRoster });
+    this.#collector = new FraudCollector({ config, organism, roster, certifiedRoster, eras: () => committee.eras() });
   }
 
   /** What was caught before a restart and is not in the log yet; the incarnations that joined before this state. */
@@ -91,7 +91,10 @@ export class IntegrityWatch<State, Command, D extends Duty> {
       if (join !== undefined) this.#collector.join(join);
     }
     for (const proof of proofs.toCommit()) {
-      const verdict = verifyFraudProof(config, committee.organism, proof);
+      const verdict = verifyFraudProof(config, committee.organism, proof, {
+        eras: committee.eras(),
+        rosters: committee.rosters,
+      });
       if ("fraud" in verdict) {
         this.#accusations.set(toHex(fraudProofHash(proof)), { proof, ...verdict, atMs: timers.elapsedMs() });
       }

@@ -6,6 +6,7 @@ import { equalBytes, toHex, tryDecode } from "../codec/codec.ts";
 import { encodeCommand } from "../committee/commands.ts";
 import { type Applied, Committee, type Dissent } from "../committee/committee.ts";
 import type { Lane, ReadEntry } from "../committee/entry.ts";
+import { newestEra } from "../committee/eras.ts";
 import type { CertifiedOutcome, Outcome } from "../committee/outcome.ts";
 import { ROSTER_STAGE, type Roster } from "../committee/roster.ts";
 import type { RuleRange } from "../committee/rules.ts";
@@ -42,6 +43,7 @@ import { committeeService } from "./committee-service.ts";
 import { DutyRound } from "./duty-round.ts";
 import { type EntryTail, tailHash } from "./entry-tail.ts";
 import { type EpochKeys, singleEpochKeys } from "./epoch-keys.ts";
+import { EraBook } from "./era-book.ts";
 import { FraudProofs } from "./fraud-proofs.ts";
 import { type Birth, GenerationChange } from "./generation-change.ts";
 import { GenerationLog } from "./generation-log.ts";
@@ -74,6 +76,8 @@ export interface MemberOptions<State, Command, D extends Duty, Settings> {
   /** This committee's own roster with its certificate: served to whoever needs a key or a member's name. */
   readonly certifiedRoster?: CertifiedOutcome;
   readonly secrets: MemberSecrets;
+  /** The eras that the kit tells of; those that the config pins when left out. */
+  readonly eras?: EraBook;
   /** Shares of later epochs; without, those in `secrets` serve the first one and there is no other. */
   readonly epochKeys?: EpochKeys;
   readonly endpoints: () => Endpoints;
@@ -128,6 +132,8 @@ const USAGE_MS = 2000;
 /** How often a member looks for shares of a new epoch, and asks the other committees for their rosters. */
 const KEYS_EVERY_MS = 1000;
 const ROSTERS_EVERY_MS = 30_000;
+/** And how often at most when something comes from them that does not verify. */
+const UNVERIFIED_ASK_MS = 1000;
 /** How often a member looks for the log of a generation that has been agreed on, and how many looks lie between two lines about it. */
 const PRESENT_PAUSE_MS = 250;
 const PRESENT_LOOKS = 120;
@@ -170,6 +176,7 @@ export class Member<State, Command, D extends Duty, Settings> {
   #consuming: Promise<void> = Promise.resolve();
   readonly #keys: EpochKeys;
   readonly #book: RosterBook;
+  readonly #eras: EraBook;
   /** This committee's rosters with their certificates, by activation slot. */
   readonly #certifiedRosters = new Map<bigint, CertifiedOutcome>();
   /** Epochs whose shares the metric tells of. */
@@ -195,6 +202,8 @@ export class Member<State, Command, D extends Duty, Settings> {
       log: GenerationLog;
       tail: EntryTail | undefined;
       marks: ReadMarks;
+      eras: EraBook;
+      book: RosterBook;
     },
   ) {
     this.#options = options;
@@ -225,13 +234,8 @@ export class Member<State, Command, D extends Duty, Settings> {
     this.#pressure = new LogPressure(this.#log, meters, logger);
     this.#abstention = new Abstention({ config, self, journal, journalIsOld, clock, logger });
     this.#keys = options.epochKeys ?? singleEpochKeys(rosters[this.organism].epoch, secrets);
-    this.#book = new RosterBook({
-      config,
-      rosters,
-      log: logger,
-      meters,
-      evidenceDirectory: options.directory,
-    });
+    this.#eras = parts.eras;
+    this.#book = parts.book;
     this.#follower = new OutcomeFollower({
       config,
       rosters,
@@ -241,6 +245,8 @@ export class Member<State, Command, D extends Duty, Settings> {
       fromSlot: () => (this.committee.collapsedBelow > 1n ? this.committee.collapsedBelow : 1n),
       known: (organism, outcome) => this.committee.observed(organism, outcome.stage, outcome.slot) !== undefined,
       onOutcome: (organism, certified) => this.#noteUpstream(organism, certified),
+      eras: this.#eras.of,
+      onUnverified: () => this.#askRosters(UNVERIFIED_ASK_MS),
       connect: options.connect ?? connectOverGrpc,
       timers: this.#timers,
       jitter: () => (random(1)[0] ?? 0) / 256,
@@ -287,6 +293,7 @@ export class Member<State, Command, D extends Duty, Settings> {
       node: this.#node,
       journal: this.#journal,
       keys: this.#keys,
+      eras: this.#eras,
       clock,
       timers: this.#timers,
       logger,
@@ -304,7 +311,8 @@ export class Member<State, Command, D extends Duty, Settings> {
         self: options.self,
         committee: this.committee,
         rosters: this.#book,
-        certifiedRosters: () => [...this.#certifiedRosters.values()],
+        certifiedRosters: () =>
+          [...this.#certifiedRosters.values()].sort((a, b) => (a.outcome.slot < b.outcome.slot ? -1 : 1)),
         archive: this.#archive,
         bodies: this.#bodies,
         policies: this.#node.bodies,
@@ -330,16 +338,29 @@ export class Member<State, Command, D extends Duty, Settings> {
   static async start<State, Command, D extends Duty, Settings>(
     options: MemberOptions<State, Command, D, Settings>,
   ): Promise<Member<State, Command, D, Settings>> {
-    const { definition, config, directory } = options;
+    const { definition, config, directory, rosters, logger, meters } = options;
     const { organism } = definition;
     const committee = freshCommittee(options);
     options.onCommittee?.(committee);
     const storage = options.storage ?? fileStorage(directory);
-    const snapshots = await storage.snapshots(config, organism);
-    await restoreOwn(committee, snapshots, options.logger);
+    const eras = options.eras ?? new EraBook(config);
+    const kept = eras.learnAll((await storage.eras?.()) ?? {});
+    if (kept !== undefined) logger.error("what was kept of eras does not stand", { problem: kept });
+    const book = new RosterBook({ config, rosters, log: logger, meters, eras, evidenceDirectory: directory });
+    const snapshots = await storage.snapshots(config, organism, eras.of);
+    await restoreOwn(committee, snapshots, logger);
     const tail = options.nextLog === undefined ? undefined : await storage.tail?.();
     const log = new GenerationLog(options.log);
-    const sync = { committee, log, store: snapshots, sources: snapshotSources(options), logger: options.logger };
+    const learnEras = (): Promise<void> => askOwnRosters(book, options);
+    const sync = {
+      committee,
+      log,
+      store: snapshots,
+      sources: snapshotSources(options),
+      logger,
+      eras: eras.of,
+      learnEras,
+    };
     if (tail !== undefined) await syncGeneration(sync);
     if (committee.generation > 0n) {
       const later = await options.nextLog?.(committee.generation);
@@ -360,7 +381,16 @@ export class Member<State, Command, D extends Duty, Settings> {
     const archive = await storage.outcomes(organism);
     if (options.certifiedRoster !== undefined) await archive.put(options.certifiedRoster);
     const bodies = await storage.bodies();
-    const member = new Member(options, { archive, bodies, snapshots, committee, log, tail, marks });
+    const saveEras = (): void => {
+      storage.saveEras?.(eras.all).catch((error: unknown) => logger.error("eras cannot be kept", errorFields(error)));
+    };
+    const member = new Member(options, { archive, bodies, snapshots, committee, log, tail, marks, eras, book });
+    member.#takeEras();
+    eras.onLearned((of, { number, fromSlot }) => {
+      logger.info("an era is known", { of, era: number, from_slot: fromSlot });
+      member.#follower.lookAgain(of);
+      saveEras();
+    });
     if (options.certifiedRoster !== undefined) member.#keepRoster(options.certifiedRoster);
     for (const { activationSlot } of committee.rosters) {
       const certified = await archive.get(ROSTER_STAGE, activationSlot);
@@ -524,9 +554,46 @@ export class Member<State, Command, D extends Duty, Settings> {
     this.#book.learn(this.organism, certified);
   }
 
+  /** What the state tells of eras, of this committee and upstream. */
+  #takeEras(): void {
+    const { committee } = this;
+    for (const organism of ORGANISMS) {
+      for (const link of committee.eraLinks(organism)) this.#takeEra(organism, link);
+    }
+  }
+
+  #takeEra(organism: Organism, link: CertifiedOutcome): void {
+    const problem = this.#eras.learn(organism, link);
+    if (problem !== undefined) {
+      this.#options.logger.error("this log tells of another era than this member knew", { of: organism, problem });
+      this.#options.meters.count("lattice_roster_conflicts_total", 1, { of: organism });
+    }
+    // Served from then on: whoever comes later needs the whole chain.
+    if (organism === this.organism) this.#keepRoster(link);
+    this.#options.meters.gauge("lattice_era", newestEra(this.#eras.of(organism)).number, { of: organism });
+  }
+
+  #eraBegins({ organism, era, link }: NonNullable<Applied["era"]>): void {
+    const { logger } = this.#options;
+    logger.info("an era follows", { of: organism, era: era.number, from_slot: era.fromSlot, key: toHex(era.key) });
+    this.#takeEra(organism, link);
+  }
+
+  /** Asks the other committees for their rosters, when that was not done within `everyMs`. */
+  #askRosters(everyMs: number): void {
+    const { definition, endpoints, self } = this.#options;
+    const now = this.#timers.elapsedMs();
+    if (now - this.#rostersAskedMs < everyMs) return;
+    this.#rostersAskedMs = now;
+    const others = ORGANISMS.filter((organism) => organism !== definition.organism);
+    void this.#book.ask(others, this.#rosterTurn++ + self, endpoints, (organism, address) =>
+      this.#follower.client(organism, address),
+    );
+  }
+
   /** Looks for shares that a resharing has left, says so in the log, asks others for their rosters, erases what is over. */
   #lookAfterKeys(): void {
-    const { definition, endpoints, logger, self } = this.#options;
+    const { logger } = this.#options;
     const now = this.#timers.elapsedMs();
     if (now - this.#keysLookedMs >= KEYS_EVERY_MS) {
       this.#keysLookedMs = now;
@@ -539,13 +606,7 @@ export class Member<State, Command, D extends Duty, Settings> {
         });
       }
     }
-    if (now - this.#rostersAskedMs >= ROSTERS_EVERY_MS) {
-      this.#rostersAskedMs = now;
-      const others = ORGANISMS.filter((organism) => organism !== definition.organism);
-      void this.#book.ask(others, this.#rosterTurn++ + self, endpoints, (organism, address) =>
-        this.#follower.client(organism, address),
-      );
-    }
+    this.#askRosters(ROSTERS_EVERY_MS);
     const next = this.#keys.roster((this.committee.rosters.at(-1)?.epoch ?? 0n) + 1n);
     if (next !== undefined) {
       this.#duties.attempt(`roster/${next.outcome.epoch}`, () =>
@@ -617,6 +678,7 @@ export class Member<State, Command, D extends Duty, Settings> {
       meters.count("lattice_bad_shares_total", 1, { author: String(author) });
     }
     if (applied.announced !== undefined) this.#announced(applied.announced);
+    if (applied.era !== undefined) this.#eraBegins(applied.era);
     for (const outcome of applied.decided) this.#decided(outcome);
     for (const outcome of applied.certified) this.#certify(outcome);
     this.#onPosition(position);
@@ -667,6 +729,7 @@ export class Member<State, Command, D extends Duty, Settings> {
       self,
       memberKey: this.#memberKey,
       certificateShare: (epoch) => this.#keys.of(epoch)?.certificateShare,
+      eras: this.#eras.of,
       journal,
       tail: this.#tail,
       snapshots: this.#snapshots,
@@ -780,8 +843,9 @@ export class Member<State, Command, D extends Duty, Settings> {
         config,
         organism: this.organism,
         sources: snapshotSources(this.#options),
-        wanted: ({ checkpoint }) => checkpoint.generation > generation,
+        wanted: ({ checkpoint }) => checkpoint.generation > generation && !this.committee.keyIsOver(checkpoint.epoch),
         log: logger,
+        eras: this.#eras.of,
       });
       if (found === undefined || this.#ending || this.#draining || this.committee.generation !== generation) return;
       this.#ending = true;
@@ -1127,6 +1191,33 @@ async function readPosition(log: Log, position: bigint, signal: AbortSignal): Pr
   };
   await log.consume(position, deliver, AbortSignal.any([stop.signal, signal]));
   return found;
+}
+
+/** Asks the other members of this committee for their rosters, so often that f + 1 of them have told of each era. */
+async function askOwnRosters<State, Command, D extends Duty, Settings>(
+  book: RosterBook,
+  { definition, config, endpoints, connect = connectOverGrpc, logger }: MemberOptions<State, Command, D, Settings>,
+): Promise<void> {
+  const { organism } = definition;
+  const clients: CommitteeClient[] = [];
+  const client = (of: Organism, address: string): CommitteeClient => {
+    const made = connect(address, committeeId(config, of));
+    clients.push(made);
+    return made;
+  };
+  try {
+    const turns = endpoints()[organism].length;
+    let known: number;
+    // What follows an era can be judged once that one stands.
+    do {
+      known = book.eras(organism).length;
+      for (let turn = 0; turn < turns; turn++) await book.ask([organism], turn, endpoints, client);
+    } while (book.eras(organism).length > known);
+  } catch (error) {
+    logger.warn("the other members cannot be asked for their eras", errorFields(error));
+  } finally {
+    for (const each of clients) each.close();
+  }
 }
 
 /** The other members in turn, beginning with the next one, then the archive. */

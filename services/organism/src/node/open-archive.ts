@@ -6,6 +6,7 @@ import type { Organism } from "../identity/organisms.ts";
 import type { Archive } from "./archive.ts";
 import { ArchiveBucket } from "./archive-bucket.ts";
 import { ArchiveDirectory } from "./archive-directory.ts";
+import type { KnownEras } from "./era-book.ts";
 import { KitProblem } from "./kit.ts";
 import { nodeTimers } from "./node-timers.ts";
 import { S3Client, S3Problem } from "./s3-client.ts";
@@ -38,6 +39,7 @@ export async function openArchive(
   >,
   config: LatticeConfig,
   organism: Organism,
+  eras?: KnownEras,
 ): Promise<Archive | undefined> {
   const {
     LATTICE_ARCHIVE_DIR: folder,
@@ -51,11 +53,11 @@ export async function openArchive(
   if ((url === undefined) !== (file === undefined)) {
     throw new SettingsProblems(["LATTICE_ARCHIVE_S3_URL and LATTICE_ARCHIVE_S3_CREDENTIALS_FILE: both or none"]);
   }
-  if (folder !== undefined) return ArchiveDirectory.open(folder, config, organism);
+  if (folder !== undefined) return ArchiveDirectory.open(folder, config, organism, eras);
   if (url === undefined || file === undefined) return undefined;
   try {
     const client = new S3Client({ url, region, credentials: readS3Credentials(file), nowMs: () => Date.now() });
-    return new ArchiveBucket(client, config, organism, nodeTimers);
+    return new ArchiveBucket(client, config, organism, nodeTimers, eras);
   } catch (error) {
     if (error instanceof S3Problem) throw new SettingsProblems([`LATTICE_ARCHIVE_S3_URL: ${error.message}`]);
     throw error;

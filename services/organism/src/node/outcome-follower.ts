@@ -3,8 +3,7 @@
  * verifies every certificate at the door (log.md §8). Used by members for their upstream and by the gateway for all.
  */
 import { CommitteeService } from "@lattice/proto/lattice/committee/v1/committee_service_pb.ts";
-import { checkUpstream } from "../committee/committee.ts";
-import type { CertifiedOutcome, Outcome } from "../committee/outcome.ts";
+import { type CertifiedOutcome, checkOutcome, type Outcome } from "../committee/outcome.ts";
 import type { Roster } from "../committee/roster.ts";
 import { rosterQuorum } from "../committee/roster.ts";
 import { committeeId, type LatticeConfig } from "../identity/lattice-config.ts";
@@ -14,6 +13,7 @@ import { errorFields, type Logger } from "../observe/logger.ts";
 import { pause, type Timers } from "../ports.ts";
 import { type Client, connectService } from "../rpc/client.ts";
 import { fromWireOutcome } from "./committee-wire.ts";
+import type { KnownEras } from "./era-book.ts";
 import { nodeTimers } from "./node-timers.ts";
 
 /** Where members of each organism answer, by member index. Hints: nothing is trusted because of its address. */
@@ -40,6 +40,10 @@ export interface FollowerOptions {
   /** True for what need not be verified and reported again. */
   readonly known: (organism: Organism, outcome: Outcome) => boolean;
   readonly onOutcome: (organism: Organism, certified: CertifiedOutcome) => void;
+  /** Which certificate keys speak for which slots; the config's for all when left out. */
+  readonly eras?: KnownEras | undefined;
+  /** Something came that does not verify under them: somebody lies, or an era has begun that is not known here. */
+  readonly onUnverified?: (organism: Organism) => void;
   /** gRPC when left out. */
   readonly connect?: ConnectCommittee;
   /** Node's own when left out. */
@@ -49,12 +53,19 @@ export interface FollowerOptions {
 }
 
 const RECONNECT_MS = 250;
+/** Outcomes kept that did not verify; whoever lies can fill this up, and then what it pushed out comes with the next stream. */
+const UNVERIFIED_MAX = 256;
 
 export class OutcomeFollower {
   readonly #options: FollowerOptions;
   readonly #stop = new AbortController();
   readonly #running: Promise<void>[] = [];
   readonly #clients = new Map<string, CommitteeClient>();
+  /** Outcomes that do not verify under the eras known when they came, and how many those were: an era may just have begun. */
+  readonly #unverified = new Map<
+    string,
+    { readonly organism: Organism; readonly certified: CertifiedOutcome; readonly eras: number }
+  >();
 
   constructor(options: FollowerOptions) {
     this.#options = options;
@@ -109,6 +120,7 @@ export class OutcomeFollower {
           for await (const { event } of stream) {
             heard();
             heard = listen();
+            this.lookAgain(organism);
             if (event.case !== "outcome") continue;
             const certified = fromWireOutcome(event.value);
             if (certified === undefined || stages?.includes(certified.outcome.stage) === false) continue;
@@ -138,10 +150,14 @@ export class OutcomeFollower {
   }
 
   #take(organism: Organism, certified: CertifiedOutcome): void {
-    const { config, known, log, onOutcome, fromSlot } = this.#options;
+    const { config, known, log, onOutcome, onUnverified, fromSlot, eras } = this.#options;
     if (certified.outcome.slot < fromSlot() || known(organism, certified.outcome)) return;
-    const refusal = checkUpstream(config, organism, certified);
+    const refusal = checkOutcome(config, organism, certified, eras?.(organism));
     if (refusal !== undefined) {
+      if (refusal.reason === "BAD_CERTIFICATE" && eras !== undefined) {
+        this.#keepUnverified(organism, certified, eras(organism).length);
+        onUnverified?.(organism);
+      }
       log.warn("an upstream member sent an outcome that does not verify", {
         upstream: organism,
         reason: refusal.reason,
@@ -149,6 +165,25 @@ export class OutcomeFollower {
       return;
     }
     onOutcome(organism, certified);
+  }
+
+  #keepUnverified(organism: Organism, certified: CertifiedOutcome, eras: number): void {
+    const { stage, slot } = certified.outcome;
+    this.#unverified.set(`${organism}/${stage}/${slot}`, { organism, certified, eras });
+    const [oldest] = this.#unverified.keys();
+    if (this.#unverified.size > UNVERIFIED_MAX && oldest !== undefined) this.#unverified.delete(oldest);
+  }
+
+  /** Another era of that committee is known by now: what did not verify before may do so. */
+  lookAgain(organism: Organism): void {
+    const { eras } = this.#options;
+    if (eras === undefined || this.#unverified.size === 0) return;
+    const known = eras(organism).length;
+    for (const [key, held] of this.#unverified) {
+      if (held.organism !== organism || held.eras >= known) continue;
+      this.#unverified.delete(key);
+      this.#take(organism, held.certified);
+    }
   }
 
   async close(): Promise<void> {

@@ -8,6 +8,7 @@ import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { encode, equalBytes, toHex } from "../codec/codec.ts";
 import { rosterAt } from "../committee/epochs.ts";
+import { type Eras, erasBefore } from "../committee/eras.ts";
 import { CERTIFIED, type CertifiedOutcome, outcomeDigest } from "../committee/outcome.ts";
 import { checkRoster, ROSTER, type Roster, rosterQuorum } from "../committee/roster.ts";
 import type { LatticeConfig } from "../identity/lattice-config.ts";
@@ -15,6 +16,7 @@ import { ORGANISMS, type Organism } from "../identity/organisms.ts";
 import { errorFields, type Logger } from "../observe/logger.ts";
 import type { Meters } from "../observe/meters.ts";
 import { fromWireOutcome } from "./committee-wire.ts";
+import { EraBook } from "./era-book.ts";
 import type { CommitteeClient, Endpoints } from "./outcome-follower.ts";
 
 /** Rosters of one committee that are kept; the newest. */
@@ -27,6 +29,8 @@ export interface RosterBookOptions {
   readonly rosters: { readonly [O in Organism]: Roster };
   readonly log: Logger;
   readonly meters?: Pick<Meters, "count">;
+  /** The eras known already; what is learned of others goes there. Those that the config pins when left out. */
+  readonly eras?: EraBook;
   /** Where two certified rosters of one epoch are kept; nowhere but in the log when left out. */
   readonly evidenceDirectory?: string;
 }
@@ -42,9 +46,17 @@ interface Candidate {
 /** Different certified rosters of one epoch that are looked at. */
 const CANDIDATES_MAX = 8;
 
+/** Digest of the roster that is known to have begun an era with that epoch. */
+function eraBegun(eras: Eras, epoch: bigint): string | undefined {
+  const link = eras.find((era) => era.link !== undefined && era.epoch === epoch)?.link;
+  return link === undefined ? undefined : toHex(link);
+}
+
 /** Which roster a slot belongs to. */
 export interface RosterView {
   at(organism: Organism, slot: bigint): Roster;
+  /** The eras known of a committee; the pinned one only when left out. */
+  readonly eras?: (organism: Organism) => Eras;
 }
 
 /** One roster for all slots. */
@@ -55,11 +67,13 @@ export function lastingRosters(rosters: { readonly [O in Organism]: Roster }): R
 export class RosterBook implements RosterView {
   readonly #options: RosterBookOptions;
   readonly #known: Record<Organism, Roster[]>;
+  readonly #eras: EraBook;
   /** By epoch and digest. */
   readonly #heard: Record<Organism, Map<bigint, Map<string, Candidate>>>;
 
   constructor(options: RosterBookOptions) {
     this.#options = options;
+    this.#eras = options.eras ?? new EraBook(options.config);
     const each = <T>(make: (organism: Organism) => T) =>
       Object.fromEntries(ORGANISMS.map((organism) => [organism, make(organism)])) as Record<Organism, T>;
     this.#known = each((organism) => [options.rosters[organism]]);
@@ -70,6 +84,8 @@ export class RosterBook implements RosterView {
   at(organism: Organism, slot: bigint): Roster {
     return rosterAt(this.#known[organism], slot);
   }
+
+  readonly eras = (organism: Organism): Eras => this.#eras.of(organism);
 
   /** The newest roster known here; its slots may be to come. */
   newest(organism: Organism): Roster {
@@ -99,7 +115,9 @@ export class RosterBook implements RosterView {
     const digest = toHex(outcomeDigest(certified.outcome));
     const candidate = heard.get(digest);
     if (candidate === undefined) {
-      const checked = checkRoster(config, organism, certified);
+      const eras = this.#eras.of(organism);
+      // By what came before it: two beginnings of one era are two rosters of one epoch, and both are kept.
+      const checked = checkRoster(config, organism, certified, erasBefore(eras, epoch));
       if ("problem" in checked) {
         log.warn("a roster that does not stand was passed over", { organism, problem: checked.problem });
         return;
@@ -110,7 +128,9 @@ export class RosterBook implements RosterView {
       const tellers = new Set(teller === undefined ? [] : [teller]);
       heard.set(digest, { certified, roster, tellers, own: teller === undefined || kits });
       this.#heard[organism].set(epoch, heard);
-      const different = heard.size > 1 || (epoch === first.epoch && !kits);
+      const begun = eraBegun(eras, epoch);
+      const otherEra = begun !== undefined && begun !== digest;
+      const different = heard.size > 1 || (epoch === first.epoch && !kits) || otherEra;
       if (different) this.#accuse(organism, epoch, heard);
     } else if (teller === undefined) candidate.own = true;
     else candidate.tellers.add(teller);
@@ -126,9 +146,12 @@ export class RosterBook implements RosterView {
       if (epoch <= before.epoch) continue;
       const { faults, quorum } = rosterQuorum(this.#options.config, organism, before);
       const needed = heard.size > 1 ? quorum : faults + 1;
-      const candidates = [...heard.values()];
+      const begun = eraBegun(this.#eras.of(organism), epoch);
+      const candidates = [...heard].flatMap(([digest, each]) => (begun === undefined || begun === digest ? each : []));
       const stands = candidates.find(({ own }) => own) ?? candidates.find(({ tellers }) => tellers.size >= needed);
-      if (stands !== undefined && stands.roster.activationSlot > before.activationSlot) standing.push(stands.roster);
+      if (stands === undefined || stands.roster.activationSlot <= before.activationSlot) continue;
+      // What is known of eras stays: a roster that says otherwise stands for nobody.
+      if (this.#eras.learn(organism, stands.certified) === undefined) standing.push(stands.roster);
     }
     this.#known[organism] = standing.slice(-KEPT);
     const [oldest] = this.#known[organism];

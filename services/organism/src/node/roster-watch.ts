@@ -3,12 +3,14 @@
  * an epoch brings another. What members answer is judged by roster-book.ts.
  */
 
+import type { Eras } from "../committee/eras.ts";
 import type { Roster } from "../committee/roster.ts";
 import { committeeId, type LatticeConfig, slotAt } from "../identity/lattice-config.ts";
 import type { Organism } from "../identity/organisms.ts";
 import type { Logger } from "../observe/logger.ts";
 import type { Meters } from "../observe/meters.ts";
 import type { Clock, Timers } from "../ports.ts";
+import type { EraBook } from "./era-book.ts";
 import { nodeTimers } from "./node-timers.ts";
 import { type CommitteeClient, type ConnectCommittee, connectOverGrpc, type Endpoints } from "./outcome-follower.ts";
 import { RosterBook, type RosterView } from "./roster-book.ts";
@@ -23,6 +25,8 @@ export interface RosterWatchOptions {
   readonly clock: Clock;
   readonly log: Logger;
   readonly meters?: Pick<Meters, "count">;
+  /** The kit's; those that the config pins when left out. */
+  readonly eras?: EraBook;
   /** Where two certified rosters of one epoch are kept. */
   readonly evidenceDirectory?: string;
   /** gRPC when left out. */
@@ -54,6 +58,8 @@ export class RosterWatch implements RosterView {
   at(organism: Organism, slot: bigint): Roster {
     return this.#book.at(organism, slot);
   }
+
+  readonly eras = (organism: Organism): Eras => this.#book.eras(organism);
 
   /** Asks f + 1 members of each committee, others each time. Never throws. */
   ask(): Promise<void> {

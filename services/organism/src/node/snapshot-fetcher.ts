@@ -10,6 +10,7 @@ import {
   guestHash,
   stateHash,
 } from "../committee/checkpoint.ts";
+import { type Eras, eraOfEpoch } from "../committee/eras.ts";
 import { signReader } from "../committee/reader.ts";
 import type { SigningKey } from "../crypto/ed25519.ts";
 import { committeeId, type LatticeConfig } from "../identity/lattice-config.ts";
@@ -17,6 +18,7 @@ import type { Organism } from "../identity/organisms.ts";
 import { errorFields, type Logger } from "../observe/logger.ts";
 import type { Clock } from "../ports.ts";
 import { fromWireCheckpoint } from "./committee-wire.ts";
+import type { KnownEras } from "./era-book.ts";
 import { type CommitteeClient, type ConnectCommittee, connectOverGrpc } from "./outcome-follower.ts";
 import { SNAPSHOT_CHUNK_BYTES, signSnapshotRequest } from "./snapshot-service.ts";
 import type { SnapshotStore } from "./snapshot-store.ts";
@@ -44,6 +46,10 @@ export interface FetchOptions {
   /** Which would do: not older than what the member has and the log still continues. */
   readonly wanted: (certified: CertifiedCheckpoint) => boolean;
   readonly log: Logger;
+  /** The eras known; the pinned one only when left out. */
+  readonly eras?: KnownEras | undefined;
+  /** Asks members for their eras; called when a certificate does not verify under those known. */
+  readonly learnEras?: (() => Promise<void>) | undefined;
   /** What is fetched: what members keep, or what guests are given. */
   readonly view?: "full" | "guest";
 }
@@ -53,7 +59,7 @@ export interface FetchOptions {
  * Undefined when nobody has one.
  */
 export async function fetchSnapshot(options: FetchOptions): Promise<FetchedSnapshot | undefined> {
-  const { config, organism, sources, wanted, log, view = "full" } = options;
+  const { config, organism, sources, wanted, log, view = "full", eras, learnEras } = options;
   const fits = (
     { stateBytes, stateHash: full, guestBytes, guestHash: guest }: Checkpoint,
     state: Uint8Array,
@@ -72,15 +78,20 @@ export async function fetchSnapshot(options: FetchOptions): Promise<FetchedSnaps
       }
     }),
   );
+  const judge = (certified: CertifiedCheckpoint) => checkCheckpoint(config, organism, certified, eras?.(organism));
+  // An era that began while this process was away: its certificates say nothing before its key is known.
+  if (listed.flat().some((certified) => judge(certified)?.reason === "BAD_CERTIFICATE")) await learnEras?.();
   for (const [index, source] of sources.entries()) {
     for (const certified of listed[index] ?? []) {
-      const refusal = checkCheckpoint(config, organism, certified);
+      const refusal = judge(certified);
       if (refusal !== undefined) log.warn("a checkpoint that does not verify", { source: source.name, ...refusal });
       else if (wanted(certified)) offers.push({ source, certified });
     }
   }
   // A stable sort: sources of the same checkpoint stay in their order.
-  offers.sort((a, b) => compareCheckpoints(b.certified, a.certified));
+  offers.sort(
+    (a, b) => byEra(b.certified, a.certified, eras?.(organism)) || compareCheckpoints(b.certified, a.certified),
+  );
   for (const { source, certified } of offers) {
     const { checkpoint } = certified;
     try {
@@ -101,6 +112,13 @@ export async function fetchSnapshot(options: FetchOptions): Promise<FetchedSnaps
     }
   }
   return undefined;
+}
+
+/** What is certified under a later key comes before anything under one that is over. */
+function byEra(a: CertifiedCheckpoint, b: CertifiedCheckpoint, eras: Eras | undefined): number {
+  if (eras === undefined) return 0;
+  const [one, other] = [eraOfEpoch(eras, a.checkpoint.epoch), eraOfEpoch(eras, b.checkpoint.epoch)];
+  return one.number - other.number;
 }
 
 /** By (generation, position). */

@@ -10,7 +10,9 @@ import { equalBytes } from "../codec/codec.ts";
 import { type CertifiedCheckpoint, type Checkpoint, checkCheckpoint, stateHash } from "../committee/checkpoint.ts";
 import type { LatticeConfig } from "../identity/lattice-config.ts";
 import type { Organism } from "../identity/organisms.ts";
+import type { Refusal } from "../machine.ts";
 import { syncDirectory } from "./append-file.ts";
+import type { KnownEras } from "./era-book.ts";
 import {
   decodeSnapshotHead,
   encodeSnapshotHead,
@@ -54,24 +56,27 @@ export class FileSnapshotStore implements SnapshotStore {
   readonly #config: LatticeConfig;
   readonly #organism: Organism;
   readonly #kept: number;
+  readonly #eras: KnownEras | undefined;
   #held: Held[] = [];
 
-  private constructor(folder: string, config: LatticeConfig, organism: Organism, kept: number) {
+  private constructor(folder: string, config: LatticeConfig, organism: Organism, kept: number, eras?: KnownEras) {
+    this.#eras = eras;
     this.#folder = folder;
     this.#config = config;
     this.#organism = organism;
     this.#kept = kept;
   }
 
-  /** Judges every file; what is damaged, cut, forged or foreign is passed over and left where it is. */
+  /** Judges every file, by the eras that are known when it does; what is damaged, cut, forged or foreign is passed over and left where it is. */
   static async open(
     folder: string,
     config: LatticeConfig,
     organism: Organism,
     kept = SNAPSHOTS_KEPT,
+    eras?: KnownEras,
   ): Promise<FileSnapshotStore> {
     await mkdir(folder, { recursive: true, mode: 0o700 });
-    const store = new FileSnapshotStore(folder, config, organism, kept);
+    const store = new FileSnapshotStore(folder, config, organism, kept, eras);
     await store.refresh();
     return store;
   }
@@ -93,7 +98,7 @@ export class FileSnapshotStore implements SnapshotStore {
     try {
       const head = await readHead(file);
       if (head === undefined || name !== snapshotName(head.certified.checkpoint)) return undefined;
-      if (checkCheckpoint(this.#config, this.#organism, head.certified) !== undefined) return undefined;
+      if (this.#check(head.certified) !== undefined) return undefined;
       const { checkpoint } = head.certified;
       if ((await file.stat()).size !== head.stateAt + checkpoint.stateBytes) return undefined;
       const state = await readAt(file, head.stateAt, checkpoint.stateBytes);
@@ -101,6 +106,10 @@ export class FileSnapshotStore implements SnapshotStore {
     } finally {
       await file.close();
     }
+  }
+
+  #check(certified: CertifiedCheckpoint): Refusal | undefined {
+    return checkCheckpoint(this.#config, this.#organism, certified, this.#eras?.(this.#organism));
   }
 
   held(): readonly CertifiedCheckpoint[] {
@@ -115,7 +124,7 @@ export class FileSnapshotStore implements SnapshotStore {
   /** @throws SnapshotMismatch */
   async save(certified: CertifiedCheckpoint, state: Uint8Array): Promise<void> {
     const { checkpoint } = certified;
-    const refusal = checkCheckpoint(this.#config, this.#organism, certified);
+    const refusal = this.#check(certified);
     if (refusal !== undefined) throw new SnapshotMismatch(refusal.detail);
     if (state.length !== checkpoint.stateBytes || !equalBytes(stateHash(state), checkpoint.stateHash)) {
       throw new SnapshotMismatch(`the state is not the one certified for position ${checkpoint.position}`);

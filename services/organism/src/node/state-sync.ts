@@ -6,6 +6,7 @@ import { RulesUnknown, speaks } from "../committee/rules.ts";
 import type { Duty } from "../machine.ts";
 import type { Logger } from "../observe/logger.ts";
 import { type Log, pause, type Timers } from "../ports.ts";
+import type { KnownEras } from "./era-book.ts";
 import { type FetchedSnapshot, fetchSnapshot, type SnapshotSource } from "./snapshot-fetcher.ts";
 import type { SnapshotStore } from "./snapshot-store.ts";
 
@@ -67,6 +68,10 @@ export interface StateSyncOptions<State, Command, D extends Duty> {
   readonly logger: Logger;
   readonly timers: Timers;
   readonly patienceMs?: number;
+  /** The eras known; what `learnEras` learns comes in. The pinned one only when left out. */
+  readonly eras?: KnownEras;
+  /** Asks the other members for theirs: certificates of a later era mean nothing before. */
+  readonly learnEras?: () => Promise<void>;
 }
 
 /**
@@ -107,7 +112,7 @@ export async function syncState<State, Command, D extends Duty>(
 }
 
 function fetchNewer<State, Command, D extends Duty>(
-  { committee, sources, logger }: StateSyncOptions<State, Command, D>,
+  { committee, sources, logger, eras, learnEras }: StateSyncOptions<State, Command, D>,
   first: bigint,
   refused: ReadonlySet<bigint>,
 ): Promise<FetchedSnapshot | undefined> {
@@ -116,8 +121,11 @@ function fetchNewer<State, Command, D extends Duty>(
     organism: committee.organism,
     sources,
     log: logger,
-    wanted: ({ checkpoint: { generation, position } }) =>
+    eras,
+    learnEras,
+    wanted: ({ checkpoint: { generation, position, epoch } }) =>
       generation === committee.generation &&
+      !committee.keyIsOver(epoch) &&
       position > committee.position &&
       position + 1n >= first &&
       !refused.has(position),
@@ -130,10 +138,13 @@ export async function syncGeneration<State, Command, D extends Duty>({
   store,
   sources,
   logger,
+  eras,
+  learnEras,
 }: Omit<StateSyncOptions<State, Command, D>, "timers">): Promise<void> {
   const { config, organism, generation } = committee;
-  const wanted = ({ checkpoint }: CertifiedCheckpoint): boolean => checkpoint.generation > generation;
-  const fetched = await fetchSnapshot({ config, organism, sources, wanted, log: logger });
+  const wanted = ({ checkpoint }: CertifiedCheckpoint): boolean =>
+    checkpoint.generation > generation && !committee.keyIsOver(checkpoint.epoch);
+  const fetched = await fetchSnapshot({ config, organism, sources, wanted, log: logger, eras, learnEras });
   if (fetched === undefined) return;
   const { checkpoint } = fetched.certified;
   if (!restores(committee, fetched.state, checkpoint.position, logger)) return;

@@ -87,6 +87,7 @@ export const METRICS: { readonly [name: string]: MetricEntry } = {
     "1",
     "epoch",
   ),
+  lattice_era: gauge("Newest era known, by committee: how often its certificate key has changed.", "1", "of"),
   lattice_roster_conflicts_total: counter(
     "Epochs of which two different certified rosters were heard, by committee; both are kept beside the data.",
     "of",

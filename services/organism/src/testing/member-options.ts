@@ -6,6 +6,7 @@ import { verifyTaggedElsewhere } from "../crypto/ed25519.ts";
 import { ORGANISMS, type Organism } from "../identity/organisms.ts";
 import type { Archive } from "../node/archive.ts";
 import type { EpochKeys } from "../node/epoch-keys.ts";
+import type { EraBook } from "../node/era-book.ts";
 import { FileJournal } from "../node/file-journal.ts";
 import type { ConnectCommittee } from "../node/outcome-follower.ts";
 import type { MemberStorage } from "../node/storage.ts";
@@ -34,6 +35,7 @@ export interface StartOptions {
   /** Other keys than the ones that were dealt: a newcomer's. */
   readonly secrets?: MemberSecrets;
   readonly epochKeys?: EpochKeys;
+  readonly eras?: EraBook;
   readonly onFatal?: (reason: string, detail: string) => void;
   /** Where members of `relay` answer. */
   readonly endpoints?: readonly string[];
@@ -70,6 +72,7 @@ export async function memberOptions(options: StartOptions) {
     certifiedRoster: committee.certifiedRoster,
     secrets,
     ...(options.epochKeys === undefined ? {} : { epochKeys: options.epochKeys }),
+    ...(options.eras === undefined ? {} : { eras: options.eras }),
     endpoints: () => (options.endpoints === undefined ? endpoints : { ...endpoints, relay: options.endpoints }),
     ...(calls === undefined ? {} : { connect: calls.connect(CommitteeService) }),
     ...(options.connect === undefined ? {} : { connect: options.connect }),
