@@ -13,25 +13,30 @@ import type { CommitteeCommand } from "@lattice/organism/committee/commands.ts";
 import { type CertifiedOutcome, verifyCertificate } from "@lattice/organism/committee/outcome.ts";
 import { generateSigningKey } from "@lattice/organism/crypto/ed25519.ts";
 import { initCrypto } from "@lattice/organism/crypto/engine.ts";
-import { latticeId, slotAt, slotStartMs } from "@lattice/organism/identity/lattice-config.ts";
+import { configToHex, latticeId, slotAt, slotStartMs } from "@lattice/organism/identity/lattice-config.ts";
+import { ORGANISMS } from "@lattice/organism/identity/organisms.ts";
 import { EmbeddedLog } from "@lattice/organism/log/embedded-log.ts";
 import { FileEpochKeys } from "@lattice/organism/node/epoch-keys.ts";
+import { EXIT } from "@lattice/organism/node/exit.ts";
 import { readKeyFile } from "@lattice/organism/node/kit.ts";
 import type { Fields, Logger } from "@lattice/organism/observe/logger.ts";
 import { createNoMeters, type MeterRegistry } from "@lattice/organism/observe/meters.ts";
 import { type RunningServer, startServer } from "@lattice/organism/rpc/server.ts";
 import { ScriptedAuthor } from "@lattice/organism/testing/committee-driver.ts";
 import { dealCommittee, SILENT, startToyMember } from "../../services/organism/test/test-lattice.ts";
+import { runBuilder } from "../src/ceremony/local-ceremony.ts";
 import { MemberFolder, publicOf } from "../src/ceremony/member-folder.ts";
+import { Program } from "../src/chain/child-process.ts";
 import { freePorts } from "../src/local/free-ports.ts";
 import { dealNats, writeCredentials } from "../src/nats/nats-config.ts";
 import { createCommitteeStream, type NatsServer, startNatsServer } from "../src/nats/nats-process.ts";
 import { findNatsServer, NatsServerMissing } from "../src/nats/nats-server.ts";
 import { askCommittee, judgeCommittee } from "../src/roster/committee-view.ts";
-import { makeStandby } from "../src/roster/standby.ts";
+import { judgeStandby, makeStandby, STANDBY_FILE } from "../src/roster/standby.ts";
 import { Steward } from "../src/roster/steward.ts";
 
 const TOOLS = fileURLToPath(new URL("../../.tools", import.meta.url));
+const SCRIPT = fileURLToPath(new URL("../src/roster/steward-main.ts", import.meta.url));
 const SEATS = [0, 1, 2, 3];
 const LIAR = 2;
 const REFRESH_EVERY = 28n;
@@ -372,6 +377,79 @@ describe("epochs that start by themselves", { skip: binary === undefined ? "ther
     assert.equal(new Set(await successions()).size, 1, "the same file, to the byte");
     assert.ok(at(stewards, 0).lines.some((line) => /not known before its key was blocked/.test(line)));
     assert.deepEqual([fatal, problems], [[], []]);
+  });
+
+  test("as a process: what is wrong is one line and a code, what it sees is in its metrics, SIGTERM ends it", async () => {
+    const folder = join(directory, "process");
+    await mkdir(folder);
+    const [port = 0] = await freePorts(1);
+    await writeFile(join(folder, "lattice.hex"), configToHex(config));
+    const everywhere = Object.fromEntries(ORGANISMS.map((organism) => [organism, addresses]));
+    await writeFile(join(folder, "endpoints.json"), JSON.stringify(everywhere));
+    const settings = {
+      STEWARD_CONFIG_FILE: join(folder, "lattice.hex"),
+      STEWARD_ENDPOINTS_FILE: join(folder, "endpoints.json"),
+      STEWARD_ORGANISM: "relay",
+      STEWARD_MEMBER_DIR: holder(1),
+      STEWARD_STATE_DIR: join(folder, "state"),
+      STEWARD_NATS_SERVERS: nats.url,
+      STEWARD_CREDENTIALS_FILE: join(directory, "participant-1.json"),
+      STEWARD_LISTEN: `127.0.0.1:${port}`,
+    };
+    const start = (name: string, changes: Record<string, string>): Promise<Program> =>
+      Program.start({
+        name,
+        command: process.execPath,
+        args: ["--disable-warning=ExperimentalWarning", SCRIPT],
+        logFile: join(folder, `${name}.log`),
+        env: { PATH: process.env["PATH"], ...settings, ...changes },
+      });
+    const wrong: [name: string, changes: Record<string, string>, code: number, lines: RegExp[]][] = [
+      [
+        "settings",
+        { STEWARD_EVERY_MS: "soon", STEWARD_TYPO: "1" },
+        EXIT.usage,
+        [/STEWARD_TYPO: /, /STEWARD_EVERY_MS: /],
+      ],
+      ["too often", { STEWARD_REFRESH_EVERY_SLOTS: "58" }, EXIT.usage, [/REFRESH_EVERY_SLOTS: more than 58/]],
+      ["no member", { STEWARD_MEMBER_DIR: folder }, EXIT.precondition, [/key file: .* cannot be read: ENOENT/]],
+      ["of another", { STEWARD_ORGANISM: "offer" }, EXIT.precondition, [/made for relay, not offer/]],
+    ];
+    const good = await start("good", {});
+    await Promise.all(
+      wrong.map(async ([name, changes, code, lines]) => {
+        const program = await start(name, changes);
+        assert.equal(await program.ended, `exit code ${code}`, name);
+        const told = (await readFile(program.logFile, "utf8")).trim().split("\n");
+        assert.equal(told.length, lines.length, told.join("\n"));
+        for (const line of lines)
+          assert.ok(
+            told.some((each) => each.startsWith("steward: ") && line.test(each)),
+            name,
+          );
+      }),
+    );
+    const http = `http://127.0.0.1:${port}`;
+    await good.ready(async () => (await fetch(`${http}/readyz`).catch(() => undefined))?.ok === true, 20_000);
+    const shown = await (await fetch(`${http}/metrics`)).text();
+    assert.match(shown, /lattice_steward_epoch\{[^}]*role="steward",member="1"[^}]*\} 3/);
+    await good.stop();
+    assert.equal(await good.ended, `exit code ${EXIT.ok}`);
+    const told = await readFile(good.logFile, "utf8");
+    assert.ok(!told.includes((await readFile(join(holder(1), "key.json"), "utf8")).slice(-68, -4)), "nothing secret");
+
+    // What operators type once.
+    const make = (): Promise<number> => {
+      const where = ["--member", holder(1), "--directory", join(folder, "standby")];
+      const command = ["roster", "standby", "--config", settings.STEWARD_CONFIG_FILE, "--organism", "relay", ...where];
+      return runBuilder(command, join(folder, "standby.log"), join(folder, "standby.json"));
+    };
+    assert.equal(await make(), EXIT.ok);
+    const first = await readFile(join(folder, "standby.json"), "utf8");
+    const judged = judgeStandby(config, "relay", STANDBY_FILE.parse(JSON.parse(first)));
+    assert.ok("standby" in judged && judged.standby.seat === 1);
+    assert.equal(await make(), EXIT.ok);
+    assert.equal(await readFile(join(folder, "standby.json"), "utf8"), first, "the same again");
   });
 
   /** Ceremonies for the replacement that came to nothing. */

@@ -19,6 +19,7 @@ import { scenario as rollingUpgrade } from "./rolling-upgrade.ts";
 import type { Scenario } from "./scenario.ts";
 import { scenario as slot } from "./slot.ts";
 import { scenario as slotNats } from "./slot-nats.ts";
+import { scenario as steward } from "./steward.ts";
 
 export const SCENARIOS: readonly Scenario[] = [
   slot,
@@ -37,6 +38,7 @@ export const SCENARIOS: readonly Scenario[] = [
   dkgFaults,
   replaceMember,
   reshare,
+  steward,
   honestCrash,
   forkBroker,
   rollback,

@@ -44,10 +44,20 @@ export class StolenVoice {
   readonly #memberKey: SigningKey;
   readonly #key: SigningKey;
   readonly #incarnation: bigint;
+  readonly #epoch: bigint;
   #sequence = 0n;
   #previous: Uint8Array = ZERO_HASH;
 
-  constructor(lattice: LocalLattice, organism: Organism, index: number, incarnation: bigint, seed: Uint8Array) {
+  /** @param epoch one in which the seat's dealt key is the member's */
+  constructor(
+    lattice: LocalLattice,
+    organism: Organism,
+    index: number,
+    incarnation: bigint,
+    seed: Uint8Array,
+    epoch = 0n,
+  ) {
+    this.#epoch = epoch;
     this.#lattice = lattice;
     this.#organism = organism;
     this.#index = index;
@@ -71,7 +81,7 @@ export class StolenVoice {
       version: 1,
       committee: committeeId(this.#lattice.config, this.#organism),
       generation: seen.generation,
-      epoch: 0n,
+      epoch: this.#epoch,
       author: this.#index,
       incarnation: this.#incarnation,
       lane: "ctl",

@@ -142,7 +142,8 @@ export class NextEpoch {
   }
 }
 
-async function firstLine(child: ChildProcess): Promise<string> {
+/** What a program says first: that it is ready. */
+export async function firstLine(child: ChildProcess): Promise<string> {
   let text = "";
   for await (const chunk of child.stdout ?? []) {
     text += String(chunk);
