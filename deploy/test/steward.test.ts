@@ -124,7 +124,7 @@ describe("epochs that start by themselves", { skip: binary === undefined ? "ther
   }
 
   /** @param until a line at which it is stopped */
-  function startSteward(index: number, until?: RegExp): RunningSteward {
+  function startSteward(index: number, until?: RegExp, standbysDir = join(directory, "standbys")): RunningSteward {
     const stopping = new AbortController();
     const lines: string[] = [];
     const meters = createNoMeters();
@@ -140,7 +140,7 @@ describe("epochs that start by themselves", { skip: binary === undefined ? "ther
       addresses: () => addresses,
       memberDir: holder(index),
       standbyDir: standby(index),
-      standbysDir: join(directory, "standbys"),
+      standbysDir,
       stateDir: join(directory, `steward-${index}`),
       nats: [nats.url],
       credentials: join(directory, `participant-${index}.json`),
@@ -343,6 +343,13 @@ describe("epochs that start by themselves", { skip: binary === undefined ? "ther
     for (const [index, raw] of entries.entries()) await log.member(LIAR).append("ctl", raw, `corrupt.${index}`);
     await until("it is blocked", () => running().every((each) => each.committee.isBlocked(LIAR)));
     assert.equal((await view()).margin, 0);
+
+    // Who knows no standby says so, and does nothing else.
+    const unaware = startSteward(3, undefined, join(directory, "nowhere"));
+    await until("it is said", () => unaware.lines.some((line) => /waits for=nobody stands by for seat 2$/.test(line)));
+    assert.equal(unaware.meters.value("lattice_steward_standby_missing"), 1);
+    assert.ok(unaware.lines.every((line) => !/takes part/.test(line)));
+    await unaware.stop();
 
     // A statement that its key signs from here on is worth nothing.
     const thief = await new MemberFolder(join(directory, "thief")).create("relay");

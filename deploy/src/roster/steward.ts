@@ -12,6 +12,7 @@ import { ceremonyId } from "@lattice/organism/ceremony/plan.ts";
 import { CeremonyInterrupted } from "@lattice/organism/ceremony/run-ceremony.ts";
 import { type Succession, successionPlan } from "@lattice/organism/ceremony/succession.ts";
 import { encode, equalBytes, toHex } from "@lattice/organism/codec/codec.ts";
+import { eraNumberOf } from "@lattice/organism/committee/eras.ts";
 import { ROSTER, type Roster } from "@lattice/organism/committee/roster.ts";
 import { type LatticeConfig, slotAt, slotStartMs } from "@lattice/organism/identity/lattice-config.ts";
 import type { Organism } from "@lattice/organism/identity/organisms.ts";
@@ -357,7 +358,10 @@ export class Steward {
       boxKey,
       ...(signer === undefined ? {} : { signer }),
     }));
-    const stated = sealingThreshold === undefined ? {} : { sealingThreshold };
+    const stated = {
+      ...(sealingThreshold === undefined ? {} : { sealingThreshold }),
+      ...(eraNumberOf(roster) > eraNumberOf(before.roster) ? { newEra: true } : {}),
+    };
     const succession = { config, organism, from: before.roster, members, activationSlot, sealingUntilSlot, ...stated };
     const id = idOf(succession);
     if (this.#missed.has(id)) return false;
