@@ -13,6 +13,7 @@ import { outcomeDigest } from "@lattice/organism/committee/outcome.ts";
 import { initCrypto } from "@lattice/organism/crypto/engine.ts";
 import { slotStartMs } from "@lattice/organism/identity/lattice-config.ts";
 import { generationStream, JetStreamLog } from "@lattice/organism/log/jetstream-log.ts";
+import { EraWatch } from "@lattice/organism/node/era-watch.ts";
 import { createNoMeters } from "@lattice/organism/observe/meters.ts";
 import { type RunningServer, startServer } from "@lattice/organism/rpc/server.ts";
 import { dealCommittee, SILENT, startToyMember } from "../../services/organism/test/test-lattice.ts";
@@ -146,6 +147,7 @@ class Lattice {
     return keepStream({
       config: this.committee.config,
       organism: "relay",
+      eras: new EraWatch({ config: this.committee.config, addresses: () => this.addresses }),
       addresses: this.addresses,
       servers: [this.url],
       admin: this.account.admin,

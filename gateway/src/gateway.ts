@@ -4,6 +4,8 @@ import { connectNodeAdapter } from "@connectrpc/connect-node";
 import { fromHex, tryDecode } from "@lattice/organism/codec/codec.ts";
 import { type LatticeConfig, slotAt, slotStartMs } from "@lattice/organism/identity/lattice-config.ts";
 import { ORGANISMS } from "@lattice/organism/identity/organisms.ts";
+import type { EraBook } from "@lattice/organism/node/era-book.ts";
+import { EraWatch } from "@lattice/organism/node/era-watch.ts";
 import { FileJournal } from "@lattice/organism/node/file-journal.ts";
 import type { EndpointsFile, Rosters } from "@lattice/organism/node/kit.ts";
 import { OutcomeFollower } from "@lattice/organism/node/outcome-follower.ts";
@@ -41,6 +43,8 @@ export interface GatewayOptions {
   readonly settings: GatewaySettings;
   readonly config: LatticeConfig;
   readonly rosters: Rosters;
+  /** The eras that the kit tells of; those that the config pins when left out. */
+  readonly eras?: EraBook;
   readonly endpoints: () => EndpointsFile;
   readonly clock: Clock;
   readonly log: Logger;
@@ -69,9 +73,16 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
   const journal = await FileJournal.open(settings.GATEWAY_DATA_DIR);
   const chain = new ChainReads(settings.GATEWAY_CHAIN_RPC);
   // Sealing keys are those of the slot's epoch; signers of tally stay what the settlement contract knows.
+  const eras = new EraWatch({
+    config,
+    addresses: (organism) => endpoints()[organism],
+    log,
+    ...(options.eras === undefined ? {} : { eras: options.eras }),
+  });
   const watched = new RosterWatch({
     config,
     rosters,
+    eras: eras.book,
     organisms: ["unseal", "offer"],
     endpoints,
     clock,
@@ -174,6 +185,8 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     offset: random(1)[0] ?? 0,
     fromSlot: () => slots.oldest,
     known: (organism, outcome) => slots.knows(organism, outcome),
+    eras: eras.of,
+    onUnverified: (organism) => void eras.ask(organism),
     onOutcome: (organism, certified) => {
       slots.note(organism, certified);
       meters.count("lattice_gateway_outcomes_total", 1, { of: organism });
@@ -182,11 +195,12 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
       submissions.unsealed(slot, kind, kind === "skipped" ? undefined : tryDecode(UNSEALED, commitment));
     },
   });
-  const feed = new RoundFeed({ config, servers: () => endpoints().zipnet, clock, log, first: random(1)[0] ?? 0 });
+  const feed = new RoundFeed({ config, servers: () => endpoints().zipnet, eras, clock, log, first: random(1)[0] ?? 0 });
   const network: Network = {
     servers: () => endpoints().zipnet,
     aggregators: () => endpoints().aggregator,
     feed,
+    eras: eras.of,
     clock,
     random,
     log,

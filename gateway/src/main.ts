@@ -4,7 +4,14 @@ import { initCrypto } from "@lattice/organism/crypto/engine.ts";
 import { Fault } from "@lattice/organism/fault.ts";
 import { CorruptFile } from "@lattice/organism/node/append-file.ts";
 import { EXIT } from "@lattice/organism/node/exit.ts";
-import { KitProblem, parseConfigHex, readConfig, readEndpoints, readRosters } from "@lattice/organism/node/kit.ts";
+import {
+  KitProblem,
+  parseConfigHex,
+  readConfig,
+  readEndpoints,
+  readEras,
+  readRosters,
+} from "@lattice/organism/node/kit.ts";
 import { SettingsProblems } from "@lattice/organism/node/settings.ts";
 import { startHttpEndpoint } from "@lattice/organism/observe/http.ts";
 import { createLogger } from "@lattice/organism/observe/logger.ts";
@@ -35,6 +42,7 @@ try {
     settings,
     config,
     rosters: readRosters(settings.LATTICE_ROSTERS_FILE, config),
+    eras: readEras(settings.LATTICE_ROSTERS_FILE, config),
     endpoints: () => readEndpoints(settings.LATTICE_ENDPOINTS_FILE),
     clock: { nowMs: () => Date.now() },
     log,

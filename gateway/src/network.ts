@@ -6,6 +6,8 @@
 import type { CertifiedOutcome } from "@lattice/organism/committee/outcome.ts";
 import { committeeId, type LatticeConfig } from "@lattice/organism/identity/lattice-config.ts";
 import type { Organism } from "@lattice/organism/identity/organisms.ts";
+import type { EraBook } from "@lattice/organism/node/era-book.ts";
+import { EraWatch } from "@lattice/organism/node/era-watch.ts";
 import type { Rosters } from "@lattice/organism/node/kit.ts";
 import { type Endpoints, OutcomeFollower } from "@lattice/organism/node/outcome-follower.ts";
 import { lastingRosters, type RosterView } from "@lattice/organism/node/roster-book.ts";
@@ -25,6 +27,8 @@ export interface Found {
   readonly rosters: Rosters;
   /** Those of later epochs too, for processes that outlive one: a `RosterWatch`. The kit's when left out. */
   readonly rosterOf?: RosterView;
+  /** The kit's; what is learned of later ones goes there. Those that the config pins when left out. */
+  readonly eras?: EraBook;
   readonly endpoints: () => Endpoints & { readonly aggregator: readonly string[] };
 }
 
@@ -39,6 +43,16 @@ export interface Network {
 /** Outcomes a reader may lag behind before its stream ends. */
 const BUFFER = 4096;
 
+function erasOf(
+  config: LatticeConfig,
+  endpoints: Found["endpoints"],
+  log: Logger,
+  eras: EraBook | undefined,
+): EraWatch {
+  const addresses = (organism: Organism): readonly string[] => endpoints()[organism];
+  return new EraWatch({ config, addresses, log, ...(eras === undefined ? {} : { eras }) });
+}
+
 /** Certified outcomes of one organism from `fromSlot` on, each verified, as they come. Ends when `signal` aborts. */
 async function* outcomesOf(
   network: Network,
@@ -48,7 +62,8 @@ async function* outcomesOf(
   fromSlot: bigint,
   signal: AbortSignal,
 ): AsyncGenerator<CertifiedOutcome> {
-  const { rosters, endpoints } = network.find(config);
+  const { rosters, endpoints, eras: book } = network.find(config);
+  const eras = erasOf(config, endpoints, network.log, book);
   const queue = new LiveQueue<CertifiedOutcome>(BUFFER, signal, organism);
   const seen = new Set<bigint>();
   const follower = new OutcomeFollower({
@@ -59,6 +74,8 @@ async function* outcomesOf(
     offset: network.random(1)[0] ?? 0,
     fromSlot: () => fromSlot,
     known: (_organism, outcome) => seen.has(outcome.slot),
+    eras: eras.of,
+    onUnverified: (of) => void eras.ask(of),
     onOutcome: (_organism, certified) => {
       seen.add(certified.outcome.slot);
       queue.push(certified);
@@ -80,9 +97,11 @@ export const zipnet = {
     config: LatticeConfig,
     options: SubmitOptions,
   ): { readonly submitter: Submitter; readonly feed: RoundFeed } {
-    const { endpoints } = network.find(config);
+    const { endpoints, eras: book } = network.find(config);
+    const eras = erasOf(config, endpoints, network.log, book);
     const feed = new RoundFeed({
       config,
+      eras,
       servers: () => endpoints().zipnet,
       log: network.log,
       first: network.random(1)[0] ?? 0,
@@ -90,7 +109,15 @@ export const zipnet = {
     feed.start();
     const { clock, random, log } = network;
     const submitter = submit(
-      { servers: () => endpoints().zipnet, aggregators: () => endpoints().aggregator, feed, clock, random, log },
+      {
+        servers: () => endpoints().zipnet,
+        aggregators: () => endpoints().aggregator,
+        feed,
+        eras: eras.of,
+        clock,
+        random,
+        log,
+      },
       config,
       options,
     );

@@ -110,7 +110,7 @@ export function successionToJson(succession: Succession, roster: CertifiedOutcom
     sealingUntilSlot: sealingUntilSlot.toString(),
     ...(sealingThreshold === undefined ? {} : { sealingThreshold }),
     ...(newEra === true ? { newEra } : {}),
-    ...(links.length === 0 ? {} : { eras: links.map(rosterHex) }),
+    ...(links.length === 0 ? {} : { eras: links.map((link) => rosterHex({ ...link, signers: [] })) }),
   };
   return `${JSON.stringify(file, null, 2)}\n`;
 }

@@ -5,11 +5,14 @@ import { type FraudVerdict, fraudProofHash, verifyFraudProof } from "@lattice/or
 import { initCrypto } from "@lattice/organism/crypto/engine.ts";
 import type { LatticeConfig } from "@lattice/organism/identity/lattice-config.ts";
 import { ORGANISMS, type Organism } from "@lattice/organism/identity/organisms.ts";
+import { type KnownEras, pinned } from "@lattice/organism/node/era-book.ts";
 import { EXIT } from "@lattice/organism/node/exit.ts";
-import { KitProblem, readConfig } from "@lattice/organism/node/kit.ts";
+import { KitProblem, readConfig, readEras } from "@lattice/organism/node/kit.ts";
 
 export interface FraudVerifyOptions {
   readonly config: string;
+  /** The kit's rosters, with the eras of committees whose certificate key has changed. */
+  readonly rosters?: string;
   readonly json: boolean;
 }
 
@@ -28,10 +31,11 @@ const STANDARD: Output = {
 function judge(
   config: LatticeConfig,
   proof: Uint8Array,
+  eras: KnownEras,
 ): { readonly organism: Organism | undefined; readonly verdict: FraudVerdict } {
   let last: FraudVerdict | undefined;
   for (const organism of ORGANISMS) {
-    const verdict = verifyFraudProof(config, organism, proof);
+    const verdict = verifyFraudProof(config, organism, proof, { eras: eras(organism) });
     if ("fraud" in verdict || verdict.refusal.reason !== "ORGANISM_MISMATCH") return { organism, verdict };
     last = verdict;
   }
@@ -56,7 +60,15 @@ export async function runFraudVerify(
     return EXIT.precondition;
   }
   await initCrypto();
-  const { organism, verdict } = judge(config, proof);
+  let eras: KnownEras = pinned(config);
+  try {
+    if (options.rosters !== undefined) eras = readEras(options.rosters, config).of;
+  } catch (error) {
+    if (!(error instanceof KitProblem)) throw error;
+    output.problem(error.message);
+    return EXIT.precondition;
+  }
+  const { organism, verdict } = judge(config, proof, eras);
   const hash = toHex(fraudProofHash(proof));
   if ("refusal" in verdict) {
     const { reason, detail } = verdict.refusal;

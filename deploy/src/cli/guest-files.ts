@@ -3,6 +3,7 @@ import { randomBytes } from "node:crypto";
 import { readFileSync, renameSync, statSync, writeFileSync } from "node:fs";
 import { encode, fromHex, toHex, tryDecode } from "@lattice/organism/codec/codec.ts";
 import { type CertifiedCheckpoint, checkCheckpoint, guestHash } from "@lattice/organism/committee/checkpoint.ts";
+import type { Eras } from "@lattice/organism/committee/eras.ts";
 import { GUEST_STATE } from "@lattice/organism/committee/guest-view.ts";
 import { generateSigningKey, type SigningKey } from "@lattice/organism/crypto/ed25519.ts";
 import type { LatticeConfig } from "@lattice/organism/identity/lattice-config.ts";
@@ -56,7 +57,12 @@ export interface GuestState {
 }
 
 /** Undefined when there is none yet. @throws KitProblem for a file that is not one, or not of this committee */
-export function readGuestState(path: string, config: LatticeConfig, organism: Organism): GuestState | undefined {
+export function readGuestState(
+  path: string,
+  config: LatticeConfig,
+  organism: Organism,
+  eras?: Eras,
+): GuestState | undefined {
   let raw: Uint8Array;
   try {
     raw = new Uint8Array(readFileSync(path));
@@ -66,7 +72,7 @@ export function readGuestState(path: string, config: LatticeConfig, organism: Or
   }
   const state = tryDecode(GUEST_STATE, raw);
   if (state === undefined) throw new KitProblem(`guest state: ${path} is not one of this version`);
-  const refusal = checkCheckpoint(config, organism, state.certified);
+  const refusal = checkCheckpoint(config, organism, state.certified, eras);
   if (refusal !== undefined) throw new KitProblem(`guest state: ${path}: ${refusal.detail}`);
   const { checkpoint } = state.certified;
   if (Buffer.compare(guestHash(state.view), checkpoint.guestHash) !== 0) {

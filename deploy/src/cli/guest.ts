@@ -7,6 +7,7 @@ import { initCrypto } from "@lattice/organism/crypto/engine.ts";
 import { committeeId, slotAt } from "@lattice/organism/identity/lattice-config.ts";
 import type { Organism } from "@lattice/organism/identity/organisms.ts";
 import type { Duty } from "@lattice/organism/machine.ts";
+import { EraWatch } from "@lattice/organism/node/era-watch.ts";
 import { EXIT } from "@lattice/organism/node/exit.ts";
 import { Guest, GuestProblem } from "@lattice/organism/node/guest.ts";
 import { KitProblem, readConfig, readEndpoints } from "@lattice/organism/node/kit.ts";
@@ -100,7 +101,10 @@ export function runGuestFollow(
     const tickets = readTickets(options.ticket);
     const addresses = readEndpoints(options.endpoints)[organism];
     await initCrypto();
-    const kept = options.state === undefined ? undefined : readGuestState(options.state, config, organism);
+    const eras = new EraWatch({ config, addresses: () => addresses });
+    await eras.ask(organism);
+    const kept =
+      options.state === undefined ? undefined : readGuestState(options.state, config, organism, eras.of(organism));
     const stop = new AbortController();
     signal.addEventListener("abort", () => stop.abort());
     let certifiedStates = 0;
@@ -120,6 +124,7 @@ export function runGuestFollow(
           organism,
           createMachine: (roster) => definition.createMachine(config, roster),
           addresses,
+          eras,
           key,
           tickets,
           clock: { nowMs: () => Date.now() },

@@ -84,6 +84,7 @@ fraud
   .description("judges a proof, offline, by the lattice config alone; exits 0 when it holds, 1 when it does not")
   .argument("<file>", "the proof, as GetFraud gives it or a member leaves it in frauds/")
   .requiredOption("--config <file>", "the lattice config (one line of hex)")
+  .option("--rosters <file>", "the kit's rosters: needed once the committee's certificate key has changed")
   .option("--json", "one JSON object on stdout", false)
   .action(async (file: string, options: FraudVerifyOptions) => {
     process.exitCode = await (await import("./fraud-verify.ts")).runFraudVerify(file, options);

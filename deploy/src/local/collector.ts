@@ -7,6 +7,7 @@ import { type CertifiedOutcome, type Outcome, outcomeDigest } from "@lattice/org
 import type { LatticeConfig } from "@lattice/organism/identity/lattice-config.ts";
 import { slotStartMs } from "@lattice/organism/identity/lattice-config.ts";
 import { ORGANISMS, type Organism } from "@lattice/organism/identity/organisms.ts";
+import { EraWatch } from "@lattice/organism/node/era-watch.ts";
 import type { Rosters } from "@lattice/organism/node/kit.ts";
 import { type Endpoints, OutcomeFollower } from "@lattice/organism/node/outcome-follower.ts";
 import type { Logger } from "@lattice/organism/observe/logger.ts";
@@ -61,6 +62,8 @@ export class Collector {
   readonly #listeners = new Set<(arrival: Arrival) => void>();
   readonly #followers: OutcomeFollower[] = [];
   readonly #nowMs: () => number;
+  /** Which certificate keys speak for which slots. */
+  readonly eras: EraWatch;
   readonly #connectedFrom = new Map<string, bigint>();
   /** Verified certificates that contradict an earlier one. There must be none, ever. */
   readonly conflicts: Arrival[] = [];
@@ -69,6 +72,7 @@ export class Collector {
   constructor(options: CollectorOptions) {
     this.#options = options;
     this.config = options.config;
+    this.eras = new EraWatch({ config: options.config, addresses: (organism) => options.endpoints()[organism] });
     this.#nowMs = options.nowMs ?? Date.now;
   }
 
@@ -76,6 +80,7 @@ export class Collector {
   start(): void {
     const { rosters, config, endpoints } = this.#options;
     const members = Math.max(...ORGANISMS.map((organism) => rosters[organism].members.length));
+    const eras = this.eras;
     for (let index = 0; index < members; index++) {
       const follower = new OutcomeFollower({
         config,
@@ -85,6 +90,8 @@ export class Collector {
         offset: 0,
         fromSlot: () => this.#fromSlot(index),
         known: (organism, outcome) => this.#recognise(organism, outcome, index),
+        eras: eras.of,
+        onUnverified: (organism) => void eras.ask(organism),
         onOutcome: (organism, certified) => this.note(organism, certified, index),
       });
       follower.followAll(ORGANISMS);

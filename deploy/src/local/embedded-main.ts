@@ -13,6 +13,7 @@ import type { LatticeConfig } from "@lattice/organism/identity/lattice-config.ts
 import { ORGANISMS, type Organism } from "@lattice/organism/identity/organisms.ts";
 import { EmbeddedLog } from "@lattice/organism/log/embedded-log.ts";
 import type { Duty } from "@lattice/organism/machine.ts";
+import { EraWatch } from "@lattice/organism/node/era-watch.ts";
 import { exitCodeOf } from "@lattice/organism/node/exit.ts";
 import { FileJournal } from "@lattice/organism/node/file-journal.ts";
 import {
@@ -51,6 +52,7 @@ const ports = layout.loadPorts();
 const config: LatticeConfig = readConfig(layout.config);
 await initCrypto();
 const rosters: Rosters = readRosters(layout.rosters, config);
+const eras = new EraWatch({ config, addresses: (organism) => readEndpoints(layout.endpoints)[organism] });
 const certifiedRosters = readCertifiedRosters(layout.rosters);
 const stops: (() => Promise<void>)[] = [];
 const logs = new Map<string, Promise<EmbeddedLog>>();
@@ -152,6 +154,7 @@ async function trim(): Promise<void> {
         config,
         organism,
         roster: rosters[organism],
+        eras,
         addresses,
         nowMs: () => Date.now(),
         purgeBelow,

@@ -1,5 +1,6 @@
 /** Makes streams of later generations for all committees whose administrators it is given, until it is told to end. */
 import { initCrypto } from "@lattice/organism/crypto/engine.ts";
+import { EraWatch } from "@lattice/organism/node/era-watch.ts";
 import { readConfig, readEndpoints } from "@lattice/organism/node/kit.ts";
 import { parseOwnSettings } from "@lattice/organism/node/settings.ts";
 import { createLogger } from "@lattice/organism/observe/logger.ts";
@@ -13,6 +14,10 @@ runBesideBroker("stream-keeper", async () => {
   const config = readConfig(settings.KEEPER_CONFIG_FILE);
   await initCrypto();
   const logger = createLogger("info", { service: "stream-keeper", lattice: config.name });
+  const eras = new EraWatch({
+    config,
+    addresses: (organism) => readEndpoints(settings.KEEPER_ENDPOINTS_FILE)[organism],
+  });
   await goRounds({
     listen: settings.KEEPER_LISTEN,
     everyMs: settings.KEEPER_EVERY_MS,
@@ -22,6 +27,7 @@ runBesideBroker("stream-keeper", async () => {
       const stream = await keepStream({
         config,
         organism,
+        eras,
         addresses: readEndpoints(settings.KEEPER_ENDPOINTS_FILE)[organism],
         servers: settings.KEEPER_NATS_SERVERS.split(","),
         admin,

@@ -2,11 +2,13 @@
  * Makes the stream of a committee's next generation, with the account administrator's credential, once members show its
  * certified beginning (docs/decisions/0030). Judged by the lattice config alone: nobody starts a generation by asking.
  */
-import { checkCheckpoint } from "@lattice/organism/committee/checkpoint.ts";
+import { type Checkpoint, checkCheckpoint } from "@lattice/organism/committee/checkpoint.ts";
+import { eraOfEpoch } from "@lattice/organism/committee/eras.ts";
 import { committeeId, type LatticeConfig } from "@lattice/organism/identity/lattice-config.ts";
 import type { Organism } from "@lattice/organism/identity/organisms.ts";
 import { generationStream } from "@lattice/organism/log/jetstream-log.ts";
 import { fromWireCheckpoint } from "@lattice/organism/node/committee-wire.ts";
+import type { EraSource } from "@lattice/organism/node/era-watch.ts";
 import { connectService } from "@lattice/organism/rpc/client.ts";
 import { CommitteeService } from "@lattice/proto/lattice/committee/v1/committee_service_pb.ts";
 import type { JetStreamManager } from "@nats-io/jetstream";
@@ -18,6 +20,8 @@ const ASK_DEADLINE_MS = 3000;
 export interface KeepOptions {
   readonly config: LatticeConfig;
   readonly organism: Organism;
+  /** Which certificate keys speak for which epochs. */
+  readonly eras: EraSource;
   /** By member index. */
   readonly addresses: readonly string[];
   readonly servers: readonly string[];
@@ -32,18 +36,18 @@ export interface KeepOptions {
  * have been certified and that is not there is lost, and what follows it is for the members to agree on.
  * @returns 0 when there is none
  */
-async function beginning({ config, organism, addresses }: KeepOptions): Promise<bigint> {
+async function beginning({ config, organism, addresses, eras }: KeepOptions): Promise<bigint> {
   const committee = committeeId(config, organism);
   const shown = await Promise.all(
     addresses.map(async (address) => {
       const client = connectService(CommitteeService, address, { committee });
       try {
         const { held } = await client.getCheckpoint({}, { deadlineMs: ASK_DEADLINE_MS });
-        return held.flatMap((each) => {
-          const certified = fromWireCheckpoint(each);
-          const stands = certified !== undefined && checkCheckpoint(config, organism, certified) === undefined;
-          return stands ? certified.checkpoint : [];
-        });
+        const certified = held.flatMap((each) => fromWireCheckpoint(each) ?? []);
+        const standing = () =>
+          certified.filter((each) => checkCheckpoint(config, organism, each, eras.of(organism)) === undefined);
+        if (standing().length < certified.length) await eras.ask(organism);
+        return standing().map(({ checkpoint }) => checkpoint);
       } catch {
         return [];
       } finally {
@@ -51,7 +55,10 @@ async function beginning({ config, organism, addresses }: KeepOptions): Promise<
       }
     }),
   );
-  const found = shown.flat();
+  const eraOf = ({ epoch }: Checkpoint): number => eraOfEpoch(eras.of(organism), epoch).number;
+  const latest = Math.max(0, ...shown.flat().map(eraOf));
+  // A key that is over begins nothing any more.
+  const found = shown.flat().filter((each) => eraOf(each) === latest);
   const newest = found.reduce((most, { generation }) => (generation > most ? generation : most), 0n);
   return found.some(({ generation, position }) => generation === newest && position > 0n) ? 0n : newest;
 }

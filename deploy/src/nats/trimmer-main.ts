@@ -1,7 +1,8 @@
 /** Trims the logs of all committees whose trimmer's credentials it is given, again and again, until it is told to end. */
 import { initCrypto } from "@lattice/organism/crypto/engine.ts";
 import { generationStream } from "@lattice/organism/log/jetstream-log.ts";
-import { readConfig, readEndpoints, readRosters } from "@lattice/organism/node/kit.ts";
+import { EraWatch } from "@lattice/organism/node/era-watch.ts";
+import { readConfig, readEndpoints, readEras, readRosters } from "@lattice/organism/node/kit.ts";
 import { parseOwnSettings } from "@lattice/organism/node/settings.ts";
 import { createLogger } from "@lattice/organism/observe/logger.ts";
 import { goRounds, readCredentials, runBesideBroker } from "./rounds.ts";
@@ -13,6 +14,11 @@ runBesideBroker("trimmer", async () => {
   const config = readConfig(settings.TRIMMER_CONFIG_FILE);
   await initCrypto();
   const rosters = readRosters(settings.TRIMMER_ROSTERS_FILE, config);
+  const eras = new EraWatch({
+    config,
+    addresses: (organism) => readEndpoints(settings.TRIMMER_ENDPOINTS_FILE)[organism],
+    eras: readEras(settings.TRIMMER_ROSTERS_FILE, config),
+  });
   const servers = settings.TRIMMER_NATS_SERVERS.split(",");
   const logger = createLogger("info", { service: "trimmer", lattice: config.name });
   const trimmed = new Map<string, bigint>();
@@ -26,6 +32,7 @@ runBesideBroker("trimmer", async () => {
         config,
         organism,
         roster: rosters[organism],
+        eras,
         addresses: readEndpoints(settings.TRIMMER_ENDPOINTS_FILE)[organism],
         nowMs: () => Date.now(),
         purgeBelow: async (position, generation) => {

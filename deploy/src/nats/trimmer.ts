@@ -8,6 +8,7 @@ import { trimmableBelow } from "@lattice/organism/committee/trim.ts";
 import { committeeId, type LatticeConfig } from "@lattice/organism/identity/lattice-config.ts";
 import type { Organism } from "@lattice/organism/identity/organisms.ts";
 import { fromWireCheckpoint } from "@lattice/organism/node/committee-wire.ts";
+import type { EraSource } from "@lattice/organism/node/era-watch.ts";
 import { verifyHeld } from "@lattice/organism/node/snapshot-service.ts";
 import { connectService } from "@lattice/organism/rpc/client.ts";
 import { CommitteeService } from "@lattice/proto/lattice/committee/v1/committee_service_pb.ts";
@@ -18,6 +19,8 @@ export interface TrimOptions {
   readonly config: LatticeConfig;
   readonly organism: Organism;
   readonly roster: Roster;
+  /** Which certificate keys speak for which epochs. */
+  readonly eras: EraSource;
   /** By member index. */
   readonly addresses: readonly string[];
   readonly nowMs: () => number;
@@ -29,7 +32,7 @@ const ASK_DEADLINE_MS = 3000;
 
 /** What one member says it holds; nothing unless the member has signed it just now and every certificate stands. */
 async function askHeld(options: TrimOptions, index: number): Promise<CertifiedCheckpoint[]> {
-  const { config, organism, roster, addresses, nowMs } = options;
+  const { config, organism, roster, addresses, nowMs, eras } = options;
   const address = addresses[index];
   if (address === undefined) return [];
   const committee = committeeId(config, organism);
@@ -40,7 +43,9 @@ async function askHeld(options: TrimOptions, index: number): Promise<CertifiedCh
     const statement = { committee, index, signedAtMs: answer.signedAtMs, held };
     if (answer.memberIndex !== index || held.length !== answer.held.length) return [];
     if (!verifyHeld(roster, statement, answer.signature, nowMs())) return [];
-    return held.every((each) => checkCheckpoint(config, organism, each) === undefined) ? held : [];
+    const stand = () => held.every((each) => checkCheckpoint(config, organism, each, eras.of(organism)) === undefined);
+    if (!stand()) await eras.ask(organism);
+    return stand() ? held : [];
   } catch {
     return [];
   } finally {

@@ -46,6 +46,7 @@ export function addRosterCommands(program: Command): void {
     .option("--drop", "the last seat is given up", false)
     .option("--threshold <t>", "shares that open a slot from then on (unseal, offer); default: as before", member)
     .option("--refresh", "the same members with fresh shares", false)
+    .option("--new-era", "another certificate key from then on, certified by the one before", false)
     .option("--activation-slot <slot>", "the first slot of the epoch", slots)
     .option("--in-slots <n>", "or so many slots from now", slots, 300n)
     .option("--every-slots <n>", "or the next multiple of n at least --in-slots ahead: alike for all operators", slots)

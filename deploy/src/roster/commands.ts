@@ -3,11 +3,13 @@ import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { ceremonyId } from "@lattice/organism/ceremony/plan.ts";
 import { type Succession, successionPlan } from "@lattice/organism/ceremony/succession.ts";
 import { equalBytes, toHex } from "@lattice/organism/codec/codec.ts";
-import { type CertifiedOutcome, verifyCertificate } from "@lattice/organism/committee/outcome.ts";
+import { certificateKeyOf, type Eras, eraNumberOf } from "@lattice/organism/committee/eras.ts";
+import { type CertifiedOutcome, checkOutcome } from "@lattice/organism/committee/outcome.ts";
 import { ROSTER_STAGE, type Roster } from "@lattice/organism/committee/roster.ts";
+import { ERAS } from "@lattice/organism/committee/rules.ts";
 import { initCrypto } from "@lattice/organism/crypto/engine.ts";
 import { committeeId, latticeId, slotAt } from "@lattice/organism/identity/lattice-config.ts";
-import type { Organism } from "@lattice/organism/identity/organisms.ts";
+import { ORGANISMS, type Organism } from "@lattice/organism/identity/organisms.ts";
 import { fromWireOutcome } from "@lattice/organism/node/committee-wire.ts";
 import { EXIT } from "@lattice/organism/node/exit.ts";
 import { readConfig, readEndpoints } from "@lattice/organism/node/kit.ts";
@@ -45,7 +47,14 @@ function viewToJson(view: CommitteeView, nowSlot: bigint, problems: readonly str
   return {
     lattice_id: toHex(latticeId(config)),
     organism: view.organism,
-    certificate_key: toHex(config[view.organism].policy.certificateKey),
+    certificate_key: toHex(certificateKeyOf(config, view.organism, roster)),
+    era: eraNumberOf(roster),
+    eras: view.eras.map(({ number, epoch, fromSlot, key }) => ({
+      era: number,
+      from_epoch: epoch.toString(),
+      from_slot: fromSlot.toString(),
+      certificate_key: toHex(key),
+    })),
     epoch: roster.epoch.toString(),
     activation_slot: roster.activationSlot.toString(),
     now_slot: nowSlot.toString(),
@@ -80,7 +89,7 @@ export function showRoster(options: RosterOptions): Promise<number> {
       const { epoch, activation_slot, margin, quorum } = found;
       const lines = [
         `${view.organism}: epoch ${epoch} from slot ${activation_slot}; ${found.members} members, quorum ${quorum}, margin ${margin}`,
-        `slot ${nowSlot} runs, ${view.decidedSlot} is decided; certificate key ${found.certificate_key}`,
+        `slot ${nowSlot} runs, ${view.decidedSlot} is decided; certificate key ${found.certificate_key}, of era ${found.era}`,
         ...(found.sealing_key === undefined ? [] : [`sealing key ${found.sealing_key}`]),
         ...found.seats.map(
           ({ index, address, member_key, problem }) =>
@@ -106,6 +115,7 @@ export interface ProposeOptions extends RosterOptions {
   readonly add: boolean;
   readonly drop: boolean;
   readonly threshold?: number;
+  readonly newEra: boolean;
   readonly activationSlot?: bigint;
   readonly inSlots: bigint;
   readonly everySlots?: bigint;
@@ -126,10 +136,12 @@ export function activationOf(
 /** Writes the succession file of the next epoch, or says every reason why there can be none now. */
 export function proposeRoster(options: ProposeOptions): Promise<number> {
   return readably(async () => {
-    const ways = [options.with !== undefined, options.refresh, options.drop].filter(Boolean).length;
+    const others = [options.with !== undefined, options.drop].filter(Boolean).length;
+    // An era alone is a refresh with another certificate key.
+    const ways = others + (options.refresh || (options.newEra && others === 0) ? 1 : 0);
     if (ways !== 1 || (options.add && options.with === undefined)) {
       throw new CeremonyProblem(
-        "one of: --with <member.json> (a seat changes hands), --add --with <member.json> (a further seat), --drop (the last seat goes), --refresh (fresh shares)",
+        "one of: --with <member.json> (a seat changes hands), --add --with <member.json> (a further seat), --drop (the last seat goes), --refresh (fresh shares); --new-era with any of them, or alone",
       );
     }
     const seats = options.add ? "add" : options.drop ? "drop" : undefined;
@@ -146,10 +158,12 @@ export function proposeRoster(options: ProposeOptions): Promise<number> {
       nowSlot,
       ...(seats === undefined ? {} : { seats }),
       ...(options.threshold === undefined ? {} : { sealingThreshold: options.threshold }),
+      ...(options.newEra ? { newEra: true } : {}),
     });
+    if (options.newEra) await requireEverybodyFollows(view, options.endpoints);
     if ("problems" in judged) throw new CeremonyProblem(judged.problems.join("\n"));
     const { succession } = judged;
-    const text = successionToJson(succession, view.certified);
+    const text = successionToJson(succession, view.certified, view.links);
     if (existsSync(options.out) && readFileSync(options.out, "utf8") !== text) {
       throw new CeremonyProblem(`${options.out}: holds another proposal; it is not overwritten`);
     }
@@ -157,6 +171,22 @@ export function proposeRoster(options: ProposeOptions): Promise<number> {
     process.stdout.write(`${JSON.stringify(planToJson(succession), null, 2)}\n`);
     return EXIT.ok;
   });
+}
+
+/** Whoever is downstream must know what an era is, or stops following. @throws CeremonyProblem */
+async function requireEverybodyFollows({ config, organism }: CommitteeView, endpoints: string): Promise<void> {
+  const addresses = readEndpoints(endpoints);
+  const problems = await Promise.all(
+    ORGANISMS.filter((each) => each !== organism).map(async (each) => {
+      const answers = await askCommittee(config, each, addresses[each]);
+      const rules = answers.flatMap((answer) => (answer.problem === undefined ? (answer.rules ?? 0) : []));
+      if (rules.length === 0) return [`${each}: nobody answers, so nobody says whether it can follow an era`];
+      return rules.some((active) => active < ERAS)
+        ? [`${each} runs rules ${Math.min(...rules)}: ${ERAS} are needed`]
+        : [];
+    }),
+  );
+  if (problems.flat().length > 0) throw new CeremonyProblem(problems.flat().join("\n"));
 }
 
 /** What operators compare before they take part. */
@@ -172,6 +202,7 @@ export function planToJson(succession: Succession) {
     epoch: (from.epoch + 1n).toString(),
     activation_slot: activationSlot.toString(),
     ...(replaced < 0 || replaced >= from.members.length ? {} : { replaced }),
+    ...(succession.newEra === true ? { era: eraNumberOf(from) + 1 } : {}),
     members: members.length,
     keys: Object.fromEntries(
       plan.keys.map(({ name, threshold, source }) => [name, { threshold, kept: source.type === "reshare" }]),
@@ -214,8 +245,9 @@ export function rosterStatus(options: StatusOptions): Promise<number> {
   });
 }
 
-const sameRoster = (roster: Roster, { from, members, activationSlot }: Succession): boolean =>
+const sameRoster = (roster: Roster, { from, members, activationSlot, newEra }: Succession): boolean =>
   roster.epoch === from.epoch + 1n &&
+  eraNumberOf(roster) === eraNumberOf(from) + (newEra === true ? 1 : 0) &&
   roster.activationSlot === activationSlot &&
   roster.members.length === members.length &&
   roster.members.every(({ memberKey }, i) => equalBytes(memberKey, members[i]?.memberKey ?? new Uint8Array()));
@@ -252,13 +284,16 @@ async function stepsOf(
       done: away.length === 0,
       detail: away.join("; ") || "every seat answers under its key of this epoch",
     });
-    const first = nowSlot < activationSlot ? undefined : await firstOutcome(succession, addresses);
+    const first = nowSlot < activationSlot ? undefined : await firstOutcome(succession, addresses, taken.eras);
     const wait =
       nowSlot < activationSlot ? `begins with slot ${activationSlot}, ${nowSlot} runs` : "nothing certified in it yet";
     steps.push({
       step: "active",
       done: first !== undefined,
-      detail: first === undefined ? wait : `slot ${first.slot} (${first.stage}) is certified in it, under the same key`,
+      detail:
+        first === undefined
+          ? wait
+          : `slot ${first.slot} (${first.stage}) is certified in it, under ${succession.newEra === true ? "its own" : "the same"} key`,
     });
     const problems = healthProblems(taken, undefined, nowSlot);
     steps.push({
@@ -286,6 +321,7 @@ const FIRST_OUTCOME_MS = 3000;
 async function firstOutcome(
   { config, organism, from, activationSlot }: Succession,
   addresses: readonly string[],
+  eras: Eras,
 ): Promise<CertifiedOutcome["outcome"] | undefined> {
   const client = connectAny(CommitteeService, addresses, { committee: committeeId(config, organism) });
   try {
@@ -293,11 +329,9 @@ async function firstOutcome(
     for await (const { event } of client.watchOutcomes({ stage: "", fromSlot: activationSlot }, { signal })) {
       const certified = event.case === "outcome" ? fromWireOutcome(event.value) : undefined;
       if (certified === undefined) continue;
-      const { outcome, signature } = certified;
+      const { outcome } = certified;
       const inside = outcome.stage !== ROSTER_STAGE && outcome.epoch > from.epoch && outcome.slot >= activationSlot;
-      const key = config[organism].policy.certificateKey;
-      const own = equalBytes(outcome.committee, committeeId(config, organism));
-      if (inside && own && verifyCertificate(key, outcome, signature)) return outcome;
+      if (inside && checkOutcome(config, organism, certified, eras) === undefined) return outcome;
     }
   } catch {
     // Nobody says so yet.

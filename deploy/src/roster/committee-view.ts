@@ -1,11 +1,15 @@
 /** A committee as its operators see it from outside: every member is asked, and nothing is believed that is not signed or certified. */
 import { equalBytes, toHex } from "@lattice/organism/codec/codec.ts";
+import type { EraLinks } from "@lattice/organism/committee/era-links.ts";
+import type { Eras } from "@lattice/organism/committee/eras.ts";
 import { type SignedHead, verifyHead } from "@lattice/organism/committee/heads.ts";
 import type { CertifiedOutcome } from "@lattice/organism/committee/outcome.ts";
 import { checkRoster, type Quorum, type Roster, rosterQuorum } from "@lattice/organism/committee/roster.ts";
 import { committeeId, type LatticeConfig } from "@lattice/organism/identity/lattice-config.ts";
 import type { Organism } from "@lattice/organism/identity/organisms.ts";
 import { fromWireOutcome } from "@lattice/organism/node/committee-wire.ts";
+import { EraBook } from "@lattice/organism/node/era-book.ts";
+import { takeTold } from "@lattice/organism/node/era-watch.ts";
 import { fromWireHead } from "@lattice/organism/node/integrity-wire.ts";
 import { connectService } from "@lattice/organism/rpc/client.ts";
 import { CommitteeService } from "@lattice/proto/lattice/committee/v1/committee_service_pb.ts";
@@ -18,9 +22,11 @@ export interface Answer {
   readonly problem?: string;
   readonly decidedSlot?: bigint;
   readonly caughtUp?: boolean;
+  /** Which rules govern its log. */
+  readonly rules?: number;
   /** Keys that it says were proven to say two things. */
   readonly blocked?: readonly Uint8Array[];
-  /** Certified under the pinned key. */
+  /** Certified under the keys of their eras. */
   readonly rosters?: readonly { readonly roster: Roster; readonly certified: CertifiedOutcome }[];
   /** Signed by whoever answers, at a position that all who answer have applied. */
   readonly head?: SignedHead;
@@ -45,6 +51,9 @@ export interface CommitteeView {
   /** The newest roster that a quorum has taken up. */
   readonly roster: Roster;
   readonly certified: CertifiedOutcome;
+  /** The certificate keys so far, as f + 1 members tell of them, and the rosters that began them. */
+  readonly eras: Eras;
+  readonly links: EraLinks;
   readonly quorum: Quorum;
   /** By how many members each later or equal roster is known, by epoch. */
   readonly knownBy: ReadonlyMap<bigint, number>;
@@ -58,6 +67,30 @@ export interface CommitteeView {
 
 const DEADLINE_MS = 3000;
 
+interface Asked extends Omit<Answer, "rosters"> {
+  readonly position?: bigint;
+  /** Rosters, not judged yet. */
+  readonly told?: readonly CertifiedOutcome[];
+}
+
+/** The eras that enough of them tell of alike. */
+function erasTold(
+  config: LatticeConfig,
+  organism: Organism,
+  told: ReadonlyMap<string, readonly CertifiedOutcome[]>,
+): EraBook {
+  const eras = new EraBook(config);
+  takeTold({ config, eras }, organism, told);
+  return eras;
+}
+
+function standing(config: LatticeConfig, organism: Organism, told: readonly CertifiedOutcome[], eras: Eras) {
+  return told.flatMap((certified) => {
+    const checked = checkRoster(config, organism, certified, eras);
+    return "problem" in checked ? [] : [{ roster: checked.roster, certified }];
+  });
+}
+
 /** Asks everybody. Never throws for a member's sake. */
 export async function askCommittee(
   config: LatticeConfig,
@@ -70,7 +103,7 @@ export async function askCommittee(
   );
   try {
     const answers = await Promise.all(
-      clients.map(async (client, index): Promise<Answer & { readonly position?: bigint }> => {
+      clients.map(async (client, index): Promise<Asked> => {
         const address = addresses[index] ?? "";
         try {
           const [status, { rosters }] = await Promise.all([client.getStatus({}), client.getRosters({})]);
@@ -80,23 +113,23 @@ export async function askCommittee(
             position: status.position,
             decidedSlot: status.decidedSlot,
             caughtUp: status.caughtUp,
+            ...(status.rules === undefined ? {} : { rules: status.rules.active }),
             blocked: status.members.filter(({ blocked }) => blocked).map(({ memberKey }) => memberKey),
-            rosters: rosters.flatMap((wire) => {
-              const certified = fromWireOutcome(wire);
-              if (certified === undefined) return [];
-              const checked = checkRoster(config, organism, certified);
-              return "problem" in checked ? [] : [{ roster: checked.roster, certified }];
-            }),
+            told: rosters.flatMap((wire) => fromWireOutcome(wire) ?? []),
           };
         } catch (error) {
           return { index, address, problem: error instanceof Error ? error.message : String(error) };
         }
       }),
     );
+    const eras = erasTold(config, organism, new Map(answers.map(({ address, told = [] }) => [address, told]))).of(
+      organism,
+    );
     const applied = answers.flatMap(({ position }) => position ?? []);
     const common = applied.reduce((lowest, each) => (each < lowest ? each : lowest), applied[0] ?? 0n);
     return await Promise.all(
-      answers.map(async ({ position: _, ...answer }): Promise<Answer> => {
+      answers.map(async ({ position: _, told, ...asked }): Promise<Answer> => {
+        const answer = told === undefined ? asked : { ...asked, rosters: standing(config, organism, told, eras) };
         const client = clients[answer.index];
         if (client === undefined || answer.problem !== undefined) return answer;
         try {
@@ -166,12 +199,16 @@ export function judgeCommittee(
       problem: blocked ? "its key was proven to say two things" : problem,
     };
   });
+  const told = answers.map(({ address, rosters = [] }) => [address, rosters.map((each) => each.certified)] as const);
+  const book = erasTold(config, organism, new Map(told));
   const decided = answers.flatMap(({ decidedSlot }) => decidedSlot ?? []).sort((a, b) => (a < b ? 1 : -1));
   return {
     config,
     organism,
     roster,
     certified,
+    eras: book.of(organism),
+    links: book.links(organism),
     quorum,
     knownBy: new Map(rosters.map(({ roster: each, count }) => [each.epoch, count])),
     seats,

@@ -6,7 +6,9 @@ import type { FoundingMember } from "@lattice/organism/ceremony/founding.ts";
 import type { Succession } from "@lattice/organism/ceremony/succession.ts";
 import { equalBytes, toHex } from "@lattice/organism/codec/codec.ts";
 import { sizeBound } from "@lattice/organism/committee/epochs.ts";
+import { ERAS_MAX, eraNumberOf } from "@lattice/organism/committee/eras.ts";
 import { sealingThreshold } from "@lattice/organism/committee/roster.ts";
+import { ERAS } from "@lattice/organism/committee/rules.ts";
 import { WINDOW_AHEAD } from "@lattice/organism/committee/state.ts";
 import type { CommitteeView } from "./committee-view.ts";
 
@@ -26,6 +28,8 @@ export interface ProposalRequest {
   readonly seats?: "add" | "drop";
   /** Shares that open a slot from then on (unseal, offer). */
   readonly sealingThreshold?: number;
+  /** The epoch begins an era: another certificate key. */
+  readonly newEra?: boolean;
   readonly activationSlot: bigint;
   /** The slot that runs now. */
   readonly nowSlot: bigint;
@@ -130,6 +134,16 @@ function sizeProblems({ config, organism, roster }: CommitteeView, request: Prop
   return problems;
 }
 
+/** What keeps a committee from another certificate key. */
+function eraProblems({ organism, answers, roster }: CommitteeView): string[] {
+  const behind = answers.filter(({ problem, rules }) => problem === undefined && (rules ?? 0) < ERAS);
+  const problems = behind.map(
+    ({ index, rules }) => `member ${index} of ${organism} runs rules ${rules}: ${ERAS} are needed`,
+  );
+  if (eraNumberOf(roster) >= ERAS_MAX) problems.push(`${organism} has had ${ERAS_MAX} eras: there are no more`);
+  return problems;
+}
+
 /** The agreed terms of the next ceremony, or every reason against it. */
 export function propose(
   view: CommitteeView,
@@ -156,6 +170,7 @@ export function propose(
   if (activationSlot < earliest) {
     problems.push(`slot ${activationSlot} is too near: ${earliest} at the earliest, and the ceremony takes its time`);
   }
+  if (request.newEra === true) problems.push(...eraProblems(view));
   if (problems.length > 0) return { problems };
   const stay = seats === "drop" ? roster.members.slice(0, last) : roster.members;
   const members = stay.map((member, index) => {
@@ -163,7 +178,10 @@ export function propose(
     return { memberKey, boxKey, ...(signer === undefined ? {} : { signer }) };
   });
   if (seats === "add" && newcomer !== undefined) members.push(newcomer);
-  const stated = threshold === undefined ? {} : { sealingThreshold: threshold };
+  const stated = {
+    ...(threshold === undefined ? {} : { sealingThreshold: threshold }),
+    ...(request.newEra === true ? { newEra: true } : {}),
+  };
   return {
     succession: { config, organism, from: roster, members, activationSlot, sealingUntilSlot: NO_LAST_SLOT, ...stated },
   };

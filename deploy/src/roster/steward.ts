@@ -201,7 +201,7 @@ export class Steward {
       this.#wait(`the standby that is known for seat ${own.index} does not lie in this steward's folder`);
       return;
     }
-    const held = rosterOfShares(succession, folder);
+    const held = rosterOfShares({ ...succession, eras: view.eras }, folder);
     // The members announce it; what a crash has left of the ceremony is wiped by taking part once more.
     const made = held !== undefined && makes(succession, held);
     if (made && !existsSync(join(folder, "ceremony"))) {
@@ -225,7 +225,7 @@ export class Steward {
     const id = idOf(succession);
     const { lastCall, end } = limitsOf(succession, this.#options.schedule);
     this.#memory.begin(succession.from.epoch + 1n, succession.activationSlot, id);
-    replaceFile(this.#succession, successionToJson(succession, view.certified));
+    replaceFile(this.#succession, successionToJson(succession, view.certified, view.links));
     this.#options.log.info("an epoch is due: this seat takes part in its ceremony", {
       why,
       ceremony: id,
@@ -358,14 +358,16 @@ export class Steward {
       boxKey,
       ...(signer === undefined ? {} : { signer }),
     }));
+    const newEra = eraNumberOf(roster) > eraNumberOf(before.roster);
     const stated = {
       ...(sealingThreshold === undefined ? {} : { sealingThreshold }),
-      ...(eraNumberOf(roster) > eraNumberOf(before.roster) ? { newEra: true } : {}),
+      ...(newEra ? { newEra } : {}),
     };
+    const links = view.links.filter(({ outcome }) => outcome.epoch < roster.epoch);
     const succession = { config, organism, from: before.roster, members, activationSlot, sealingUntilSlot, ...stated };
     const id = idOf(succession);
     if (this.#missed.has(id)) return false;
-    replaceFile(join(stateDir, "succession.json"), successionToJson(succession, before.certified));
+    replaceFile(join(stateDir, "succession.json"), successionToJson(succession, before.certified, links));
     this.#options.log.warn("an epoch has begun without this seat's share: its ceremony is read again", {
       ceremony: id,
     });

@@ -17,6 +17,7 @@ import { Committee } from "@lattice/organism/committee/committee.ts";
 import { initCrypto } from "@lattice/organism/crypto/engine.ts";
 import { generationStream, JetStreamLog, UnfitServer } from "@lattice/organism/log/jetstream-log.ts";
 import type { Duty } from "@lattice/organism/machine.ts";
+import { EraWatch } from "@lattice/organism/node/era-watch.ts";
 import { EXIT, exitCodeOf } from "@lattice/organism/node/exit.ts";
 import { Member } from "@lattice/organism/node/member.ts";
 import { fileStorage, type MemberStorage } from "@lattice/organism/node/storage.ts";
@@ -277,6 +278,7 @@ export class LogLedger {
         const made = await keepStream({
           config: this.#dealt.config,
           organism: "relay",
+          eras: new EraWatch({ config: this.#dealt.config, addresses: () => this.#addresses }),
           addresses: this.#addresses,
           servers,
           admin,

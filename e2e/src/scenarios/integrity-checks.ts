@@ -4,7 +4,7 @@ import { readTraffic } from "@lattice/deploy/local/export.ts";
 import type { LocalLattice } from "@lattice/deploy/local/lattice.ts";
 import type { Session } from "@lattice/deploy/local/session.ts";
 import { equalBytes } from "@lattice/organism/codec/codec.ts";
-import { outcomeDigest, verifyCertificate } from "@lattice/organism/committee/outcome.ts";
+import { checkOutcome, outcomeDigest } from "@lattice/organism/committee/outcome.ts";
 import { ORGANISMS, type Organism } from "@lattice/organism/identity/organisms.ts";
 import { fromWireOutcome } from "@lattice/organism/node/committee-wire.ts";
 import { judgeFaulty, slotNow } from "./lattice-tools.ts";
@@ -54,7 +54,6 @@ async function compareServed(
   known: readonly Arrival[],
 ): Promise<Served> {
   const client = committeeClient(lattice, organism, index);
-  const { certificateKey } = lattice.config[organism].policy;
   const served: Served = { absent: [], different: [] };
   try {
     for (const { organism: of, certified, digest } of known) {
@@ -66,7 +65,7 @@ async function compareServed(
       if (found === undefined) served.absent.push(name);
       else {
         const same = equalBytes(outcomeDigest(found.outcome), digest);
-        if (!same || !verifyCertificate(certificateKey, found.outcome, found.signature)) served.different.push(name);
+        if (!same || checkOutcome(lattice.config, organism, found) !== undefined) served.different.push(name);
       }
     }
   } finally {

@@ -10,16 +10,20 @@ import { after, before, describe, test } from "node:test";
 import { CommitteeService } from "@lattice/proto/lattice/committee/v1/committee_service_pb.ts";
 import { toHex } from "../src/codec/codec.ts";
 import { checkCheckpoint } from "../src/committee/checkpoint.ts";
+import type { LogRecord } from "../src/committee/log-export.ts";
+import { LogVerifier } from "../src/committee/log-verify.ts";
 import { type CertifiedOutcome, checkOutcome, outcomeDigest, verifyCertificate } from "../src/committee/outcome.ts";
 import { ERAS } from "../src/committee/rules.ts";
 import { SLOTS_KEPT } from "../src/committee/state.ts";
 import { trimmableBelow } from "../src/committee/trim.ts";
 import { blsSign } from "../src/crypto/bls.ts";
+import { generateSigningKey } from "../src/crypto/ed25519.ts";
 import { initCrypto } from "../src/crypto/engine.ts";
 import { slotAt, slotStartMs } from "../src/identity/lattice-config.ts";
 import { EmbeddedLog } from "../src/log/embedded-log.ts";
 import { FileEpochKeys, writeShares } from "../src/node/epoch-keys.ts";
 import { EraBook, readEraFile } from "../src/node/era-book.ts";
+import { exportLog } from "../src/node/log-exporter.ts";
 import { Member } from "../src/node/member.ts";
 import { RosterBook } from "../src/node/roster-book.ts";
 import { RosterWatch } from "../src/node/roster-watch.ts";
@@ -278,6 +282,43 @@ describe("the certificate key changes", () => {
     const began = lines.find((line) => line.includes("member starts")) ?? "";
     assert.match(began, new RegExp(`"from_position":${newest?.checkpoint.position}\\b`));
     await passTo(slotAt(config, nowMs) + 2n);
+  });
+
+  test("an export of the log is judged by the key of each slot's era", async () => {
+    const secrets = committee.secrets[0] ?? assert.fail();
+    const memberKey = generateSigningKey(secrets.memberKey);
+    const connect = calls.connect(CommitteeService);
+    const addresses = [...endpoints];
+    const records: LogRecord[] = [];
+    const exported = exportLog({
+      config,
+      organism: "relay",
+      addresses,
+      memberKey,
+      index: 0,
+      clock,
+      from: "start",
+      connect,
+    });
+    for await (const record of exported) records.push(record);
+    const judge = (some: readonly LogRecord[]) => {
+      const createMachine = () => toyDefinition.createMachine(config, committee.rosters.relay);
+      const verifier = new LogVerifier({ config, createMachine, checkpointEvery: CHECKPOINTS, activationEntries: 4n });
+      for (const record of some) {
+        const wrong = verifier.take(record);
+        if (wrong !== undefined) return wrong;
+      }
+      const judged = verifier.finish();
+      return "wrong" in judged ? judged.wrong : undefined;
+    };
+    assert.equal(judge(records), undefined);
+    assert.ok(records.some((record) => record.type === "outcome" && record.certified.outcome.epoch === 1n));
+    const forged = records.map((record): LogRecord => {
+      if (record.type !== "outcome" || record.certified.outcome.epoch === 0n) return record;
+      const signature = blsSign(zero.secret, outcomeDigest(record.certified.outcome));
+      return { ...record, certified: { ...record.certified, signature } };
+    });
+    assert.equal(judge(forged)?.reason, "BAD_CERTIFICATE", "the old key, after its time");
   });
 
   test("a member that lost everything learns the chain from its peers before it takes a snapshot from them", async () => {

@@ -9,6 +9,7 @@ import { fromHex, toHex, tryDecode } from "@lattice/organism/codec/codec.ts";
 import { signTicket } from "@lattice/organism/committee/ticket.ts";
 import { generateSigningKey } from "@lattice/organism/crypto/ed25519.ts";
 import { committeeId, type LatticeConfig, slotStartMs } from "@lattice/organism/identity/lattice-config.ts";
+import { EraWatch } from "@lattice/organism/node/era-watch.ts";
 import { readEndpoints, readRosters } from "@lattice/organism/node/kit.ts";
 import { OutcomeFollower } from "@lattice/organism/node/outcome-follower.ts";
 import { RosterWatch } from "@lattice/organism/node/roster-watch.ts";
@@ -149,12 +150,15 @@ export class Searcher {
     const { config, layout } = this.#options;
     const silent = { debug: () => undefined, info: () => undefined, warn: () => undefined, error: () => undefined };
     let newest = BigInt(this.#slot());
+    const eras = new EraWatch({ config, addresses: (organism) => readEndpoints(layout.endpoints)[organism] });
     const follower = new OutcomeFollower({
       config,
       rosters: readRosters(layout.rosters, config),
       endpoints: () => readEndpoints(layout.endpoints),
       log: silent,
       offset: 1,
+      eras: eras.of,
+      onUnverified: (organism) => void eras.ask(organism),
       fromSlot: () => newest + 1n,
       known: () => false,
       onOutcome: (_organism, { outcome }) => {

@@ -3,8 +3,9 @@ import assert from "node:assert/strict";
 import { before, describe, test } from "node:test";
 import { random, testConfig } from "../../test/test-lattice.ts";
 import { successorProblem } from "../committee/epochs.ts";
+import { followLinks } from "../committee/era-links.ts";
 import { checkRoster, type Roster, sealingThreshold } from "../committee/roster.ts";
-import { OTHER_SIZES, RULES } from "../committee/rules.ts";
+import { ERAS, OTHER_SIZES, RULES } from "../committee/rules.ts";
 import { initCrypto } from "../crypto/engine.ts";
 import { publicOf, recoverSecret } from "../crypto/shamir.ts";
 import { agreementKey } from "../crypto/x25519.ts";
@@ -20,8 +21,15 @@ import {
   foundingRoster,
   namedShares,
 } from "./founding.ts";
-import { planProblems } from "./plan.ts";
-import { heldShares, type Succession, successionPlan, successionPublication, successionRoster } from "./succession.ts";
+import { ceremonyId, planProblems } from "./plan.ts";
+import {
+  epochSharesOf,
+  heldShares,
+  type Succession,
+  successionPlan,
+  successionPublication,
+  successionRoster,
+} from "./succession.ts";
 
 const none = new Uint8Array(48);
 const noKeys = Object.fromEntries(ORGANISMS.map((organism) => [organism, none])) as Record<Organism, Uint8Array>;
@@ -147,6 +155,62 @@ describe("founding and succession", () => {
     assert.equal(successorProblem(four.roster, three.roster, terms), undefined);
     assert.equal(three.again.ownShares(3).size, 0, "who leaves holds nothing of the epoch");
   });
+
+  for (const organism of ["relay", "unseal", "atelier"] as const) {
+    test(`${organism}: an epoch that begins an era: another certificate key, certified under the one before, and then reshared`, () => {
+      const persons = people(3, random);
+      const { driver, config, roster, members } = found(organism, persons);
+      const base = { config, organism, members, sealingUntilSlot: 1000n };
+      const begins: Succession = { ...base, from: roster, activationSlot: 100n, newEra: true };
+      const held = (before: CeremonyDriver, of: Parameters<typeof epochSharesOf>[0], index: number) => {
+        const { certificateShare, secondShare } = epochSharesOf(of, before.ownShares(index));
+        assert.ok(certificateShare !== undefined);
+        return heldShares({ organism }, { certificateShare, secondShare });
+      };
+      const plan = successionPlan(begins);
+      assert.deepEqual(planProblems(plan), []);
+      assert.notDeepEqual(ceremonyId(plan), ceremonyId(successionPlan({ ...begins, newEra: false })));
+      const holders = persons.map((person, index) => ({ ...person, oldShares: held(driver, { organism }, index) }));
+      const ceremony = new CeremonyDriver(plan, holders, random, successionPublication(begins));
+      const link = successionRoster(begins, ended(ceremony));
+      const checked = checkRoster(config, organism, link);
+      assert.ok("begins" in checked && checked.begins !== undefined, "problem" in checked ? checked.problem : "no era");
+      const { begins: era, roster: next } = checked;
+      assert.equal(era.number, 1);
+      assert.notDeepEqual(era.key, config[organism].policy.certificateKey);
+      const terms = { organism, earliestSlot: 50n, rules: RULES.highest };
+      assert.equal(successorProblem(roster, next, terms), undefined);
+      assert.match(successorProblem(roster, next, { ...terms, rules: ERAS - 1 }) ?? "", /rules/);
+      // What the members keep are shares of the new key, and nothing of the one that is over.
+      const shares = [0, 1].map((index) => ({
+        index,
+        share: epochSharesOf(begins, ceremony.ownShares(index)).certificateShare ?? assert.fail(),
+      }));
+      assert.deepEqual(publicOf(recoverSecret(shares)), era.key);
+      assert.deepEqual(publicOf(shares[0]?.share ?? random(32)), next.members[0]?.certificateShare);
+      if (organism === "atelier") {
+        const { secondShare } = epochSharesOf(begins, ceremony.ownShares(0));
+        assert.deepEqual(publicOf(secondShare ?? random(32)), next.members[0]?.secondShare);
+        assert.deepEqual(ceremony.replica(0).attempt.result?.keys[1]?.publicKey, config.atelier.content.builderKey);
+      }
+      assert.equal(next.sealingKey !== undefined, organism === "unseal");
+
+      const followed = followLinks(config, organism, [link]);
+      assert.ok("eras" in followed);
+      const goesOn: Succession = { ...base, from: next, activationSlot: 200n };
+      const again = new CeremonyDriver(
+        successionPlan(goesOn),
+        persons.map((person, index) => ({ ...person, oldShares: held(ceremony, begins, index) })),
+        random,
+        successionPublication(goesOn),
+      );
+      const certified = successionRoster(goesOn, ended(again));
+      const after = checkRoster(config, organism, certified, followed.eras);
+      assert.ok("roster" in after && after.begins === undefined, "problem" in after ? after.problem : "an era");
+      assert.deepEqual(after.roster.era, next.era);
+      assert.ok("problem" in checkRoster(config, organism, certified), "not under the pinned key");
+    });
+  }
 
   test("with one old holder away the epoch still follows, and the absent one is named", () => {
     const persons = people(3, random);

@@ -7,15 +7,16 @@
  * certified a state after it, or f + 1 members signed the chain that contains it. What is not cleared is what is wrong.
  */
 import { CodecError, encode, equalBytes, toHex } from "../codec/codec.ts";
-import { committeeId, type LatticeConfig, latticeId } from "../identity/lattice-config.ts";
+import { type LatticeConfig, latticeId } from "../identity/lattice-config.ts";
 import type { Organism } from "../identity/organisms.ts";
 import type { Duty, Machine } from "../machine.ts";
 import { type CertifiedCheckpoint, CHECKPOINT, type Checkpoint, checkCheckpoint, stateHash } from "./checkpoint.ts";
 import { type Applied, Committee } from "./committee.ts";
 import { decodeEntry } from "./entry.ts";
+import { type Eras, pinnedEras } from "./eras.ts";
 import { verifyHead } from "./heads.ts";
 import type { LogRecord } from "./log-export.ts";
-import { type CertifiedOutcome, type Outcome, outcomeDigest, verifyCertificate } from "./outcome.ts";
+import { type CertifiedOutcome, checkOutcome, type Outcome, outcomeDigest } from "./outcome.ts";
 import { checkRoster, ROSTER_STAGE, type Roster } from "./roster.ts";
 import { RulesUnknown } from "./rules.ts";
 
@@ -85,6 +86,7 @@ export interface LogVerifierOptions<State, Command, D extends Duty> {
   readonly createMachine: (organism: Organism, roster: Roster) => Machine<State, Command, D>;
   /** Other than the default in tests only. */
   readonly checkpointEvery?: { readonly entries: bigint; readonly slots: bigint };
+  readonly activationEntries?: bigint;
 }
 
 /** Refusals after which an entry has not taken its place, though an honest member may have written it. */
@@ -102,6 +104,8 @@ interface Decided {
 export class LogVerifier<State, Command, D extends Duty> {
   readonly #options: LogVerifierOptions<State, Command, D>;
   readonly #rosters: Roster[] = [];
+  /** As the rosters that came with the log tell of them. */
+  #told: Eras = [];
   readonly #checkpoints = new Map<bigint, Checkpoint>();
   readonly #decided = new Map<string, Decided>();
   /** Entry hashes that have landed, by author, lane and number; the newest. */
@@ -200,20 +204,29 @@ export class LogVerifier<State, Command, D extends Duty> {
   #takeRoster(certified: CertifiedOutcome): LogProblem | undefined {
     const organism = this.#header?.organism;
     if (organism === undefined) return problem("MALFORMED", "a roster before the header");
-    const checked = checkRoster(this.#options.config, organism, certified);
+    const { config } = this.#options;
+    if (this.#told.length === 0) this.#told = pinnedEras(config, organism);
+    const checked = checkRoster(config, organism, certified, this.#told);
     if ("problem" in checked) return problem("BAD_CERTIFICATE", `roster: ${checked.problem}`);
     const newest = this.#rosters.at(-1);
     if (newest !== undefined && checked.roster.epoch <= newest.epoch) {
       return problem("MALFORMED", `the roster of epoch ${checked.roster.epoch} does not follow epoch ${newest.epoch}`);
     }
+    if (checked.begins !== undefined) this.#told = [...this.#told, checked.begins];
     this.#rosters.push(checked.roster);
     return undefined;
+  }
+
+  /** What came with the log, and what the log itself tells of since: the longer of the two. */
+  #eras(committee: Committee<State, Command, D>): Eras {
+    const own = committee.eras();
+    return own.length > this.#told.length ? own : this.#told;
   }
 
   #begin(): Committee<State, Command, D> | undefined {
     const [first] = this.#rosters;
     if (this.#header === undefined || first === undefined) return undefined;
-    const { config, createMachine, checkpointEvery } = this.#options;
+    const { config, createMachine, checkpointEvery, activationEntries } = this.#options;
     const { organism, generation } = this.#header;
     this.#committee ??= new Committee({
       config,
@@ -221,6 +234,7 @@ export class LogVerifier<State, Command, D extends Duty> {
       generation,
       machine: createMachine(organism, first),
       ...(checkpointEvery === undefined ? {} : { checkpointEvery }),
+      ...(activationEntries === undefined ? {} : { activationEntries }),
     });
     return this.#committee;
   }
@@ -231,7 +245,7 @@ export class LogVerifier<State, Command, D extends Duty> {
     const { config } = this.#options;
     const { checkpoint } = certified;
     const { position } = checkpoint;
-    const refusal = checkCheckpoint(config, committee.organism, certified);
+    const refusal = checkCheckpoint(config, committee.organism, certified, this.#eras(committee));
     if (refusal !== undefined) return problem("BAD_CERTIFICATE", refusal.detail, position);
     if (checkpoint.generation !== committee.generation) {
       return problem("ANOTHER_LOG", `the state is of generation ${checkpoint.generation}`, position);
@@ -322,7 +336,7 @@ export class LogVerifier<State, Command, D extends Duty> {
     if (committee === undefined) return problem("MALFORMED", "a checkpoint before the rosters");
     const { checkpoint } = certified;
     const { position } = checkpoint;
-    const refusal = checkCheckpoint(this.#options.config, committee.organism, certified);
+    const refusal = checkCheckpoint(this.#options.config, committee.organism, certified, this.#eras(committee));
     if (refusal !== undefined) return this.#blame("BAD_CERTIFICATE", refusal.detail, position);
     const outside = position < this.#from || position > committee.position;
     if (checkpoint.generation !== committee.generation || outside) {
@@ -347,10 +361,14 @@ export class LogVerifier<State, Command, D extends Duty> {
     if (committee === undefined) return problem("MALFORMED", "an outcome before the rosters");
     const { config } = this.#options;
     const { organism } = committee;
-    const { outcome, signature } = certified;
+    const { outcome } = certified;
     const named = `${outcome.stage} of slot ${outcome.slot}`;
-    const own = equalBytes(outcome.committee, committeeId(config, organism));
-    if (!own || !verifyCertificate(config[organism].policy.certificateKey, outcome, signature)) {
+    const eras = this.#eras(committee);
+    const stands =
+      outcome.stage === ROSTER_STAGE
+        ? "roster" in checkRoster(config, organism, certified, eras)
+        : checkOutcome(config, organism, certified, eras) === undefined;
+    if (!stands) {
       return this.#blame("BAD_CERTIFICATE", `the certificate of ${named} does not verify`);
     }
     const decided = this.#decided.get(keyOf(outcome));

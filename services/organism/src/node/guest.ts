@@ -18,6 +18,7 @@ import type { Duty, Machine } from "../machine.ts";
 import { errorFields, type Logger } from "../observe/logger.ts";
 import { type Clock, type LogMessage, pause, type Timers } from "../ports.ts";
 import { fromWireOutcome } from "./committee-wire.ts";
+import { type EraSource, EraWatch } from "./era-watch.ts";
 import { type ConnectCommittee, connectOverGrpc } from "./outcome-follower.ts";
 import { fetchSnapshot, guestSource } from "./snapshot-fetcher.ts";
 
@@ -39,6 +40,8 @@ export interface GuestOptions<State, Command, D extends Duty> {
   readonly timers: Timers;
   readonly logger: Logger;
   readonly connect?: ConnectCommittee;
+  /** Which certificate keys speak for which epochs; what members tell when left out. */
+  readonly eras?: EraSource;
   /** Other than the default in tests only, alike with the members. */
   readonly checkpointEvery?: { readonly entries: bigint; readonly slots: bigint };
   /** A decision, once the log holds a quorum's votes for it: its certificate is made here. */
@@ -62,6 +65,7 @@ interface Certified {
 export class Guest<State, Command, D extends Duty> {
   readonly #options: GuestOptions<State, Command, D>;
   readonly #roster: Roster;
+  readonly #eras: EraSource;
   readonly #pending = new Map<bigint, Uint8Array>();
   #committee: Committee<State, Command, D>;
   /** The newest state that a quorum certified. */
@@ -70,7 +74,8 @@ export class Guest<State, Command, D extends Duty> {
   readonly #strangers = new Set<number>();
   #turn = 0;
 
-  private constructor(options: GuestOptions<State, Command, D>, roster: Roster, begin: Certified) {
+  private constructor(options: GuestOptions<State, Command, D>, roster: Roster, begin: Certified, eras: EraSource) {
+    this.#eras = eras;
     this.#options = options;
     this.#roster = roster;
     this.#newest = begin;
@@ -85,14 +90,17 @@ export class Guest<State, Command, D extends Duty> {
     options: GuestOptions<State, Command, D>,
     from?: Certified,
   ): Promise<Guest<State, Command, D>> {
+    const { config, addresses, connect, logger } = options;
+    const reached = connect === undefined ? {} : { connect };
+    const eras = options.eras ?? new EraWatch({ config, addresses: () => addresses, log: logger, ...reached });
     const roster = await firstRoster(options);
-    const begin = from ?? (await fetchView(options));
+    const begin = from ?? (await fetchView(options, eras));
     if (begin === undefined) {
       throw new GuestProblem(
         "no member gave a certified state to begin with: none holds one yet, or none admits this key",
       );
     }
-    return new Guest(options, roster, begin);
+    return new Guest(options, roster, begin, eras);
   }
 
   /** The guest's replica. */
@@ -251,8 +259,10 @@ export class Guest<State, Command, D extends Duty> {
     const { generation, position } = this.#committee;
     const newest = await fetchView(
       this.#options,
+      this.#eras,
       ({ checkpoint: each }) =>
-        each.generation > generation || (each.generation === generation && each.position > position),
+        !this.#committee.keyIsOver(each.epoch) &&
+        (each.generation > generation || (each.generation === generation && each.position > position)),
     );
     // A member that is behind this guest says the same.
     if (newest === undefined) return;
@@ -273,6 +283,7 @@ function isTooOld(error: unknown): boolean {
 /** Undefined when nobody gives one. */
 async function fetchView<State, Command, D extends Duty>(
   options: GuestOptions<State, Command, D>,
+  eras: EraSource,
   wanted: (certified: CertifiedCheckpoint) => boolean = () => true,
 ): Promise<Certified | undefined> {
   const { config, organism, addresses, key, tickets, clock, logger, connect } = options;
@@ -284,6 +295,8 @@ async function fetchView<State, Command, D extends Duty>(
     sources: addresses.map((address) => guestSource({ config, organism, key, tickets, clock, address, ...reached })),
     wanted,
     log: logger,
+    eras: eras.of,
+    learnEras: () => eras.ask(organism),
   });
   return fetched === undefined ? undefined : { certified: fetched.certified, view: fetched.state };
 }

@@ -13,12 +13,14 @@ import { initCrypto } from "../crypto/engine.ts";
 import { combineSignatures } from "../crypto/threshold.ts";
 import { committeeId, configToHex } from "../identity/lattice-config.ts";
 import { ORGANISMS, type Organism } from "../identity/organisms.ts";
+import { firstEpoch, nextEpoch } from "../testing/dealt-eras.ts";
 import {
   type KeyFile,
   KitProblem,
   parseConfigHex,
   readConfig,
   readEndpoints,
+  readEras,
   readKeyFile,
   readRosters,
   rostersToJson,
@@ -106,6 +108,16 @@ describe("certified rosters", () => {
     problem(() => readRosters(file(JSON.stringify({ ...five, tally: "xyz" })), dealt.config), /^rosters: tally/);
     problem(() => readRosters(file(JSON.stringify({ ...five, tally: "0" })), dealt.config), /^roster of tally: /);
     problem(() => readRosters(file("{"), dealt.config), /is not JSON/);
+    // A kit of a later era: the chain leads from the config's key to the roster's.
+    const one = nextEpoch(firstEpoch(dealt, "relay", 2), { activationSlot: 100n, newEra: true });
+    const two = nextEpoch(one, { activationSlot: 200n });
+    const later = { ...allRosters(), relay: two.certified };
+    const whole = rostersToJson(later, { relay: [one.certified] });
+    assert.deepEqual(readRosters(file(whole), dealt.config).relay, two.roster);
+    assert.equal(readEras(file(whole), dealt.config).of("relay").length, 2);
+    problem(() => readRosters(file(rostersToJson(later)), dealt.config), /does not verify under the lattice config/);
+    problem(() => readRosters(file(rostersToJson(later, { tally: [one.certified] })), dealt.config), /eras of tally/);
+    problem(() => readEras(file(rostersToJson(later, { relay: [two.certified] })), dealt.config), /eras of relay/);
     problem(() => readRosters(join(directory, "absent"), dealt.config), /^rosters: cannot read/);
   });
 

@@ -5,6 +5,7 @@
 import { readFileSync, statSync } from "node:fs";
 import { z } from "zod";
 import { CodecError, decode, encode, equalBytes, fromHex, toHex } from "../codec/codec.ts";
+import type { Eras } from "../committee/eras.ts";
 import { CERTIFIED, type CertifiedOutcome } from "../committee/outcome.ts";
 import { checkRoster, type Roster } from "../committee/roster.ts";
 import { generateSigningKey } from "../crypto/ed25519.ts";
@@ -13,6 +14,7 @@ import { agreementKey } from "../crypto/x25519.ts";
 import { ConfigProblems, configFromHex, type LatticeConfig } from "../identity/lattice-config.ts";
 import { ORGANISMS, type Organism } from "../identity/organisms.ts";
 import type { MemberSecrets } from "../service.ts";
+import { EraBook, LINKS_JSON, type LinksByOrganism, linksFromJson, linksToJson } from "./era-book.ts";
 import type { Endpoints } from "./outcome-follower.ts";
 
 /** Something in the kit is missing, malformed, or does not verify. One readable line. */
@@ -63,8 +65,13 @@ export function readConfig(path: string): LatticeConfig {
 export type Rosters = { readonly [O in Organism]: Roster };
 
 /** Checks a certified roster against the config and returns it. @throws KitProblem */
-export function verifyRoster(config: LatticeConfig, organism: Organism, certified: CertifiedOutcome): Roster {
-  const checked = checkRoster(config, organism, certified);
+export function verifyRoster(
+  config: LatticeConfig,
+  organism: Organism,
+  certified: CertifiedOutcome,
+  eras?: Eras,
+): Roster {
+  const checked = checkRoster(config, organism, certified, eras);
   if ("problem" in checked) throw new KitProblem(`roster of ${organism}: ${checked.problem}`);
   return checked.roster;
 }
@@ -73,6 +80,22 @@ const HEX = z.string().regex(/^[0-9a-f]*$/);
 const ROSTERS_FILE = z.object(
   Object.fromEntries(ORGANISMS.map((organism) => [organism, HEX])) as Record<Organism, typeof HEX>,
 );
+/** Beside the rosters: the links from each config's certificate key to the one in force. */
+const KIT_ERAS = z.object({ eras: LINKS_JSON.default({}) });
+
+/** The eras that the kit tells of, judged from the config's keys on. @throws KitProblem */
+export function readEras(path: string, config: LatticeConfig): EraBook {
+  const { eras } = readJson(path, "rosters", KIT_ERAS);
+  const book = new EraBook(config);
+  try {
+    const problem = book.learnAll(linksFromJson(eras));
+    if (problem !== undefined) throw new KitProblem(`rosters: eras of ${problem}`);
+  } catch (error) {
+    if (error instanceof CodecError) throw new KitProblem(`rosters: eras: ${error.message}`);
+    throw error;
+  }
+  return book;
+}
 
 /** The six certified rosters, as they are. @throws KitProblem */
 export function readCertifiedRosters(path: string): { readonly [O in Organism]: CertifiedOutcome } {
@@ -91,14 +114,21 @@ export function readCertifiedRosters(path: string): { readonly [O in Organism]: 
 /** @throws KitProblem */
 export function readRosters(path: string, config: LatticeConfig): Rosters {
   const certified = readCertifiedRosters(path);
+  const eras = readEras(path, config);
   return Object.fromEntries(
-    ORGANISMS.map((organism) => [organism, verifyRoster(config, organism, certified[organism])]),
+    ORGANISMS.map((organism) => [organism, verifyRoster(config, organism, certified[organism], eras.of(organism))]),
   ) as Rosters;
 }
 
-export function rostersToJson(rosters: { readonly [O in Organism]: CertifiedOutcome }): string {
+/** @param links of committees whose certificate key has changed */
+export function rostersToJson(
+  rosters: { readonly [O in Organism]: CertifiedOutcome },
+  links: LinksByOrganism = {},
+): string {
   const hex = Object.fromEntries(ORGANISMS.map((organism) => [organism, toHex(encode(CERTIFIED, rosters[organism]))]));
-  return `${JSON.stringify(hex, null, 2)}\n`;
+  const eras = linksToJson(links);
+  const file = Object.keys(eras).length === 0 ? hex : { ...hex, eras };
+  return `${JSON.stringify(file, null, 2)}\n`;
 }
 
 const ADDRESS = z.string().regex(/^[^\s:]+:\d{1,5}$/, "host:port expected");

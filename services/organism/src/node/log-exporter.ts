@@ -5,6 +5,7 @@
 import { equalBytes } from "../codec/codec.ts";
 import { type CertifiedCheckpoint, checkCheckpoint, stateHash } from "../committee/checkpoint.ts";
 import { genesisHead, nextHead } from "../committee/entry.ts";
+import type { Eras } from "../committee/eras.ts";
 import type { LogRecord } from "../committee/log-export.ts";
 import { signReader } from "../committee/reader.ts";
 import { checkRoster } from "../committee/roster.ts";
@@ -14,6 +15,7 @@ import { committeeId, type LatticeConfig } from "../identity/lattice-config.ts";
 import type { Organism } from "../identity/organisms.ts";
 import type { Clock, LogMessage } from "../ports.ts";
 import { fromWireCheckpoint, fromWireOutcome } from "./committee-wire.ts";
+import { EraWatch } from "./era-watch.ts";
 import { fromWireHead } from "./integrity-wire.ts";
 import { type CommitteeClient, type ConnectCommittee, connectOverGrpc } from "./outcome-follower.ts";
 import { peerSource } from "./snapshot-fetcher.ts";
@@ -56,7 +58,11 @@ export async function* exportLog(options: LogExportOptions): AsyncGenerator<LogR
   const committee = committeeId(config, organism);
   const peers = addresses.map((address) => ({ address, client: connect(address, committee) }));
   let records = 1;
+  const reached = options.connect === undefined ? {} : { connect: options.connect };
+  const watch = new EraWatch({ config, addresses: () => addresses, ...reached });
   try {
+    await watch.ask(organism);
+    const eras = watch.of(organism);
     const status = await firstOf(peers, ({ client }) => client.getStatus({}));
     const { generation, decidedSlot } = status;
     const until = options.until ?? status.position;
@@ -64,11 +70,11 @@ export async function* exportLog(options: LogExportOptions): AsyncGenerator<LogR
       throw new ExportProblem(`position ${until} is not there yet; the member has applied ${status.position}`);
     }
     yield { type: "header", version: 1, config, organism, generation };
-    for (const certified of await rosters(options, peers)) {
+    for (const certified of await rosters(options, peers, eras)) {
       records += 1;
       yield { type: "roster", certified };
     }
-    const held = await checkpoints(options, peers, generation);
+    const held = await checkpoints(options, peers, generation, eras);
     const start = await startOf(options, peers, held, status.logFirstPosition, generation);
     let head = genesisHead(committee, generation);
     let position = 0n;
@@ -109,10 +115,10 @@ async function firstOf<T>(peers: readonly Peer[], ask: (peer: Peer) => Promise<T
   throw failure;
 }
 
-async function rosters({ config, organism }: LogExportOptions, peers: readonly Peer[]) {
+async function rosters({ config, organism }: LogExportOptions, peers: readonly Peer[], eras: Eras) {
   const { rosters: found } = await firstOf(peers, ({ client }) => client.getRosters({}));
   const certified = found.flatMap((wire) => fromWireOutcome(wire) ?? []);
-  const bad = certified.find((each) => "problem" in checkRoster(config, organism, each));
+  const bad = certified.find((each) => "problem" in checkRoster(config, organism, each, eras));
   if (certified.length === 0 || bad !== undefined) throw new ExportProblem("the member's rosters do not verify");
   return certified.sort((a, b) => (a.outcome.epoch < b.outcome.epoch ? -1 : 1));
 }
@@ -122,6 +128,7 @@ async function checkpoints(
   { config, organism }: LogExportOptions,
   peers: readonly Peer[],
   generation: bigint,
+  eras: Eras,
 ): Promise<CertifiedCheckpoint[]> {
   const found = new Map<bigint, CertifiedCheckpoint>();
   for (const { client } of peers) {
@@ -130,7 +137,7 @@ async function checkpoints(
       for (const wire of held) {
         const certified = fromWireCheckpoint(wire);
         if (certified === undefined || certified.checkpoint.generation !== generation) continue;
-        if (checkCheckpoint(config, organism, certified) === undefined) {
+        if (checkCheckpoint(config, organism, certified, eras) === undefined) {
           found.set(certified.checkpoint.position, certified);
         }
       }

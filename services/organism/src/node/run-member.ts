@@ -22,6 +22,7 @@ import { startServer } from "../rpc/server.ts";
 import type { OrganismDefinition } from "../service.ts";
 import { CorruptFile } from "./append-file.ts";
 import { FileEpochKeys } from "./epoch-keys.ts";
+import { readEraFile } from "./era-book.ts";
 import { EXIT, exitCodeOf } from "./exit.ts";
 import { FileJournal } from "./file-journal.ts";
 import {
@@ -30,6 +31,7 @@ import {
   readCertifiedRosters,
   readConfig,
   readEndpoints,
+  readEras,
   readKeyFile,
   readRosters,
   verifyKeys,
@@ -128,6 +130,9 @@ async function run<State, Command, D extends Duty, Settings extends Record<strin
   if (key.organism !== definition.organism)
     throw new KitProblem(`key file: belongs to ${key.organism}, not ${definition.organism}`);
   const rosters = readRosters(shared.LATTICE_ROSTERS_FILE, config);
+  const eras = readEras(shared.LATTICE_ROSTERS_FILE, config);
+  // What this member knew before comes first in judging its own shares and snapshots.
+  eras.learnAll(readEraFile(join(shared.LATTICE_DATA_DIR, "eras.json")) ?? {});
   const first = rosters[definition.organism];
   const ownKey = generateSigningKey(key.secrets.memberKey).publicKey;
   const inFirst = equalBytes(first.members[key.index]?.memberKey ?? new Uint8Array(), ownKey);
@@ -157,6 +162,7 @@ async function run<State, Command, D extends Duty, Settings extends Record<strin
     first: hasFirstShares ? first : undefined,
     keyFile: shared.LATTICE_KEY_FILE,
     directory: shared.LATTICE_SHARES_DIR ?? join(dirname(shared.LATTICE_KEY_FILE), "shares"),
+    eras: eras.of,
     onProblem: (problem) => logger.warn(problem),
   });
   // Who holds shares of a later epoch need not be in the first roster; everybody else must fit it.
@@ -193,7 +199,7 @@ async function run<State, Command, D extends Duty, Settings extends Record<strin
     ...(shared.LATTICE_TRACE_FILE === undefined ? {} : { file: shared.LATTICE_TRACE_FILE }),
   });
   const clock = memberClock(shared.LATTICE_TEST_CLOCK_FILE, config);
-  const archive = await openArchive(shared, config, definition.organism);
+  const archive = await openArchive(shared, config, definition.organism, eras.of);
   let stopping = false;
   const member = await Member.start<State, Command, D, Settings>({
     definition,
@@ -204,6 +210,7 @@ async function run<State, Command, D extends Duty, Settings extends Record<strin
     certifiedRoster: readCertifiedRosters(shared.LATTICE_ROSTERS_FILE)[definition.organism],
     secrets: key.secrets,
     epochKeys,
+    eras,
     endpoints: () => readEndpoints(endpointsFile),
     log,
     nextLog,

@@ -8,6 +8,7 @@ import { initCrypto } from "@lattice/organism/crypto/engine.ts";
 import { Fault } from "@lattice/organism/fault.ts";
 import { committeeId, latticeId } from "@lattice/organism/identity/lattice-config.ts";
 import { CorruptFile } from "@lattice/organism/node/append-file.ts";
+import { EraWatch } from "@lattice/organism/node/era-watch.ts";
 import { KitProblem, parseConfigHex, readConfig, readEndpoints } from "@lattice/organism/node/kit.ts";
 import { startHttpEndpoint } from "@lattice/organism/observe/http.ts";
 import { createLogger } from "@lattice/organism/observe/logger.ts";
@@ -53,7 +54,7 @@ async function run(settings: AggregatorSettings): Promise<void> {
   const labels = { lattice: config.name, chain_id: config.chainId.toString(), organism: "zipnet", role: "aggregator" };
   const meters = await createMeters({ labels: { ...labels, member: "0" } });
   const clock = { nowMs: () => Date.now() };
-  const feed = new RoundFeed({ config, servers, clock, log });
+  const feed = new RoundFeed({ config, servers, eras: new EraWatch({ config, addresses: servers, log }), clock, log });
   const aggregator = new Aggregator({
     config,
     key,

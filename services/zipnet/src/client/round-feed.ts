@@ -1,9 +1,10 @@
 /** Certified headers and broadcasts from whichever server answers, each verified once, in slot order, for any number of readers. */
 
 import { equalBytes } from "@lattice/organism/codec/codec.ts";
-import { type CertifiedOutcome, verifyCertificate } from "@lattice/organism/committee/outcome.ts";
+import { type CertifiedOutcome, checkOutcome } from "@lattice/organism/committee/outcome.ts";
 import { committeeId, type LatticeConfig, slotAt } from "@lattice/organism/identity/lattice-config.ts";
 import { fromWireOutcome } from "@lattice/organism/node/committee-wire.ts";
+import type { EraSource } from "@lattice/organism/node/era-watch.ts";
 import { errorFields, type Logger } from "@lattice/organism/observe/logger.ts";
 import type { Clock } from "@lattice/organism/ports.ts";
 import type { CertifiedOutcome as WireOutcome } from "@lattice/proto/lattice/committee/v1/outcome_pb.ts";
@@ -17,6 +18,8 @@ export interface RoundFeedOptions {
   /** This machine's clock when left out. */
   readonly clock?: Clock;
   readonly log: Logger;
+  /** Which certificate keys speak for which slots; the config's for all when left out. */
+  readonly eras?: EraSource;
   /** With which server to begin; different readers spread over different servers. */
   readonly first?: number;
 }
@@ -91,12 +94,16 @@ export class RoundFeed {
     return Math.max(3 * this.#options.config.slotMs, 6000);
   }
 
-  #verified(wire: WireOutcome, stage: string): CertifiedOutcome | undefined {
+  async #verified(wire: WireOutcome, stage: string): Promise<CertifiedOutcome | undefined> {
     const certified = fromWireOutcome(wire);
     if (certified === undefined || certified.outcome.stage !== stage) return undefined;
     if (!equalBytes(certified.outcome.committee, this.#committee)) return undefined;
-    const { certificateKey } = this.#options.config.zipnet.policy;
-    if (verifyCertificate(certificateKey, certified.outcome, certified.signature)) return certified;
+    const { config, eras } = this.#options;
+    const stands = () => checkOutcome(config, "zipnet", certified, eras?.of("zipnet")) === undefined;
+    if (stands()) return certified;
+    // An era may have begun.
+    await eras?.ask("zipnet");
+    if (stands()) return certified;
     this.#options.log.warn("a server sent an outcome that does not verify", { stage });
     return undefined;
   }
@@ -105,7 +112,7 @@ export class RoundFeed {
     const fromSlot = this.#headerSlot + 1n;
     for await (const { event } of client.watchRounds({ fromSlot }, { signal, idleMs: this.#idleMs })) {
       if (event.case !== "header") continue;
-      const certified = this.#verified(event.value, "header");
+      const certified = await this.#verified(event.value, "header");
       if (certified === undefined || certified.outcome.slot <= this.#headerSlot) continue;
       this.#headerSlot = certified.outcome.slot;
       this.#latest = certified;
@@ -117,7 +124,7 @@ export class RoundFeed {
     const fromSlot = this.#broadcastSlot + 1n;
     for await (const { event } of client.watchBroadcasts({ fromSlot }, { signal, idleMs: this.#idleMs })) {
       if (event.case !== "broadcast" || event.value.outcome === undefined) continue;
-      const certified = this.#verified(event.value.outcome, "broadcast");
+      const certified = await this.#verified(event.value.outcome, "broadcast");
       if (certified === undefined || certified.outcome.slot <= this.#broadcastSlot) continue;
       this.#broadcastSlot = certified.outcome.slot;
       const body = event.value.body.length === 0 ? undefined : event.value.body;

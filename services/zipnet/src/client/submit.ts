@@ -7,6 +7,7 @@ import { equalBytes } from "@lattice/organism/codec/codec.ts";
 import type { CertifiedOutcome } from "@lattice/organism/committee/outcome.ts";
 import { Fault } from "@lattice/organism/fault.ts";
 import { type LatticeConfig, slotAt } from "@lattice/organism/identity/lattice-config.ts";
+import type { KnownEras } from "@lattice/organism/node/era-book.ts";
 import { errorFields, type Logger } from "@lattice/organism/observe/logger.ts";
 import type { Clock, Random } from "@lattice/organism/ports.ts";
 import { retryable } from "@lattice/organism/rpc/errors.ts";
@@ -21,6 +22,8 @@ export interface Network {
   readonly servers: () => readonly string[];
   readonly aggregators: () => readonly string[];
   readonly feed: RoundFeed;
+  /** Which certificate keys speak for which slots; the config's for all when left out. */
+  readonly eras?: KnownEras;
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Logger;
@@ -73,7 +76,8 @@ export class Submitter {
   }
 
   get #clientOptions() {
-    return { config: this.#config, random: this.#network.random, store: this.#options.store };
+    const { random, eras } = this.#network;
+    return { config: this.#config, random, store: this.#options.store, ...(eras === undefined ? {} : { eras }) };
   }
 
   /** True once the client is registered. */

@@ -21,11 +21,12 @@ import {
   toHex,
   u64,
 } from "@lattice/organism/codec/codec.ts";
-import { type CertifiedOutcome, verifyCertificate } from "@lattice/organism/committee/outcome.ts";
+import { type CertifiedOutcome, checkOutcome } from "@lattice/organism/committee/outcome.ts";
 import { generateSigningKey, type SigningKey } from "@lattice/organism/crypto/ed25519.ts";
 import { blake3 } from "@lattice/organism/crypto/hash.ts";
 import { agreementKey, dh } from "@lattice/organism/crypto/x25519.ts";
 import { committeeId, type LatticeConfig } from "@lattice/organism/identity/lattice-config.ts";
+import type { KnownEras } from "@lattice/organism/node/era-book.ts";
 import {
   BROADCAST,
   BROADCAST_BODY,
@@ -79,6 +80,8 @@ export interface ZipnetClientOptions {
   readonly random: Random;
   /** Makes the client's state durable; it holds secrets. An answer is given out only after this has resolved. */
   readonly store: (state: Uint8Array) => Promise<void>;
+  /** Which certificate keys speak for which slots; the config's for all when left out. */
+  readonly eras?: KnownEras;
   /** Servers without which this client does not answer; all when left out. */
   readonly mustInclude?: readonly number[];
 }
@@ -230,11 +233,16 @@ export class ZipnetClient {
     return rho >= this.#state.talkFromRho;
   }
 
+  #isCertified(certified: CertifiedOutcome): boolean {
+    const { config, eras } = this.#options;
+    return checkOutcome(config, "zipnet", certified, eras?.("zipnet")) === undefined;
+  }
+
   /** Reads a header as `answer` would. @throws Fault with the reason to stay silent */
   read(certified: CertifiedOutcome, nowMs: number): { readonly header: RoundHeader; readonly digest: Uint8Array } {
     const { config, mustInclude } = this.#options;
-    const { outcome, signature } = certified;
-    if (!verifyCertificate(config.zipnet.policy.certificateKey, outcome, signature)) throw fault("HEADER_CERTIFICATE");
+    const { outcome } = certified;
+    if (!this.#isCertified(certified)) throw fault("HEADER_CERTIFICATE");
     const { seenRho, seenSlot, serials, expiresSlot } = this.#state;
     if (expiresSlot === undefined || outcome.slot > expiresSlot) throw fault("NOT_REGISTERED");
     const view: HeaderView = {
@@ -330,11 +338,9 @@ export class ZipnetClient {
    */
   settle(certified: CertifiedOutcome, body: Uint8Array | undefined): Promise<Settled | undefined> {
     return this.#exclusive(async () => {
-      const { config } = this.#options;
-      const { outcome, signature } = certified;
+      const { outcome } = certified;
       if (outcome.stage !== "broadcast" || !equalBytes(outcome.committee, this.#committee)) return undefined;
-      if (!verifyCertificate(config.zipnet.policy.certificateKey, outcome, signature))
-        throw fault("HEADER_CERTIFICATE");
+      if (!this.#isCertified(certified)) throw fault("HEADER_CERTIFICATE");
       const sent = this.#state.sent.find(({ slot }) => slot === outcome.slot);
       if (sent === undefined) return undefined;
       const messages = messagesOf(certified, body);
