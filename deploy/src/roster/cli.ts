@@ -1,7 +1,7 @@
 /** `builder roster …`: a committee's members, and the epoch that changes them. */
 import { isOrganism, ORGANISMS, type Organism } from "@lattice/organism/identity/organisms.ts";
 import { type Command, InvalidArgumentError } from "commander";
-import type { ProposeOptions, RosterOptions, StatusOptions } from "./commands.ts";
+import type { KitOptions, ProposeOptions, RosterOptions, StatusOptions } from "./commands.ts";
 import type { StandbyOptions } from "./standby-command.ts";
 
 function organism(text: string): Organism {
@@ -53,6 +53,17 @@ export function addRosterCommands(program: Command): void {
     .requiredOption("--out <file>", "where the succession file goes")
     .action(async (options: ProposeOptions) => {
       process.exitCode = await (await commands()).proposeRoster(options);
+    });
+
+  roster
+    .command("kit")
+    .description("rosters for new kits: as they are, with the links of every era that members tell of")
+    .requiredOption("--config <file>", "the lattice config (one line of hex)")
+    .requiredOption("--endpoints <file>", "where members answer")
+    .requiredOption("--rosters <file>", "those of the kit so far")
+    .requiredOption("--out <file>", "where the new ones go")
+    .action(async (options: KitOptions) => {
+      process.exitCode = await (await commands()).writeKit(options);
     });
 
   roster

@@ -11,8 +11,15 @@ import { initCrypto } from "@lattice/organism/crypto/engine.ts";
 import { committeeId, latticeId, slotAt } from "@lattice/organism/identity/lattice-config.ts";
 import { ORGANISMS, type Organism } from "@lattice/organism/identity/organisms.ts";
 import { fromWireOutcome } from "@lattice/organism/node/committee-wire.ts";
+import { EraWatch } from "@lattice/organism/node/era-watch.ts";
 import { EXIT } from "@lattice/organism/node/exit.ts";
-import { readConfig, readEndpoints } from "@lattice/organism/node/kit.ts";
+import {
+  readCertifiedRosters,
+  readConfig,
+  readEndpoints,
+  readEras,
+  rostersToJson,
+} from "@lattice/organism/node/kit.ts";
 import { connectAny } from "@lattice/organism/rpc/client.ts";
 import { CommitteeService } from "@lattice/proto/lattice/committee/v1/committee_service_pb.ts";
 import { readably, say } from "../ceremony/commands.ts";
@@ -169,6 +176,30 @@ export function proposeRoster(options: ProposeOptions): Promise<number> {
     }
     writeFileSync(options.out, text);
     process.stdout.write(`${JSON.stringify(planToJson(succession), null, 2)}\n`);
+    return EXIT.ok;
+  });
+}
+
+export interface KitOptions {
+  readonly config: string;
+  readonly endpoints: string;
+  readonly rosters: string;
+  readonly out: string;
+}
+
+/** Writes a kit's rosters with the links of every era that f + 1 members of its committee tell of. */
+export function writeKit(options: KitOptions): Promise<number> {
+  return readably(async () => {
+    await initCrypto();
+    const config = readConfig(options.config);
+    const certified = readCertifiedRosters(options.rosters);
+    const addresses = readEndpoints(options.endpoints);
+    const kits = readEras(options.rosters, config);
+    const watch = new EraWatch({ config, addresses: (organism) => addresses[organism], eras: kits });
+    await Promise.all(ORGANISMS.map((organism) => watch.ask(organism)));
+    writeFileSync(options.out, rostersToJson(certified, watch.book.all));
+    const eras = ORGANISMS.map((organism) => [organism, watch.of(organism).length - 1] as const);
+    process.stdout.write(`${JSON.stringify({ eras: Object.fromEntries(eras) })}\n`);
     return EXIT.ok;
   });
 }

@@ -1,13 +1,18 @@
 /** When a committee may be changed, and into what: each healthy view beside the nearest one that is refused. */
 import assert from "node:assert/strict";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { before, describe, test } from "node:test";
-import { planProblems } from "@lattice/organism/ceremony/plan.ts";
+import { ceremonyId, planProblems } from "@lattice/organism/ceremony/plan.ts";
 import { successionPlan } from "@lattice/organism/ceremony/succession.ts";
 import { signHead } from "@lattice/organism/committee/heads.ts";
 import { generateSigningKey } from "@lattice/organism/crypto/ed25519.ts";
 import { initCrypto } from "@lattice/organism/crypto/engine.ts";
 import { agreementKey } from "@lattice/organism/crypto/x25519.ts";
+import { firstEpoch, nextEpoch } from "@lattice/organism/testing/dealt-eras.ts";
 import { dealCommittee } from "../../../services/organism/test/test-lattice.ts";
+import { readSuccession, successionToJson } from "../ceremony/reshare.ts";
 import { activationOf } from "./commands.ts";
 import { type Answer, type CommitteeView, judgeCommittee } from "./committee-view.ts";
 import { type ProposalRequest, propose } from "./proposal.ts";
@@ -163,6 +168,43 @@ describe("the next roster", () => {
       /wait until all do/,
     );
     refused(viewOf(everybody()), { ...refreshing, nowSlot: NOW + 80n, activationSlot: NOW + 200n }, /stands still/);
+  });
+
+  test("an era: another certificate key, by rules that know of it; what follows goes on in it", () => {
+    const by = (rules: number) => [0, 1, 2].map((index) => answer(index, { rules }));
+    const era: ProposalRequest = { ...refreshing, newEra: true };
+    const succession = accepted(viewOf(by(5)), era);
+    assert.equal(succession.newEra, true);
+    assert.deepEqual(
+      successionPlan(succession).keys.map(({ name, source }) => [name, source.type]),
+      [
+        ["certificate", "reshare"],
+        ["next-certificate", "fresh"],
+      ],
+    );
+    refused(viewOf(by(4)), era, /member 0 of relay runs rules 4: 5 are needed/);
+    refused(viewOf([answer(0, { rules: 4 }), ...by(5).slice(1)]), era, /member 0 of relay runs rules 4/);
+    // In era 1, as f + 1 members tell of it: the file carries the link, without which nobody reads it.
+    const one = nextEpoch(firstEpoch(committee, "relay", 2), { activationSlot: 2n, newEra: true });
+    const rosters = [{ roster: one.roster, certified: one.certified }];
+    const heads = [0, 1, 2].map((index) => answer(index, { rules: 5, rosters }));
+    const view = viewOf(heads);
+    assert.deepEqual([view.roster.epoch, view.eras.length, view.links], [1n, 2, [one.certified]]);
+    const next = accepted(view, refreshing);
+    const directory = mkdtempSync(join(tmpdir(), "lattice-proposal-"));
+    try {
+      const path = join(directory, "succession.json");
+      writeFileSync(path, successionToJson(next, view.certified, view.links));
+      const read = readSuccession(path);
+      assert.deepEqual([read.from, read.eras], [one.roster, view.eras]);
+      assert.deepEqual(ceremonyId(successionPlan(read)), ceremonyId(successionPlan(next)));
+      writeFileSync(path, successionToJson(next, view.certified));
+      assert.throws(() => readSuccession(path), /own era 1 is missing/);
+      writeFileSync(path, successionToJson({ ...next, newEra: true }, view.certified, view.links));
+      assert.equal(readSuccession(path).newEra, true);
+    } finally {
+      rmSync(directory, { recursive: true, force: true });
+    }
   });
 
   test("slots that something may have been said about are not the next epoch's", () => {

@@ -11,6 +11,7 @@ import { scenario as guestView } from "./guest-view.ts";
 import { scenario as honestCrash } from "./honest-crash.ts";
 import { scenario as killOne } from "./kill-one.ts";
 import { diskFull, natsAllDown, natsLeaderKill } from "./nats-faults.ts";
+import { scenario as newEra } from "./new-era.ts";
 import { scenario as replaceMember } from "./replace-member.ts";
 import { scenario as reshare } from "./reshare.ts";
 import { scenario as restartAll } from "./restart-all.ts";
@@ -39,6 +40,7 @@ export const SCENARIOS: readonly Scenario[] = [
   replaceMember,
   reshare,
   steward,
+  newEra,
   honestCrash,
   forkBroker,
   rollback,

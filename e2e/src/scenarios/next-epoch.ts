@@ -16,6 +16,8 @@ export interface Change {
   /** Which seat changes hands, and the folder of whoever takes it; undefined: fresh shares for everybody. */
   readonly newcomer?: { readonly seat: number; readonly folder: string };
   readonly inSlots: number;
+  /** With another certificate key. */
+  readonly newEra?: boolean;
 }
 
 export class NextEpoch {
@@ -78,6 +80,7 @@ export class NextEpoch {
       copyFileSync(join(old, "nats.json"), join(newcomer.folder, "nats.json"));
       change.splice(0, 1, "--replace", String(newcomer.seat), "--with", join(this.#work, "newcomer.out"));
     }
+    if (this.#change.newEra === true) change.push("--new-era");
     const proposal = ["roster", "propose", ...this.#asked, ...change, "--out", this.succession];
     const near = await this.#run("too-near", [...proposal, "--in-slots", "3"]);
     this.#context.check("a slot that is too near is refused", near.code === EXIT.precondition, this.#said("too-near"));
