@@ -573,6 +573,13 @@ export class Member<State, Command, D extends Duty, Settings> {
     this.#options.meters.gauge("lattice_era", newestEra(this.#eras.of(organism)).number, { of: organism });
   }
 
+  /** Certified under a key that is, or was, in force: a ceremony that came too late, or somebody has that key. */
+  #noteOtherEra(position: bigint, { author, refusal }: Applied): void {
+    const { logger, meters } = this.#options;
+    logger.error("a member brought what does not fit the eras known", { position, author, problem: refusal?.detail });
+    meters.count("lattice_roster_conflicts_total", 1, { of: this.organism });
+  }
+
   #eraBegins({ organism, era, link }: NonNullable<Applied["era"]>): void {
     const { logger } = this.#options;
     logger.info("an era follows", { of: organism, era: era.number, from_slot: era.fromSlot, key: toHex(era.key) });
@@ -659,6 +666,7 @@ export class Member<State, Command, D extends Duty, Settings> {
     if (applied.refusal !== undefined) {
       meters.count("lattice_entries_refused_total", 1, { reason: applied.refusal.reason });
       logger.debug("entry refused", { position, author: applied.author, ...applied.refusal });
+      if (applied.refusal.reason === "OTHER_ERA") this.#noteOtherEra(position, applied);
     }
     this.#integrity.delivered(raw, applied);
     if (applied.fraud !== undefined && this.committee.isBlockedKey(this.#memberKey.publicKey)) {
