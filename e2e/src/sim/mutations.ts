@@ -6,7 +6,7 @@ import { readFileSync } from "node:fs";
 import { registerHooks } from "node:module";
 import type { Behaviour } from "./byzantine.ts";
 
-interface Edit {
+export interface Edit {
   /** Below `services/`. */
   readonly file: string;
   readonly find: string;
@@ -18,12 +18,15 @@ export interface Mutation {
   /** The checker that must complain. */
   readonly caughtBy: string;
   readonly edits: readonly Edit[];
-  readonly mode: "safety" | "liveness" | "calm" | "lying";
+  readonly mode: "safety" | "liveness" | "calm" | "lying" | "log" | "log-calm";
   readonly slots: number;
   readonly seeds: number;
   readonly behaviours?: readonly Behaviour[];
   /** In every committee; drawn from the seed when left out. */
   readonly members?: number;
+  /** The only faults there are. */
+  readonly faults?: readonly string[];
+  readonly live?: boolean;
 }
 
 const COMMITTEE = "organism/src/committee/committee.ts";

@@ -46,7 +46,7 @@ const LYING = 7;
 const LYING_SLOTS_MIN = 14;
 
 /** Slots of a seed of one committee, unless it is one that has to come back. */
-export const LOG_SLOTS = 14;
+export const LOG_SLOTS = 12;
 /** On real cryptography. */
 const LOG_REAL_SLOTS = 5;
 

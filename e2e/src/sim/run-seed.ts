@@ -6,7 +6,6 @@ import { makeCheckers, OF_ANY_LOG } from "./checkers/all.ts";
 import { HEALED_AFTER } from "./checkers/liveness.ts";
 import { Clients } from "./clients.ts";
 import { beginLies } from "./liar.ts";
-import { runLogSeed } from "./log/run-log-seed.ts";
 import { Nemesis } from "./nemesis.ts";
 import { World } from "./world.ts";
 
@@ -23,6 +22,10 @@ export interface SeedOptions {
   readonly only?: string;
   /** In every committee; drawn from the seed when left out. */
   readonly members?: number;
+  /** Of one committee: the only faults there are, instead of what the seed prefers. */
+  readonly faults?: readonly string[];
+  /** Of one committee: whether it is healed and has to come back; drawn from the seed when left out. */
+  readonly live?: boolean;
   /** Sends what members log to whoever runs the thread. */
   readonly tells?: boolean;
   readonly verbose?: (line: string) => void;
@@ -49,7 +52,6 @@ function ofSize(size: number): { readonly [O in Organism]: number } {
 
 export async function runSeed(options: SeedOptions): Promise<SeedResult> {
   const { seed, slots, mode } = options;
-  if (mode === "log" || mode === "log-calm") return runLogSeed(options);
   const startedAt = performance.now();
   const checkers = makeCheckers();
   const { members: sizes } = options;

@@ -2,6 +2,7 @@
 import { enableCompileCache } from "node:module";
 import { parentPort, workerData } from "node:worker_threads";
 import { useFastCrypto } from "@lattice/organism/testing/fast-crypto/hooks.ts";
+import { LOG_MUTATIONS } from "./log/mutations.ts";
 import { MUTATIONS, useMutation } from "./mutations.ts";
 import type { SeedOptions } from "./run-seed.ts";
 import { shareReading } from "./shared-reading/hooks.ts";
@@ -18,9 +19,11 @@ enableCompileCache();
 const { crypto, mutation, shares } = workerData as WorkerSetup;
 if (crypto === "fast") useFastCrypto();
 if (shares === true) shareReading();
-const wanted = MUTATIONS.find(({ name }) => name === mutation);
+const wanted = [...MUTATIONS, ...LOG_MUTATIONS].find(({ name }) => name === mutation);
 if (wanted !== undefined) useMutation(wanted);
-const { runSeed } = await import("./run-seed.ts");
+// One committee needs none of the six organisms, which take seconds to load.
+const runSeed =
+  shares === true ? (await import("./log/run-log-seed.ts")).runLogSeed : (await import("./run-seed.ts")).runSeed;
 
 parentPort?.on("message", (options: SeedOptions) => {
   const tell = (line: string): void => parentPort?.postMessage({ line });

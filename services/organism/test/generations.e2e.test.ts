@@ -12,7 +12,7 @@ import type { LogRecord } from "../src/committee/log-export.ts";
 import { LogVerifier } from "../src/committee/log-verify.ts";
 import { outcomeDigest, verifyCertificate } from "../src/committee/outcome.ts";
 import { guestAudience } from "../src/committee/reader.ts";
-import { FIRST_RULES, RULES } from "../src/committee/rules.ts";
+import { FIRST_RULES, RULES, type RuleRange } from "../src/committee/rules.ts";
 import { signTicket } from "../src/committee/ticket.ts";
 import { generateSigningKey } from "../src/crypto/ed25519.ts";
 import { initCrypto } from "../src/crypto/engine.ts";
@@ -78,6 +78,7 @@ class Lattice {
     index: number,
     wrapJournal?: (journal: MemberJournal) => MemberJournal,
     view: (log: Log) => Log = (log) => log,
+    rules?: RuleRange,
   ): Promise<Running> {
     const meters = createNoMeters();
     const fatal: string[] = [];
@@ -100,6 +101,7 @@ class Lattice {
       checkpointEvery: CHECKPOINTS,
       onFatal: (reason, detail) => fatal.push(`${reason}: ${detail}`),
       ...(wrapJournal === undefined ? {} : { wrapJournal }),
+      ...(rules === undefined ? {} : { rules, activationEntries: 24n }),
     });
     const running = { index, member, meters, fatal, lines };
     this.running.set(index, running);
@@ -230,6 +232,55 @@ async function goesOn(): Promise<void> {
   lattice.collect();
   assert.ok([1n, 2n, 3n, 4n, 5n].every((slot) => lattice.certificates.has(slot)));
 }
+
+test("a member whose build does not have the rules of the next generation stops, rather than try again for ever", async () => {
+  lattice = await Lattice.deal(3);
+  for (const index of [0, 1]) await lattice.start(index, undefined, undefined, RULES);
+  // It is shown nothing more before the newer rules come.
+  let cut = false;
+  const older = await lattice.start(
+    2,
+    undefined,
+    (log) => ({
+      lastPosition: (atLeast) => log.lastPosition(atLeast),
+      firstPosition: () => log.firstPosition(),
+      append: (lane, raw, id) => log.append(lane, raw, id),
+      consume: (from, deliver, signal) => log.consume(from, (message) => (cut ? undefined : deliver(message)), signal),
+      close: () => log.close(),
+    }),
+    { lowest: FIRST_RULES, highest: FIRST_RULES },
+  );
+  await lattice.certified(1n);
+  cut = true;
+  for (let slot = 2n; lattice.at(0).member.committee.rules.active < RULES.highest; slot++)
+    await lattice.certified(slot);
+  assert.deepEqual(older.fatal, []);
+  for (const index of [0, 1]) await lattice.crash(index);
+  const empty = (log: Log): Log => ({
+    lastPosition: async () => 0n,
+    firstPosition: async () => 1n,
+    append: async () => "unknown",
+    consume: (_from, _deliver, signal) => new Promise((resolve) => signal.addEventListener("abort", () => resolve())),
+    close: () => log.close(),
+  });
+  for (const index of [0, 1]) await lattice.start(index, undefined, empty, RULES);
+  await lattice.until("it stops", () => older.fatal.length > 0);
+  assert.match(older.fatal.join(), new RegExp(`^RULES_UNKNOWN: rules ${RULES.highest} govern`));
+});
+
+test("a vote that an older promise bars keeps no other back", async () => {
+  lattice = await Lattice.deal(3);
+  // Both of the quorum are needed; one of them has voted for something else in slot 2, in a log that is lost.
+  await lattice.start(0, (journal) => {
+    void journal.promise("vote/accepted/2", 2n, new Uint8Array(32));
+    return journal;
+  });
+  await lattice.start(1);
+  for (const slot of [1n, 3n, 4n]) await lattice.certified(slot);
+  const { lines, member } = lattice.at(0);
+  assert.equal(member.host.certified("accepted", 2n), undefined);
+  assert.equal(lines.filter((line) => line.startsWith("a promise would be broken")).length, 1);
+});
 
 for (const keep of ["nothing", "the start", "a part"] as const) {
   test(`the stream comes back with ${keep}: the next generation goes on, and what was acknowledged is in it`, async () => {

@@ -144,6 +144,53 @@ describe("one voice per key", () => {
     await assertNobodySaidTwoThings();
   });
 
+  test("what an older process said lands while a newer one journals its number: that is no newer process", async () => {
+    const [older, b] = await Promise.all([0, 1].map((index) => start(index)));
+    assert.ok(older !== undefined && b !== undefined);
+    await certified(b, 1n);
+    await stop(older);
+    let late: Uint8Array | undefined;
+    const stopReading = new AbortController();
+    const last = log.lastPosition;
+    await log.consume(
+      1n,
+      ({ position, raw }) => {
+        if (decodeEntry(raw).body.author === 0) late = raw.slice();
+        if (position === last) stopReading.abort();
+      },
+      stopReading.signal,
+    );
+    let read = 0n;
+    const member = await startToyMember({
+      committee,
+      index: 0,
+      log: log.member(0),
+      directory: join(directory, "first"),
+      clock,
+      journalIsOld: true,
+      meters: {
+        count: () => undefined,
+        record: () => undefined,
+        gauge: (name, value) => {
+          if (name === "lattice_log_position") read = BigInt(value);
+        },
+      },
+      wrapJournal: (journal) => {
+        const nextIncarnation = journal.nextIncarnation.bind(journal);
+        journal.nextIncarnation = async (atLeast) => {
+          await log.append(0, late ?? assert.fail("it has said nothing"));
+          await until(() => read > last);
+          return nextIncarnation(atLeast);
+        };
+        return journal;
+      },
+      onFatal: (reason) => fatal.push(reason),
+    });
+    running.push(member);
+    assert.deepEqual(fatal, []);
+    await certified(member, 2n);
+  });
+
   test("a doubled member on one data folder: the journal has one owner, so only one of them can promise", async () => {
     const [older, b] = await Promise.all([0, 1, 2].map((index) => start(index)));
     assert.ok(older !== undefined && b !== undefined);

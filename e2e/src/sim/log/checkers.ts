@@ -1,9 +1,12 @@
 /** The invariants that concern one committee and its log, as checkers. */
 import { equalBytes, toHex, tryDecode } from "@lattice/organism/codec/codec.ts";
+import { checkpointDigest } from "@lattice/organism/committee/checkpoint.ts";
 import { type CommitteeCommand, decodeCommand } from "@lattice/organism/committee/commands.ts";
 import { Committee } from "@lattice/organism/committee/committee.ts";
-import { LANES, readEntry } from "@lattice/organism/committee/entry.ts";
+import { ENTRY_TAG, type EntryBody, LANES, readEntry } from "@lattice/organism/committee/entry.ts";
 import { type CertifiedOutcome, outcomeDigest, verifyCertificate } from "@lattice/organism/committee/outcome.ts";
+import { blsVerify } from "@lattice/organism/crypto/bls.ts";
+import { verifyTagged } from "@lattice/organism/crypto/ed25519.ts";
 import { hashBytes } from "@lattice/organism/crypto/hash.ts";
 import { Broken } from "../observer.ts";
 import type { LogClients } from "./clients.ts";
@@ -11,7 +14,10 @@ import type { LogChecker, LogReplica } from "./observer.ts";
 import { COMMAND, INPUT, INPUT_COMMITMENT, makeMachine, OPENED, ORGANISM } from "./organism.ts";
 import { type LogMember, type LogWorld, SLOT_MS } from "./world.ts";
 
-export const HASHED_EVERY = 64n;
+const HASHED_EVERY = 64n;
+/** Before there is much to encode, and before members compare for themselves. */
+const HASHED_EARLY = 8n;
+const EARLY = 32n;
 /** Slots after which members that are shown different logs have found out. */
 const FOUND_AFTER_SLOTS = 6;
 
@@ -54,7 +60,8 @@ function sameState(): LogChecker {
   return {
     name,
     applied({ run }, replica) {
-      if (replica.position % HASHED_EVERY !== 0n) return;
+      const { position } = replica;
+      if (position % (position <= EARLY ? HASHED_EARLY : HASHED_EVERY) !== 0n) return;
       const key = chainOf(replica);
       const hash = toHex(hashBytes("lattice/state/v1", replica.snapshot()));
       const known = hashes.get(key);
@@ -170,7 +177,7 @@ function frauds(world: () => LogWorld): LogChecker {
     name,
     applied(_place, { blocked }) {
       for (const { member, kind, memberKey } of blocked) {
-        if (world().honest(member)) throw new Broken(name, `member ${member}: ${kind}`);
+        if (world().keepsItsWord(member)) throw new Broken(name, `member ${member}: ${kind}`);
         const key = toHex(memberKey);
         if (!told.has(key)) world().count("corrupt key blocked");
         told.add(key);
@@ -219,13 +226,24 @@ function certificates(world: () => LogWorld): readonly LogChecker[] {
 
 function promisesOf(
   command: CommitteeCommand,
-  generation: bigint,
-): { readonly key: string; readonly value: Uint8Array }[] {
+  { author, generation }: EntryBody,
+  world: LogWorld,
+): readonly { readonly key: string; readonly value: Uint8Array }[] {
   if (command.type === "vote") {
     return command.votes.map(({ stage, slot, share }) => ({ key: `vote/${stage}/${slot}`, value: share }));
   }
   if (command.type === "checkpoint") {
-    return [{ key: `checkpoint/${generation}/${command.position}`, value: command.share }];
+    // One that had not landed is said again in the next generation, where its share is of nothing: it does not count.
+    const { position, stateHash, stateBytes, guestHash, guestBytes, share } = command;
+    const counts = world.hosts.some(({ replica }) => {
+      if (replica?.generation !== generation) return false;
+      const open = replica.unvotedCheckpoints(-1).find((checkpoint) => checkpoint.position === position);
+      const key = world.epochs.find(({ roster }) => roster.epoch === open?.epoch)?.roster.members[author];
+      if (open === undefined || key === undefined) return false;
+      const claimed = { ...open, stateHash, stateBytes, guestHash, guestBytes };
+      return blsVerify(key.certificateShare, checkpointDigest(claimed), share);
+    });
+    return counts ? [{ key: `checkpoint/${generation}/${position}`, value: share }] : [];
   }
   if (command.type === "close") {
     const value = hashBytes("sim/close", Buffer.concat(command.inputs.map((each) => Buffer.from(each))));
@@ -242,14 +260,21 @@ function oneWord(world: () => LogWorld): readonly LogChecker[] {
   const words = "one word per promise";
   const early = "no share is said before its close";
   const bodies = new Map<string, string>();
+  /** Keys that Joins of a number would admit: two processes that take one number have a key each, and one of them loses it. */
+  const joins = new Map<string, Uint8Array[]>();
   const promises = new Map<string, string>();
   return [
     {
       name: bodiesName,
       stored(generation, _position, raw) {
-        const { body, hash: entry } = readEntry(raw);
-        if (!world().honest(body.author) || decodeCommand(body.command).type === "join") return;
-        const key = `${generation}/${body.epoch}/${body.author}/${body.incarnation}/${body.lane}/${body.sequence}`;
+        const { body, bodyBytes, signature, hash: entry } = readEntry(raw);
+        if (!world().keepsItsWord(body.author)) return;
+        const number = `${generation}/${body.epoch}/${body.author}/${body.incarnation}`;
+        const command = decodeCommand(body.command);
+        if (command.type === "join") joins.set(number, [...(joins.get(number) ?? []), command.key]);
+        if (command.type === "join") return;
+        const by = joins.get(number)?.findIndex((each) => verifyTagged(each, ENTRY_TAG, bodyBytes, signature)) ?? -1;
+        const key = `${number} (${by})/${body.lane}/${body.sequence}`;
         const hash = toHex(entry);
         const known = bodies.get(key);
         if (known === undefined) bodies.set(key, hash);
@@ -260,8 +285,8 @@ function oneWord(world: () => LogWorld): readonly LogChecker[] {
       name: words,
       stored(_generation, position, raw) {
         const { body } = readEntry(raw);
-        if (!world().honest(body.author)) return;
-        for (const { key, value } of promisesOf(decodeCommand(body.command), body.generation)) {
+        if (!world().keepsItsWord(body.author)) return;
+        for (const { key, value } of promisesOf(decodeCommand(body.command), body, world())) {
           const name = `member ${body.author} ${key}`;
           const hash = toHex(hashBytes("sim/promise", value));
           const known = promises.get(name);
@@ -347,7 +372,7 @@ function additions(clients: () => LogClients): readonly LogChecker[] {
         if (addition === undefined) return;
         const chain = chainOf(replica);
         const by = addition.appliedBy.get(chain) ?? new Map<LogMember, number>();
-        addition.appliedBy.set(chain, by.set(host, host.forgot));
+        addition.appliedBy.set(chain, by.set(host, host.memory));
       },
       finished(each) {
         const judges = each.ready.filter(
@@ -395,7 +420,7 @@ function durable(
   const faults = members.length > 3 ? Math.floor((members.length - 1) / 3) : 0;
   const needed = quorumOfSize(members.length) - faults;
   for (const by of appliedBy.values()) {
-    const still = new Set([...by].filter(([host, forgot]) => host.forgot === forgot).map(([host]) => host.index));
+    const still = new Set([...by].filter(([host, memory]) => host.memory === memory).map(([host]) => host.index));
     if (still.size >= needed) return true;
   }
   return false;

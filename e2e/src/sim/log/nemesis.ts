@@ -5,6 +5,9 @@ import { type Change, nextEpoch } from "./epochs.ts";
 import { ORGANISM } from "./organism.ts";
 import { type LogMember, type LogWorld, SLOT_MS } from "./world.ts";
 
+/** Faults of a broker that lies or loses. */
+export const LIES: ReadonlySet<string> = new Set(["fork", "rollback", "loss"]);
+
 type Bout = (host: LogMember) => () => void;
 const ROLLED_BACK_MOST = 60;
 /** Slots beyond what anybody may have spoken of: the earliest that an epoch may begin. */
@@ -14,21 +17,24 @@ export class LogNemesis {
   readonly #world: LogWorld;
   readonly #random: SeededRandom;
   readonly #running = new Set<() => void>();
+  readonly #only: readonly string[] | undefined;
   readonly #tastes = new Map<string, number>();
   /** Members that may forget, or be made to say two things, before f of them could have. */
   #amnesia: number;
   /** Its broker may lie and lose. */
-  readonly lies: boolean;
+  readonly #lies: boolean;
   #untilMs = 0;
 
-  constructor(world: LogWorld) {
+  /** @param only the faults there are, if not all */
+  constructor(world: LogWorld, lies: boolean, only?: readonly string[]) {
     this.#world = world;
+    this.#only = only;
     this.#random = world.random.fork("nemesis");
-    this.lies = this.#random.chance(0.55);
+    this.#lies = lies;
     const { members } = world.dealt.rosters[ORGANISM];
     const faults = members.length > 3 ? Math.floor((members.length - 1) / 3) : 0;
     // A log that forgets and members that do as well are more than any quorum bears: then as many as may be corrupt.
-    this.#amnesia = this.lies ? faults - world.corrupt : Number.POSITIVE_INFINITY;
+    this.#amnesia = this.#lies ? faults - world.corrupt : Number.POSITIVE_INFINITY;
   }
 
   begin(untilSlot: number): void {
@@ -61,6 +67,7 @@ export class LogNemesis {
   }
 
   #taste(name: string): number {
+    if (this.#only !== undefined) return this.#only.includes(name) ? 1 : 0;
     const known = this.#tastes.get(name);
     if (known !== undefined) return known;
     const taste = this.#random.chance(0.3) ? 0.01 : this.#random.between(0.3, 4);
@@ -93,7 +100,7 @@ export class LogNemesis {
       ["lost disk", 0.5, (each) => this.#loseDisk(each)],
       ["backup", 1, (each) => this.#backup(each)],
       ["doubled process", 0.5, (each) => this.#double(each)],
-      ...(this.lies
+      ...(this.#lies
         ? ([
             ["fork", 1.5, () => this.#fork()],
             ["rollback", 1.5, () => this.#rollBack()],
@@ -210,8 +217,10 @@ export class LogNemesis {
   #fullDisk(host: LogMember): () => void {
     host.disk.full = true;
     host.wasFull = true;
+    host.tailLost += 1;
     return () => {
       host.disk.full = false;
+      host.tailLost += 1;
     };
   }
 
@@ -344,7 +353,6 @@ function faultsOf(members: number): number {
 /** Epochs that operators bring about, one after the other, each once the one before is in force. */
 export function bringEpochs(world: LogWorld, untilSlot: number, lies: boolean): void {
   const random = world.random.fork("epochs");
-  if (!random.chance(0.4)) return;
   const deal = (): void => {
     const from = world.epochs.at(-1);
     if (from === undefined || Number(world.slot + AHEAD) + MARGIN > untilSlot) return;

@@ -4,7 +4,7 @@ import { SeededRandom } from "../random.ts";
 import type { SeedOptions, SeedResult } from "../run-seed.ts";
 import { logCheckers, missingLogLiveness } from "./checkers.ts";
 import { LogClients } from "./clients.ts";
-import { bringEpochs, LogNemesis } from "./nemesis.ts";
+import { bringEpochs, LIES, LogNemesis } from "./nemesis.ts";
 import { LogWorld, SLOT_MS } from "./world.ts";
 
 /** What a seed is: faults come early, then all is healed. */
@@ -15,11 +15,11 @@ interface Shape {
   readonly slots: number;
 }
 
-const FAULT_SLOTS = 10;
+const FAULT_SLOTS = 8;
 /** Pauses between attempts double while nothing works: slots that a committee may need. */
 const RECOVERY_SLOTS = 24;
-const JUDGED_SLOTS = 8;
-const TRAIL_SLOTS = 4;
+const JUDGED_SLOTS = 6;
+const TRAIL_SLOTS = 3;
 
 function shapeOf(slots: number, live: boolean): Shape {
   const faultsUntil = Math.min(FAULT_SLOTS, Math.ceil(slots * 0.7));
@@ -30,17 +30,26 @@ function shapeOf(slots: number, live: boolean): Shape {
 
 /** Sizes by how often they come: the smaller, the faster. */
 const SIZES = [3, 3, 3, 3, 3, 4, 4, 4, 4, 4, 4, 4, 4, 5, 5, 7];
-const LIVE_ONE_IN = 12;
+const LIVE_ONE_IN = 16;
+/** Seeds that last long enough for other epochs. */
+const EPOCHS_ONE_IN = 10;
 
 export async function runLogSeed(options: SeedOptions): Promise<SeedResult> {
   const { seed } = options;
   const startedAt = performance.now();
   const draw = new SeededRandom(`lattice/sim/log/${seed}/shape`);
-  const live = draw.below(LIVE_ONE_IN) === 0;
+  const drawnLive = draw.below(LIVE_ONE_IN) === 0;
+  const live = options.live ?? drawnLive;
   const members = options.members ?? draw.pick(SIZES);
   const faults = members > 3 ? Math.floor((members - 1) / 3) : 0;
-  const corrupt = options.mode === "log-calm" || draw.chance(0.35) ? 0 : faults;
-  const shape = shapeOf(options.slots, live);
+  const drawnLies = draw.chance(0.55);
+  const lies = options.faults?.some((name) => LIES.has(name)) ?? drawnLies;
+  const honest = options.mode === "log-calm" || draw.chance(0.35);
+  // Whoever alone has lost its view needs a quorum of others to know it (docs/decisions/0030): none of them may be silent.
+  const corrupt = honest || (live && lies) ? 0 : faults;
+  const drawnEpochs = draw.below(EPOCHS_ONE_IN) === 0;
+  const epochs = drawnEpochs && !live && options.mode === "log" && options.faults === undefined && options.slots > 5;
+  const shape = epochs ? { faultsUntil: 16, judged: undefined, slots: 26 } : shapeOf(options.slots, live);
   const known: { world?: LogWorld; clients?: LogClients } = {};
   const needed = <T>(value: T | undefined): T => {
     if (value === undefined) throw new Error("checkers judge before they know whom");
@@ -65,15 +74,14 @@ export async function runLogSeed(options: SeedOptions): Promise<SeedResult> {
   const starts = world.random.fork("starts");
   for (const host of world.hosts) {
     host.skewMs = calm ? 0 : starts.between(-15, 15);
-    host.older = !calm && starts.chance(0.1);
+    host.older = !calm && starts.chance(0.1) && options.faults === undefined;
     world.time.after(starts.between(0, 150), () => world.start(host));
   }
   world.keepStreams();
   clients.begin(shape.slots - 3);
   if (!calm) {
-    const nemesis = new LogNemesis(world);
-    nemesis.begin(shape.faultsUntil);
-    bringEpochs(world, live ? shape.faultsUntil + 4 : shape.slots, nemesis.lies);
+    new LogNemesis(world, lies, options.faults).begin(shape.faultsUntil);
+    if (epochs) bringEpochs(world, shape.slots, lies);
   }
   const stray = (error: unknown): void => {
     const message = error instanceof Error ? (error.stack ?? error.message) : String(error);

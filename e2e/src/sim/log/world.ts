@@ -75,6 +75,8 @@ export class LogMember {
   ended = false;
   /** Times that it has lost what it once knew. */
   forgot = 0;
+  /** Times that the end of what it had read, which is not synced, may have gone. */
+  tailLost = 0;
   /** Its disk was full once: what it says then may be that. */
   wasFull = false;
   shown: Branch | undefined;
@@ -97,6 +99,10 @@ export class LogMember {
 
   get honest(): boolean {
     return this.corruption === undefined;
+  }
+  /** Another number once it does not know any more all that it had read. */
+  get memory(): number {
+    return this.forgot + this.tailLost;
   }
   get alive(): boolean {
     return this.process?.alive === true;
@@ -239,6 +245,15 @@ export class LogWorld {
   /** Whose key admits what is said in a seat: its honesty is one through all epochs. */
   honest(index: number): boolean {
     return this.hosts.find((host) => host.index === index)?.honest ?? true;
+  }
+
+  /**
+   * Whether it must never seem to say two things: a member that has forgotten what it said, in a log that has forgotten it too,
+   * counts among those that may be corrupt.
+   */
+  keepsItsWord(index: number): boolean {
+    if (!this.honest(index)) return false;
+    return this.lies.length === 0 || this.hosts.every((host) => host.index !== index || host.forgot === 0);
   }
 
   readonly checkpointEvery = CHECKPOINT_EVERY;
@@ -423,7 +438,8 @@ export class LogWorld {
 
   #logger({ name }: SimProcess): Logger {
     const tell = this.#tell;
-    // Where two chains have as many readers, nobody guesses (docs/decisions/0030): then nothing comes back by itself.
+    // Where two chains have as many readers nobody guesses, and what nobody has kept nobody can read again
+    // (docs/decisions/0030): then nothing comes back by itself.
     const note = (message: string, { waiting_for: waits }: Fields = {}): void => {
       const undecidable =
         message.startsWith("the end of a generation waits") && `${waits}`.includes("chains that differ");
@@ -519,6 +535,8 @@ export class LogWorld {
   }
 
   mayStop(host: LogMember, reason: string): boolean {
+    // Whoever was away for long begins anew with a snapshot.
+    if (reason === "HISTORY_GONE" && this.acts.has("fault trimmed")) return true;
     if (reason === "RULES_UNKNOWN" && host.older) {
       host.older = false;
       return true;
@@ -553,8 +571,10 @@ export class LogWorld {
     for (const broker of this.brokers.values()) broker.drop(host.process);
     host.member = undefined;
     host.door = undefined;
-    if (power) host.disk.powerCut();
-    else host.disk.crash();
+    if (power) {
+      host.tailLost += 1;
+      host.disk.powerCut();
+    } else host.disk.crash();
   }
 
   revive(host: LogMember): void {

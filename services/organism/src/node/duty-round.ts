@@ -3,13 +3,13 @@
  * the machine's own duties. Each follows from the state, so a round after a restart takes up exactly what is missing;
  * what must never be said twice differently is journaled first (log.md §3).
  */
-import { encode } from "../codec/codec.ts";
+import { encode, equalBytes } from "../codec/codec.ts";
 import { checkpointDigest } from "../committee/checkpoint.ts";
 import { encodeCommand } from "../committee/commands.ts";
 import type { Committee } from "../committee/committee.ts";
 import type { Lane } from "../committee/entry.ts";
 import { eraAt, newestEra } from "../committee/eras.ts";
-import { type CertifiedOutcome, outcomeDigest } from "../committee/outcome.ts";
+import { type CertifiedOutcome, type Outcome, outcomeDigest } from "../committee/outcome.ts";
 import { ERAS } from "../committee/rules.ts";
 import { blsSign } from "../crypto/bls.ts";
 import { type LatticeConfig, slotAt } from "../identity/lattice-config.ts";
@@ -62,6 +62,8 @@ export class DutyRound<State, Command, D extends Duty> {
   >();
   readonly #busy = new Set<string>();
   readonly #retry = new Map<string, { readonly atMs: number; readonly times: number }>();
+  /** Digests that this member cannot vote for any more, by name: it has promised another, perhaps in a log that is lost. */
+  readonly #barred = new Map<string, Uint8Array>();
 
   constructor(options: DutyRoundOptions<State, Command, D>) {
     this.#options = options;
@@ -142,34 +144,49 @@ export class DutyRound<State, Command, D extends Duty> {
   }
 
   #vote(): void {
-    const { committee, self, journal, keys, append, abstainBelow } = this.#options;
+    const { committee, self, journal, keys, append, abstainBelow, logger } = this.#options;
     const open = committee
       .unvoted(self)
       .filter(
         (outcome) =>
           outcome.slot >= abstainBelow() &&
           keys.of(outcome.epoch) !== undefined &&
-          !this.#busy.has(`vote/${outcome.stage}/${outcome.slot}`),
+          !this.#busy.has(voteName(outcome)) &&
+          !this.#isBarred(outcome),
       )
       .slice(0, VOTES_MAX);
     if (open.length === 0) return;
-    const names = open.map((outcome) => `vote/${outcome.stage}/${outcome.slot}`);
+    const names = open.map(voteName);
     for (const name of names.slice(1)) this.#busy.add(name);
     this.attempt(names[0] ?? "vote", async () => {
       try {
         const votes = [];
         for (const outcome of open) {
           const digest = outcomeDigest(outcome);
-          await journal.promise(`vote/${outcome.stage}/${outcome.slot}`, outcome.slot, digest);
+          try {
+            await journal.promise(voteName(outcome), outcome.slot, digest);
+          } catch (error) {
+            if (!(error instanceof PromiseConflict)) throw error;
+            // Only this one: whatever else is open is voted on.
+            this.#barred.set(voteName(outcome), digest);
+            logger.error("a promise would be broken; withheld", { duty: voteName(outcome) });
+            continue;
+          }
           const shares = keys.of(outcome.epoch);
           if (shares === undefined) continue;
           votes.push({ stage: outcome.stage, slot: outcome.slot, share: blsSign(shares.certificateShare, digest) });
         }
+        if (votes.length === 0) return true;
         return await append("ctl", encodeCommand({ type: "vote", votes }));
       } finally {
         for (const name of names.slice(1)) this.#busy.delete(name);
       }
     });
+  }
+
+  #isBarred(outcome: Outcome): boolean {
+    const barred = this.#barred.get(voteName(outcome));
+    return barred !== undefined && equalBytes(barred, outcomeDigest(outcome));
   }
 
   #voteCheckpoints(now: number): void {
@@ -237,6 +254,10 @@ export class DutyRound<State, Command, D extends Duty> {
       this.attempt(`observe/${key}`, () => append("ctl", command));
     }
   }
+}
+
+function voteName({ stage, slot }: Outcome): string {
+  return `vote/${stage}/${slot}`;
 }
 
 function laneOf(command: Uint8Array, lane: Lane = "ctl"): Lane {

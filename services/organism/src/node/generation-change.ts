@@ -26,6 +26,7 @@ import {
   type Prepared,
   signEnd,
 } from "../committee/generation-end.ts";
+import { RulesUnknown } from "../committee/rules.ts";
 import { blsSign, blsVerify } from "../crypto/bls.ts";
 import type { SigningKey } from "../crypto/ed25519.ts";
 import { combineSignatures } from "../crypto/threshold.ts";
@@ -88,6 +89,8 @@ export interface GenerationChangeOptions<State, Command, D extends Duty> {
   /** Enough others have seen the stream lost. */
   readonly onConvinced: () => void;
   readonly onBirth: (birth: Birth) => Promise<void>;
+  /** The others have gone on by rules that this build does not have. */
+  readonly onRulesUnknown: (error: RulesUnknown) => void;
   readonly roundMs?: number;
   readonly graceMs?: number;
 }
@@ -229,7 +232,10 @@ export class GenerationChange<State, Command, D extends Duty> implements EndGoss
     if (this.#busy || this.#closed || !this.#active) return;
     this.#busy = true;
     this.#working = this.#turn()
-      .catch((error: unknown) => this.#options.logger.error("the end of a generation failed", errorFields(error)))
+      .catch((error: unknown) => {
+        if (error instanceof RulesUnknown) this.#options.onRulesUnknown(error);
+        else this.#options.logger.error("the end of a generation failed", errorFields(error));
+      })
       .finally(() => {
         this.#busy = false;
       });

@@ -9,7 +9,7 @@ import type { Lane, ReadEntry } from "../committee/entry.ts";
 import { newestEra } from "../committee/eras.ts";
 import type { CertifiedOutcome, Outcome } from "../committee/outcome.ts";
 import { ROSTER_STAGE, type Roster } from "../committee/roster.ts";
-import type { RuleRange } from "../committee/rules.ts";
+import { type RuleRange, RulesUnknown } from "../committee/rules.ts";
 import { generateSigningKey, type SigningKey } from "../crypto/ed25519.ts";
 import { agreementKey } from "../crypto/x25519.ts";
 import { COMMON_FAULTS, faultsOf } from "../fault.ts";
@@ -750,6 +750,7 @@ export class Member<State, Command, D extends Duty, Settings> {
       spokenOn: () => this.#marks.spokenOn(),
       onConvinced: () => this.#lose("LOG_LOST", "other members have read what the log does not hold any more", true),
       onBirth: (birth) => this.#turn(birth),
+      onRulesUnknown: ({ message }) => this.#fail("RULES_UNKNOWN", message),
       ...(endPatience ?? {}),
     });
   }
@@ -863,7 +864,8 @@ export class Member<State, Command, D extends Duty, Settings> {
       await this.#consuming;
       await this.#turn({ certified: found.certified, state: found.state, applied: undefined });
     } catch (error) {
-      logger.warn("a later generation cannot be taken from a peer", errorFields(error));
+      if (error instanceof RulesUnknown) this.#fail("RULES_UNKNOWN", error.message);
+      else logger.warn("a later generation cannot be taken from a peer", errorFields(error));
     } finally {
       this.#following = false;
     }
@@ -876,6 +878,8 @@ export class Member<State, Command, D extends Duty, Settings> {
       const position = this.committee.position + 1n;
       const raw = await this.#tail?.read(generation, position);
       if (raw === undefined || this.#draining) return;
+      this.#checkRules();
+      if (this.#silent) return;
       const applied = this.committee.apply(position, raw);
       this.#appender?.consumed(applied);
     }
@@ -934,9 +938,10 @@ export class Member<State, Command, D extends Duty, Settings> {
 
   /** A higher incarnation of this member means a newer process: this one must fall silent. */
   #checkSucceeded(applied: Applied, self: number): void {
-    if (applied.author !== self || this.#ownIncarnation === undefined) return;
+    // While its own number is being journaled, it is the older process's words that still land.
+    if (applied.author !== self || (this.#ownIncarnation ?? 0n) === 0n) return;
     const current = this.committee.author(self)?.incarnation ?? 0n;
-    if (current > this.#ownIncarnation) this.#fail("SUCCEEDED", "a newer process speaks for this member");
+    if (current > (this.#ownIncarnation ?? 0n)) this.#fail("SUCCEEDED", "a newer process speaks for this member");
   }
 
   /** The committee has given up this member's seat, and needs nothing from it any more: its shares go with it. */
