@@ -31,6 +31,7 @@ export interface Mutation {
 
 const COMMITTEE = "organism/src/committee/committee.ts";
 const MEMBER = "organism/src/node/member.ts";
+const DUTIES = "organism/src/node/duty-round.ts";
 const quick = { mode: "calm", slots: 8, seeds: 2, members: 3 } as const;
 const hostile = { mode: "safety", slots: 15, seeds: 12 } as const;
 const lied = { mode: "lying", slots: 14, seeds: 8, members: 4 } as const;
@@ -334,12 +335,12 @@ export const MUTATIONS: readonly Mutation[] = [
     caughtBy: "one word per promise",
     edits: [
       {
-        file: MEMBER,
-        find: "let command = duty.promise ? journal.promised(duty.key) : undefined;",
-        replace: "let command;",
+        file: DUTIES,
+        find: "const promised = duty.promise ? journal.promised(duty.key) : undefined;",
+        replace: "const promised = undefined;",
       },
-      { file: MEMBER, find: "if (duty.promise) await journal.promise(duty.key, duty.slot, command);", replace: "" },
-      { file: MEMBER, find: "if (this.#busy.has(key) || (pausing", replace: "if ((pausing" },
+      { file: DUTIES, find: "if (duty.promise) await journal.promise(duty.key, duty.slot, command);", replace: "" },
+      { file: DUTIES, find: "if (this.#busy.has(key) || (pausing", replace: "if ((pausing" },
     ],
     ...quick,
   },
@@ -445,8 +446,8 @@ export const MUTATIONS: readonly Mutation[] = [
     caughtBy: "it comes back",
     edits: [
       {
-        file: MEMBER,
-        find: "if (at === undefined || at > now || slot > this.committee.skipLimit) break;",
+        file: DUTIES,
+        find: "if (at === undefined || at > now || slot > committee.skipLimit) break;",
         replace: "break;",
       },
     ],
