@@ -386,7 +386,7 @@ describe("epochs that start by themselves", { skip: binary === undefined ? "ther
     assert.deepEqual([fatal, problems], [[], []]);
   });
 
-  test("as a process: what is wrong is one line and a code, what it sees is in its metrics, SIGTERM ends it", async () => {
+  test("as a process: what is wrong is one line and a code, what it sees is in its metrics, SIGTERM ends it", async (t) => {
     const folder = join(directory, "process");
     await mkdir(folder);
     const [port = 0] = await freePorts(1);
@@ -423,6 +423,7 @@ describe("epochs that start by themselves", { skip: binary === undefined ? "ther
       ["of another", { STEWARD_ORGANISM: "offer" }, EXIT.precondition, [/made for relay, not offer/]],
     ];
     const good = await start("good", {});
+    t.after(() => good.stop());
     await Promise.all(
       wrong.map(async ([name, changes, code, lines]) => {
         const program = await start(name, changes);

@@ -17,6 +17,7 @@ import { ROSTER, type Roster } from "@lattice/organism/committee/roster.ts";
 import { type LatticeConfig, slotAt, slotStartMs } from "@lattice/organism/identity/lattice-config.ts";
 import type { Organism } from "@lattice/organism/identity/organisms.ts";
 import { EXIT } from "@lattice/organism/node/exit.ts";
+import { KitProblem } from "@lattice/organism/node/kit.ts";
 import { errorFields, type Logger } from "@lattice/organism/observe/logger.ts";
 import type { Meters } from "@lattice/organism/observe/meters.ts";
 import type { Clock } from "@lattice/organism/ports.ts";
@@ -176,14 +177,25 @@ export class Steward {
   /** What is due; an attempt that has begun stays while its time has not run out. */
   #due(facts: Facts): Due {
     const { schedule } = this.#options;
-    if (existsSync(this.#succession)) {
-      const begun = readSuccession(this.#succession);
-      if (same(begun.from, facts.view.roster) && facts.nowSlot < limitsOf(begun, schedule).end) {
-        const due = dueEpoch(facts, schedule, begun.activationSlot);
-        if (due.type === "epoch" && idOf(due.succession) === idOf(begun)) return due;
-      }
+    const begun = this.#begun();
+    const goesOn = begun !== undefined && same(begun.from, facts.view.roster);
+    if (goesOn && facts.nowSlot < limitsOf(begun, schedule).end) {
+      const due = dueEpoch(facts, schedule, begun.activationSlot);
+      if (due.type === "epoch" && idOf(due.succession) === idOf(begun)) return due;
     }
     return dueEpoch(facts, schedule);
+  }
+
+  /** The attempt that was begun last; a file that is damaged counts for none: the memory knows what was begun. */
+  #begun(): Succession | undefined {
+    if (!existsSync(this.#succession)) return undefined;
+    try {
+      return readSuccession(this.#succession);
+    } catch (error) {
+      if (!(error instanceof CeremonyProblem) && !(error instanceof KitProblem)) throw error;
+      this.#once(error.message);
+      return undefined;
+    }
   }
 
   #act(view: CommitteeView, own: OwnSeat, due: Due): void {
