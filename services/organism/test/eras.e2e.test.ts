@@ -9,34 +9,43 @@ import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { CommitteeService } from "@lattice/proto/lattice/committee/v1/committee_service_pb.ts";
 import { toHex } from "../src/codec/codec.ts";
-import { checkCheckpoint } from "../src/committee/checkpoint.ts";
+import { type CertifiedCheckpoint, checkCheckpoint } from "../src/committee/checkpoint.ts";
 import type { LogRecord } from "../src/committee/log-export.ts";
 import { LogVerifier } from "../src/committee/log-verify.ts";
 import { type CertifiedOutcome, checkOutcome, outcomeDigest, verifyCertificate } from "../src/committee/outcome.ts";
+import { guestAudience } from "../src/committee/reader.ts";
 import { ERAS } from "../src/committee/rules.ts";
 import { SLOTS_KEPT } from "../src/committee/state.ts";
+import { signTicket } from "../src/committee/ticket.ts";
 import { trimmableBelow } from "../src/committee/trim.ts";
 import { blsSign } from "../src/crypto/bls.ts";
 import { generateSigningKey } from "../src/crypto/ed25519.ts";
 import { initCrypto } from "../src/crypto/engine.ts";
-import { slotAt, slotStartMs } from "../src/identity/lattice-config.ts";
+import { committeeId, slotAt, slotStartMs } from "../src/identity/lattice-config.ts";
 import { EmbeddedLog } from "../src/log/embedded-log.ts";
 import { FileEpochKeys, writeShares } from "../src/node/epoch-keys.ts";
 import { EraBook, readEraFile } from "../src/node/era-book.ts";
+import { Guest } from "../src/node/guest.ts";
 import { exportLog } from "../src/node/log-exporter.ts";
 import { Member } from "../src/node/member.ts";
+import { nodeTimers } from "../src/node/node-timers.ts";
 import { RosterBook } from "../src/node/roster-book.ts";
 import { RosterWatch } from "../src/node/roster-watch.ts";
 import { FileSnapshotStore } from "../src/node/snapshot-store.ts";
 import type { OrganismDefinition } from "../src/service.ts";
 import { firstEpoch, type NextEpoch, nextEpoch } from "../src/testing/dealt-eras.ts";
 import { DirectCalls } from "../src/testing/direct-calls.ts";
-import { dealCommittee, memberOptions, SILENT, startToyMember } from "./test-lattice.ts";
-import { toyDefinition } from "./toy-organism.ts";
+import { dealCommittee, memberOptions, random, SILENT, startToyMember } from "./test-lattice.ts";
+import { type ToyDuty, toyDefinition } from "./toy-organism.ts";
 
+type ToyMachine = ReturnType<typeof toyDefinition.createMachine>;
+type ToyState = ReturnType<ToyMachine["genesis"]>;
+type ToyCommand = Parameters<ToyMachine["command"]["write"]>[1];
 type ToyMember = Awaited<ReturnType<typeof startToyMember>>;
 
-const committee = dealCommittee(3, { genesisMs: 1_790_000_000_000, slotMs: 1000 });
+const issuer = generateSigningKey(random(32));
+const admission = [{ kind: "jwt" as const, parameters: issuer.publicKey }];
+const committee = dealCommittee(3, { genesisMs: 1_790_000_000_000, slotMs: 1000 }, "none", admission);
 const { config } = committee;
 const ALL = [0, 1, 2];
 const CHECKPOINTS = { entries: 64n, slots: 4n };
@@ -372,10 +381,27 @@ describe("the certificate key changes", () => {
         (each) => !each.includes("certificateShare"),
       ),
     );
+    const outcomes: CertifiedOutcome[] = [];
+    const states: CertifiedCheckpoint[] = [];
+    const guest = await aGuest({ onOutcome: (each) => outcomes.push(each), onCertified: (each) => states.push(each) });
+    assert.equal(guest.newestCertified.certified.checkpoint.epoch, 2n, "certified under the key of era 1");
+    const stop = new AbortController();
+    const following = guest.follow(stop.signal);
     const three = nextEpoch(two, { activationSlot: slotAt(config, nowMs) + 11n, newEra: true });
     await hand(three);
     await until("it is in the log", () => at(0).committee.rosters.at(-1)?.epoch === 3n);
-    await passTo(three.roster.activationSlot + 3n);
+    await passTo(three.roster.activationSlot + 6n);
+    await until("a guest has a state certified in era 2", () =>
+      states.some(({ checkpoint }) => checkpoint.epoch === 3n),
+    );
+    stop.abort();
+    await following;
+    const eras = guest.committee.eras();
+    assert.deepEqual(eras, at(2).committee.eras());
+    const border = outcomes.filter(({ outcome }) => outcome.slot >= three.roster.activationSlot - 1n);
+    assert.deepEqual(new Set(border.map(({ outcome }) => outcome.epoch)), new Set([2n, 3n]));
+    for (const each of border) assert.equal(checkOutcome(config, "relay", each, eras), undefined);
+    for (const each of states) assert.equal(checkCheckpoint(config, "relay", each, eras), undefined);
     await until("below, it is observed", () => observedBelow(three.roster.activationSlot));
     assert.deepEqual(
       at(2)
@@ -386,6 +412,27 @@ describe("the certificate key changes", () => {
     assert.deepEqual(at(1, "tally").committee.eras("relay"), at(2).committee.eras());
     assert.deepEqual(problems, []);
   });
+
+  function aGuest(
+    watched: Pick<Parameters<typeof Guest.begin>[0], "onOutcome" | "onCertified">,
+  ): Promise<Guest<ToyState, ToyCommand, ToyDuty>> {
+    const key = generateSigningKey(random(32));
+    const audience = guestAudience(committeeId(config, "relay"));
+    return Guest.begin({
+      config,
+      organism: "relay",
+      createMachine: (roster) => toyDefinition.createMachine(config, roster),
+      addresses: endpoints,
+      key,
+      tickets: [signTicket(issuer, { audience, subject: key.publicKey, expSlot: 10_000n })],
+      clock,
+      timers: nodeTimers,
+      logger,
+      connect: calls.connect(CommitteeService),
+      checkpointEvery: CHECKPOINTS,
+      ...watched,
+    });
+  }
 
   async function heldBy(index: number) {
     const store = await FileSnapshotStore.open(

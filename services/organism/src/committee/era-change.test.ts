@@ -1,11 +1,13 @@
 /** A committee's certificate key changes: which shares and certificates count where, and what the log tells of eras upstream. */
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { before, beforeEach, describe, test } from "node:test";
 import { type ProbeCommand, type ProbeState, probeMachine } from "../../test/probe-machine.ts";
 import { dealCommittee, random, type TestCommittee } from "../../test/test-lattice.ts";
-import { encode } from "../codec/codec.ts";
+import { concat, encode, toHex } from "../codec/codec.ts";
 import { blsSign } from "../crypto/bls.ts";
 import { initCrypto } from "../crypto/engine.ts";
+import { hashBytes } from "../crypto/hash.ts";
 import { combineSignatures } from "../crypto/threshold.ts";
 import { slotStartMs } from "../identity/lattice-config.ts";
 import type { Duty } from "../machine.ts";
@@ -327,6 +329,31 @@ describe("eras upstream", () => {
     assert.equal(observe(NOW + 5n, later), undefined);
     assert.equal(observe(NOW + 6n, upstream), "BAD_CERTIFICATE");
     driver.assertAlike();
+  });
+
+  test("golden: a state with a link of its own, one upstream and a word is the same for ever", () => {
+    const kept = dealt;
+    let drawn = 0;
+    const next = (): Uint8Array => hashBytes("lattice/test/rules/v1", new TextEncoder().encode(`${drawn++}`));
+    const draw = (length: number): Uint8Array => concat(next(), next()).slice(0, length);
+    dealt = dealCommittee(MEMBERS, {}, "third", undefined, draw);
+    try {
+      begin();
+      announce(nextEpoch(firstEpoch(dealt, "relay", QUORUM), { activationSlot: EARLIEST, newEra: true, draw }));
+      const one = nextEpoch(firstEpoch(dealt, "atelier", QUORUM), { activationSlot: NOW, newEra: true, draw });
+      for (const author of [0, 1]) tell(author, one);
+      tell(2, nextEpoch(one, { activationSlot: NOW + 5n, newEra: true, draw }));
+      const { position, head } = driver.committee;
+      const found = {
+        position: Number(position),
+        head: toHex(head),
+        stateHash: toHex(driver.committee.stateHash()),
+      };
+      const vectors = JSON.parse(readFileSync(new URL("./vectors/eras.json", import.meta.url), "utf8"));
+      assert.deepEqual(found, vectors.state);
+    } finally {
+      dealt = kept;
+    }
   });
 
   test("a command of this kind reads as it was written", () => {

@@ -28,7 +28,7 @@ export type LogFault =
   | "TRUNCATED"
   /** Another lattice, committee or generation. */
   | "ANOTHER_LOG"
-  /** A certificate of a roster, an outcome or a checkpoint that the config's key does not verify. */
+  /** A certificate of a roster, an outcome or a checkpoint that the key of its era does not verify. */
   | "BAD_CERTIFICATE"
   /** The state to begin with is not the one that was certified. */
   | "BAD_STATE"

@@ -37,13 +37,18 @@ export interface NextTerms {
   readonly change?: Partial<Roster>;
   /** Who certifies it; the key in force before when left out. */
   readonly signer?: Uint8Array;
+  /** Where keys come from, for an epoch that is always the same. */
+  readonly draw?: (length: number) => Uint8Array;
 }
 
 /** The same members in the next epoch. */
-export function nextEpoch(from: DealtEpoch, { activationSlot, newEra = false, change, signer }: NextTerms): NextEpoch {
-  const secret = newEra ? generateSecret(random) : from.secret;
+export function nextEpoch(
+  from: DealtEpoch,
+  { activationSlot, newEra = false, change, signer, draw = random }: NextTerms,
+): NextEpoch {
+  const secret = newEra ? generateSecret(draw) : from.secret;
   const { threshold } = from;
-  const { shares, publicShares } = splitSecret({ secret, threshold, count: from.secrets.length, random });
+  const { shares, publicShares } = splitSecret({ secret, threshold, count: from.secrets.length, random: draw });
   const era = newEra ? { number: eraNumberOf(from.roster) + 1, certificateKey: publicOf(secret) } : from.roster.era;
   const members = from.roster.members.map((member, index) => ({
     ...member,
