@@ -1,6 +1,7 @@
 /** Member keys that a fraud proof stands against: whoever shows it, it is judged here, by the lattice config alone. */
-import { equalBytes, toHex } from "@lattice/organism/codec/codec.ts";
+import { encode, equalBytes, toHex } from "@lattice/organism/codec/codec.ts";
 import { verifyFraudProof } from "@lattice/organism/committee/fraud.ts";
+import { ROSTER, type Roster } from "@lattice/organism/committee/roster.ts";
 import { committeeId } from "@lattice/organism/identity/lattice-config.ts";
 import { connectService } from "@lattice/organism/rpc/client.ts";
 import { CommitteeService } from "@lattice/proto/lattice/committee/v1/committee_service_pb.ts";
@@ -8,15 +9,28 @@ import type { CommitteeView } from "./committee-view.ts";
 
 const DEADLINE_MS = 3000;
 
+/** Rosters that f + 1 members tell of: under a key that is over anybody may have certified others. */
+function rostersTold({ answers, quorum }: CommitteeView): Roster[] {
+  const tellers = new Map<string, { readonly roster: Roster; readonly by: Set<number> }>();
+  for (const { index, rosters = [] } of answers) {
+    for (const { roster } of rosters) {
+      const name = toHex(encode(ROSTER, roster));
+      const told = tellers.get(name) ?? { roster, by: new Set() };
+      told.by.add(index);
+      tellers.set(name, told);
+    }
+  }
+  return [...tellers.values()].flatMap(({ roster, by }) => (by.size > quorum.faults ? roster : []));
+}
+
 /** Of the seats that are called blocked, those whose key is proven to have said two things. @returns keys as hex */
-export async function provenKeys(
-  { config, organism, seats, answers }: CommitteeView,
-  known: ReadonlySet<string>,
-): Promise<Set<string>> {
+export async function provenKeys(view: CommitteeView, known: ReadonlySet<string>): Promise<Set<string>> {
+  const { config, organism, seats, answers, eras } = view;
   const proven = new Set(known);
   const wanted = seats.filter(({ blocked, memberKey }) => blocked && !known.has(toHex(memberKey)));
   if (wanted.length === 0) return proven;
   const committee = committeeId(config, organism);
+  const rosters = rostersTold(view);
   for (const { address, problem } of answers) {
     if (problem !== undefined || wanted.every(({ memberKey }) => proven.has(toHex(memberKey)))) continue;
     const client = connectService(CommitteeService, address, { committee, deadlineMs: DEADLINE_MS });
@@ -25,7 +39,7 @@ export async function provenKeys(
       for (const { memberKey, proofHash } of frauds) {
         if (!wanted.some((seat) => equalBytes(seat.memberKey, memberKey))) continue;
         const { proof } = await client.getFraud({ proofHash });
-        const verdict = verifyFraudProof(config, organism, proof);
+        const verdict = verifyFraudProof(config, organism, proof, { eras, rosters });
         if ("fraud" in verdict) proven.add(toHex(verdict.fraud.memberKey));
       }
     } catch {

@@ -84,6 +84,8 @@ interface OwnSeat {
 const PHASES_IN_CEREMONY = 6n;
 /** Shares of an epoch that is announced already are asked for in its ceremony's log for so long. */
 const LATE_MS = 60_000;
+/** How long its end may hold up the process's. */
+const DRAIN_MS = 5000;
 
 const blockedKeys = ({ seats }: CommitteeView): string =>
   seats.flatMap(({ blocked, memberKey }) => (blocked ? toHex(memberKey) : [])).join();
@@ -144,7 +146,8 @@ export class Steward {
       await pause(everyMs * (0.75 + Math.random() / 2), signal);
     }
     this.#attempt?.stop.abort();
-    await this.#attempt?.ended;
+    // Whatever holds it up, a broker that does not answer: it may be left at any point.
+    await Promise.race([this.#attempt?.ended, new Promise((resolve) => setTimeout(resolve, DRAIN_MS).unref())]);
   }
 
   async #look(): Promise<void> {
