@@ -233,6 +233,41 @@ async function goesOn(): Promise<void> {
   assert.ok([1n, 2n, 3n, 4n, 5n].every((slot) => lattice.certificates.has(slot)));
 }
 
+/** A log that has nothing, and takes nothing. */
+function emptied(log: Log): Log {
+  return {
+    lastPosition: async () => 0n,
+    firstPosition: async () => 1n,
+    append: async () => "unknown",
+    consume: (_from, _deliver, signal) => new Promise((resolve) => signal.addEventListener("abort", () => resolve())),
+    close: () => log.close(),
+  };
+}
+
+test("a member on another chain hears that the others agree on the end, and that they need it, before it stops", async () => {
+  lattice = await Lattice.deal(5, "third");
+  await lattice.startAll([0, 1, 2, 4]);
+  const damaged = ({ position, raw }: LogMessage): LogMessage => ({
+    position,
+    raw: position === 25n ? raw.map((byte, at) => (at === raw.length - 1 ? byte ^ 1 : byte)) : raw,
+  });
+  await lattice.start(3, undefined, (log) => seenAs(log, damaged));
+  for (const slot of [1n, 2n, 3n]) await lattice.certified(slot);
+  await lattice.until("it is on another chain", () =>
+    lattice.at(3).fatal.some((line) => line.startsWith("LOG_FORKED")),
+  );
+  // One of five is away for good, and three see the stream lost: the end takes four.
+  for (const index of [3, 4, 0, 1, 2]) await lattice.crash(index);
+  for (const index of [0, 1, 2]) await lattice.start(index, undefined, emptied);
+  const waits = (): boolean => lattice.at(0).lines.some((line) => line.endsWith("3 of 4 reports"));
+  await lattice.until("a report is missing", waits);
+  await lattice.start(3, undefined, (log) => seenAs(log, damaged));
+  await lattice.inGeneration(1n);
+  await lattice.certified(5n);
+  lattice.assertAlike();
+  lattice.collect();
+});
+
 test("a member whose build does not have the rules of the next generation stops, rather than try again for ever", async () => {
   lattice = await Lattice.deal(3);
   for (const index of [0, 1]) await lattice.start(index, undefined, undefined, RULES);
@@ -256,14 +291,7 @@ test("a member whose build does not have the rules of the next generation stops,
     await lattice.certified(slot);
   assert.deepEqual(older.fatal, []);
   for (const index of [0, 1]) await lattice.crash(index);
-  const empty = (log: Log): Log => ({
-    lastPosition: async () => 0n,
-    firstPosition: async () => 1n,
-    append: async () => "unknown",
-    consume: (_from, _deliver, signal) => new Promise((resolve) => signal.addEventListener("abort", () => resolve())),
-    close: () => log.close(),
-  });
-  for (const index of [0, 1]) await lattice.start(index, undefined, empty, RULES);
+  for (const index of [0, 1]) await lattice.start(index, undefined, emptied, RULES);
   await lattice.until("it stops", () => older.fatal.length > 0);
   assert.match(older.fatal.join(), new RegExp(`^RULES_UNKNOWN: rules ${RULES.highest} govern`));
 });
