@@ -434,14 +434,16 @@ function seenAs(log: Log, shown: (message: LogMessage) => LogMessage, end = (las
 }
 
 /** Slots go by at the others until member 2 has said why it stops. */
-async function stops(reason: RegExp): Promise<void> {
+async function stops(reason: RegExp): Promise<string> {
   const { fatal } = lattice.at(2);
   let slot = lattice.at(0).member.committee.floor("accepted");
   for (const deadline = performance.now() + 20_000; !fatal.some((each) => reason.test(each)); slot++) {
     assert.ok(performance.now() < deadline, `member 2 does not stop with ${reason}, but: ${fatal.join()}`);
     await lattice.certified(slot);
   }
+  const said = fatal.join();
   await lattice.crash(2);
+  return said;
 }
 
 async function isBack(): Promise<void> {
@@ -453,7 +455,7 @@ async function isBack(): Promise<void> {
   lattice.collect();
 }
 
-test("one damaged delivery: the member stops, stops again over what it kept, reads anew and goes on", async () => {
+test("one damaged delivery: the member stops, perhaps again over what it kept, reads anew and goes on", async () => {
   lattice = await Lattice.deal(3);
   await lattice.startAll([0, 1]);
   let damaged = false;
@@ -463,9 +465,11 @@ test("one damaged delivery: the member stops, stops again over what it kept, rea
     return { position, raw: raw.map((byte, at) => (at === raw.length - 1 ? byte ^ 1 : byte)) };
   };
   await lattice.start(2, undefined, (log) => seenAs(log, shown));
-  await stops(/LOG_FORKED|LOG_REPLACED/);
-  await lattice.start(2);
-  await stops(/OTHERS_GO_ON/);
+  // Seen while the damaged delivery is the newest, it differs from what the log holds: then one stop is enough.
+  if (/LOG_FORKED/.test(await stops(/LOG_FORKED|OTHERS_GO_ON/))) {
+    await lattice.start(2);
+    await stops(/OTHERS_GO_ON/);
+  }
   await isBack();
 });
 
