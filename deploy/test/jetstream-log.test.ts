@@ -285,6 +285,20 @@ describe("on a nats-server", { skip }, () => {
     await a.close();
   });
 
+  test("a reader that is told to end ends, whatever it was at", async () => {
+    const account = await freshCommittee();
+    const log = await open(account, 0);
+    for (const text of ["one", "two", "three"]) await log.append("ctl", bytes(text), text);
+    for (let afterMs = 0; afterMs <= 40; afterMs++) {
+      const stop = new AbortController();
+      const reading = log.consume(1n, () => undefined, stop.signal).then(() => true);
+      if (afterMs > 0) await later(afterMs - 1);
+      stop.abort();
+      assert.ok(await Promise.race([reading, later(5000).then(() => false)]), `told after ${afterMs} ms`);
+    }
+    await log.close();
+  });
+
   test("closing ends a reader quietly", async () => {
     const account = await freshCommittee();
     const a = await open(account, 0);
@@ -440,4 +454,8 @@ class Line {
     this.cut();
     await new Promise((resolve) => this.#server.close(resolve));
   }
+}
+
+function later(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
 }

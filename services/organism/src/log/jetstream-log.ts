@@ -477,6 +477,10 @@ export class JetStreamLog implements Log {
         inactive_threshold: PULL_EXPIRES_MS,
       });
     const consumer = await firstAnswer(create, CREATE_AGAIN_MS, ASK_PATIENCE_MS);
+    if (signal.aborted) {
+      consumer.delete().catch(() => undefined);
+      return;
+    }
     const messages = await consumer.consume({
       idle_heartbeat: HEARTBEAT_MS,
       expires: PULL_EXPIRES_MS,
@@ -531,7 +535,8 @@ export class JetStreamLog implements Log {
       this.#consumers.delete(lose);
       signal.removeEventListener("abort", stop);
       messages.stop();
-      await notices.catch(() => undefined);
+      // Not waited for: of one that was stopped before its first pull the library's notices never end.
+      notices.catch(() => undefined);
       if (!this.#closing && !this.#connection.isClosed()) consumer.delete().catch(() => undefined);
     }
     if (signal.aborted) return;
