@@ -375,11 +375,19 @@ function additions(clients: () => LogClients): readonly LogChecker[] {
         addition.appliedBy.set(chain, by.set(host, host.memory));
       },
       finished(each) {
-        const judges = each.ready.filter(
+        const atEnd = each.ready.filter(
           (host) => host.honest && host.replica?.generation === each.generation && caughtUp(each, host),
         );
+        const lied = each.lies.length > 0;
+        // Where logs differ, only a quorum's counts: whoever is shown one of its own says nothing for the others.
+        const quorum = quorumOfSize(each.rosterAt(0n).members.length) - each.corrupt;
+        const alike = ({ replica }: LogMember): number =>
+          atEnd.filter(
+            (other) =>
+              replica !== undefined && other.replica !== undefined && chainOf(other.replica) === chainOf(replica),
+          ).length;
+        const judges = lied ? atEnd.filter((host) => alike(host) >= quorum) : atEnd;
         for (const { acknowledged, id, slot, appliedBy } of clients().additions.values()) {
-          const lied = each.lies.length > 0;
           if (lied ? !durable(each, slot, appliedBy) : !acknowledged) continue;
           for (const { replica, name: by } of judges) {
             if (replica?.state.ledger.some((entry) => toHex(entry.id) === id) === true) continue;
@@ -409,7 +417,7 @@ function additions(clients: () => LogClients): readonly LogChecker[] {
   ];
 }
 
-/** A quorum may have signed over it: q − f honest members have read it on one chain, and have not forgotten it. */
+/** A quorum may have signed over it: all of one but the corrupt members have read it on one chain, and have not forgotten it. */
 function durable(
   world: LogWorld,
   slot: bigint,
@@ -417,8 +425,7 @@ function durable(
 ): boolean {
   if (world.epochs.length > 1) return false;
   const { members } = world.rosterAt(slot);
-  const faults = members.length > 3 ? Math.floor((members.length - 1) / 3) : 0;
-  const needed = quorumOfSize(members.length) - faults;
+  const needed = quorumOfSize(members.length) - world.corrupt;
   for (const by of appliedBy.values()) {
     const still = new Set([...by].filter(([host, memory]) => host.memory === memory).map(([host]) => host.index));
     if (still.size >= needed) return true;

@@ -115,7 +115,7 @@ test("the catalogue keeps its own rules", () => {
   }
 });
 
-test("every metric that the services use is in the catalogue, and the other way round", () => {
+test("every metric that the services and stewards use is in the catalogue, and the other way round", () => {
   const services = join(import.meta.dirname, "../../..");
   const used = new Map<string, string>();
   const CALL = /\.(count|gauge|record)\(\s*"(lattice_[a-z0-9_]+)"/g;
@@ -123,7 +123,7 @@ test("every metric that the services use is in the catalogue, and the other way 
   const packages = readdirSync(services, { withFileTypes: true }).flatMap((each) =>
     each.isDirectory() ? [join(services, each.name)] : [],
   );
-  for (const folder of [...packages, join(services, "../gateway")]) {
+  for (const folder of [...packages, join(services, "../gateway"), join(services, "../deploy")]) {
     for (const path of readdirSync(join(folder, "src"), { recursive: true, encoding: "utf8" })) {
       if (!path.endsWith(".ts") || path.endsWith(".test.ts")) continue;
       for (const [, call, name = ""] of readFileSync(join(folder, "src", path), "utf8").matchAll(CALL)) {
