@@ -142,6 +142,11 @@ export class SimDisk {
     return this.#kept.snapshots.map(({ certified }) => certified);
   }
 
+  /** Whether it has this entry in its tail. */
+  holds(generation: bigint, position: bigint): boolean {
+    return this.#kept.tail.get(generation)?.has(position) === true;
+  }
+
   backUp(): void {
     this.#backup = copyOf(this.#kept);
   }

@@ -79,6 +79,7 @@ class Lattice {
     wrapJournal?: (journal: MemberJournal) => MemberJournal,
     view: (log: Log) => Log = (log) => log,
     rules?: RuleRange,
+    viewOfFirst: (log: Log) => Log = (log) => log,
   ): Promise<Running> {
     const meters = createNoMeters();
     const fatal: string[] = [];
@@ -90,7 +91,10 @@ class Lattice {
       committee: this.dealt,
       index,
       log: view((await this.log(0n)).member(index)),
-      nextLog: async (generation) => (await this.log(generation)).member(index),
+      nextLog: async (generation) => {
+        const log = (await this.log(generation)).member(index);
+        return generation === 1n ? viewOfFirst(log) : log;
+      },
       endPatience: { roundMs: 1500, graceMs: 300 },
       directory: this.directory,
       clock: { nowMs: () => this.nowMs },
@@ -375,6 +379,41 @@ test("the stream is lost twice", async () => {
   assert.equal(await lattice.certified(6n), 3);
   lattice.assertAlike();
   lattice.collect();
+});
+
+test("a stream made anew, of a generation that the others have lost: who still waited for its first one reads none of it", async () => {
+  await loseStream("nothing", 5);
+  const anew = await EmbeddedLog.open(join(lattice.directory, "made-anew"));
+  let made = false;
+  let looksSince = 0;
+  const waiting = (log: Log): Log => ({
+    ...anew.member(4),
+    present: async () => {
+      if (made) looksSince += 1;
+      return made;
+    },
+    close: () => log.close(),
+  });
+  const [late] = await Promise.all([
+    lattice.start(4, undefined, undefined, undefined, waiting),
+    ...[0, 1, 2, 3].map((index) => lattice.start(index)),
+  ]);
+  await lattice.until("it waits for the stream", () => late.member.committee.generation === 1n);
+  assert.equal(await lattice.certified(5n), 7);
+  // Four of five take part in an end; with two that have seen it lost and the one that waits they are three.
+  for (const index of [0, 1, 2, 3]) await lattice.crash(index);
+  for (const index of [0, 1]) await lattice.start(index, undefined, undefined, undefined, emptied);
+  await lattice.until("it is convinced", () => late.meters.value("lattice_generation_ending") === 1);
+  made = true;
+  await lattice.until("it has seen the new stream", () => looksSince > 0);
+  await lattice.start(2, undefined, undefined, undefined, emptied);
+  await lattice.inGeneration(2n);
+  assert.equal(await lattice.certified(6n, 4), 0);
+  await anew.member(0).append("ctl", new Uint8Array(8), "late");
+  for (const slot of [7n, 8n]) assert.equal(await lattice.certified(slot, 4), 0);
+  lattice.assertAlike();
+  lattice.collect();
+  await anew.close();
 });
 
 /** The kinds of what a member journals about the end, in order: report, prepare, commit, share (the leader proposes too). */

@@ -483,6 +483,10 @@ export function missingLogLiveness(world: LogWorld, fromSlot: number, toSlot: nu
     world.count("undecidable end");
     return undefined;
   }
+  if (world.lostForAll) {
+    world.count("lost for all");
+    return undefined;
+  }
   for (const host of world.hosts) {
     if (!host.honest || host.ended || host.run === 0 || world.seat(host.index) !== host) continue;
     if (world.epochs.length > 1 && host.replica?.hasSeat(host.index, world.slot) === false) continue;

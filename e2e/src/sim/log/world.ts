@@ -77,6 +77,8 @@ export class LogMember {
   forgot = 0;
   /** Times that the end of what it had read, which is not synced, may have gone. */
   tailLost = 0;
+  /** How far it must know a generation again, before it says anything about its end. */
+  lacks: { readonly generation: bigint; readonly position: bigint } | undefined;
   /** Its disk was full once: what it says then may be that. */
   wasFull = false;
   shown: Branch | undefined;
@@ -416,7 +418,7 @@ export class LogWorld {
       clock: { nowMs: () => Math.floor(this.nowMs + process.skewMs) },
       timers: process.timers,
       random: corruption === undefined ? draw : drawn.random(draw),
-      logger: this.#logger(process),
+      logger: this.#logger(process, host),
       meters: NO_METERS,
       tracer: NO_TRACER,
       onFatal: (reason, detail) => this.#fatal(host, process, reason, detail),
@@ -436,14 +438,16 @@ export class LogWorld {
     host.journalIsOld = true;
   }
 
-  #logger({ name }: SimProcess): Logger {
+  #logger({ name }: SimProcess, host: LogMember): Logger {
     const tell = this.#tell;
     // Where two chains have as many readers nobody guesses, and what nobody has kept nobody can read again
     // (docs/decisions/0030): then nothing comes back by itself.
-    const note = (message: string, { waiting_for: waits }: Fields = {}): void => {
-      const undecidable =
-        message.startsWith("the end of a generation waits") && `${waits}`.includes("chains that differ");
-      if (undecidable) this.undecidable = true;
+    const note = (message: string, { waiting_for: waits, generation }: Fields = {}): void => {
+      if (!message.startsWith("the end of a generation waits")) return;
+      if (`${waits}`.includes("chains that differ")) this.undecidable = true;
+      const lacking = /^entries up to position (\d+): it has spoken on them/.exec(`${waits}`)?.[1];
+      host.lacks =
+        lacking === undefined ? undefined : { generation: BigInt(`${generation}`), position: BigInt(lacking) };
     };
     if (tell === undefined) return { ...QUIET, info: note };
     const say = (message: string, fields?: Fields): void => {
@@ -540,6 +544,31 @@ export class LogWorld {
     if (reason === "RULES_UNKNOWN" && host.older) {
       host.older = false;
       return true;
+    }
+    return false;
+  }
+
+  /**
+   * So many members have spoken on entries that no disk holds any more (power cuts take what was not synced), and the log has
+   * lost them too, that no quorum is left for the end: the committee halts, and says so (docs/decisions/0030).
+   */
+  get lostForAll(): boolean {
+    const { members } = this.rosterAt(this.slot);
+    const speechless = members.filter((_, index) => this.#speechless(this.seat(index))).length;
+    return members.length - speechless < this.quorumAt(this.slot);
+  }
+
+  #speechless(host: LogMember | undefined): boolean {
+    const { lacks, replica } = host ?? {};
+    if (lacks === undefined || replica?.generation !== lacks.generation) return false;
+    const { generation, position } = lacks;
+    const disks = this.hosts.map(({ disk }) => disk);
+    const known = disks
+      .flatMap(({ snapshots }) => snapshots.map(({ checkpoint }) => checkpoint))
+      .filter((checkpoint) => checkpoint.generation === generation && checkpoint.position <= position)
+      .map((checkpoint) => checkpoint.position);
+    for (let at = position; !known.includes(at) && at > 0n; at--) {
+      if (!disks.some((disk) => disk.holds(generation, at))) return true;
     }
     return false;
   }

@@ -425,6 +425,8 @@ export class Member<State, Command, D extends Duty, Settings> {
     if (target < applied) {
       return this.#lose("LOG_ROLLED_BACK", `the log ends at ${target}, this member has applied ${applied}`);
     }
+    // Enough others have said meanwhile that this generation is over.
+    if (this.#ending || this.#draining) return;
     logger.info("member starts", {
       lattice: config.name,
       lattice_id: Buffer.from(latticeId(config)).toString("hex"),
@@ -932,6 +934,8 @@ export class Member<State, Command, D extends Duty, Settings> {
       if (this.#draining || this.committee.generation !== generation) return;
     }
     if (this.#draining || this.committee.generation !== generation) return;
+    // The others have read and lost it: a stream that is made anew under its name is no log of it.
+    if (this.#change?.active) return;
     this.#ending = false;
     await this.#read();
   }
