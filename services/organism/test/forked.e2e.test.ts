@@ -312,7 +312,31 @@ describe("a broker that forks", () => {
     await committee.certified(a, 2n);
     const length = branch.messages.length;
     const again = await committee.start(3);
+    assert.ok(!again.member.ready());
+    await committee.until("it stops", () => again.fatal.length > 0);
     assert.deepEqual(reasons(again), ["LOG_FORKED"]);
+    assert.equal(branch.messages.length, length);
+  });
+
+  test("members that stop again at each start are heard before: those on the other chain stop as well", async () => {
+    committee = await WatchedCommittee.deal(4, "third");
+    const all = await committee.startAll([0, 1, 2, 3]);
+    const [a, b, c, d] = [at(all, 0), at(all, 1), at(all, 2), at(all, 3)];
+    await committee.certified(a, 1n);
+    for (const each of [c, d]) await committee.crash(each);
+    const branch = committee.log.fork([2, 3]);
+    branch.add(new Uint8Array([1]));
+    committee.log.trunk.add(new Uint8Array([2]));
+    const length = branch.messages.length;
+    for (let turn = 0; turn < 5 && a.fatal.length + b.fatal.length < 2; turn++) {
+      const again = await Promise.all([committee.start(2), committee.start(3)]);
+      await committee.until("both stop", () => again.every(({ fatal }) => fatal.length > 0));
+      for (const each of again) {
+        assert.deepEqual(reasons(each), ["LOG_FORKED"]);
+        await committee.crash(each);
+      }
+    }
+    for (const each of [a, b]) assert.deepEqual(reasons(each), ["LOG_FORKED"]);
     assert.equal(branch.messages.length, length);
   });
 });

@@ -139,6 +139,9 @@ const PRESENT_PAUSE_MS = 250;
 const PRESENT_LOOKS = 120;
 /** How long a member that others see on another chain looks for what its own log shows now. */
 const FORK_LOOK_MS = 5000;
+/** Long enough for everybody's next look at heads. */
+const FORK_HEARD_SLOTS = 2;
+
 export class Member<State, Command, D extends Duty, Settings> {
   readonly organism: Organism;
   readonly committee: Committee<State, Command, D>;
@@ -456,6 +459,8 @@ export class Member<State, Command, D extends Duty, Settings> {
       this.#fail("KEY_BLOCKED", "this member's own key was proven to say two things");
     }
     if (!this.#silent) await this.#integrity.begin();
+    // What it sees at its first start others hear before it stops: it is served from here on, and silent in the log.
+    if (!this.#started && this.#forking !== undefined) return;
     await this.#forking;
     if (this.#silent || this.#ending) return;
     this.#caughtUp = true;
@@ -773,7 +778,11 @@ export class Member<State, Command, D extends Duty, Settings> {
     }
     // The others may be agreeing on the end, and need what this member has read.
     await this.#change?.hear();
-    if (!this.#ending) this.#fail("LOG_FORKED", detail);
+    // Who stops again at each start would never be heard by those on the other chain, who compare heads once a slot.
+    if (!this.#started && !this.#ending) {
+      await pause(this.#timers, FORK_HEARD_SLOTS * this.#options.config.slotMs, this.#stop.signal);
+    }
+    if (!this.#ending && !this.#draining) this.#fail("LOG_FORKED", detail);
   }
 
   /**
