@@ -14,20 +14,26 @@ const SAID_AT = "said-at";
 const MARK = struct({ generation: u64, position: u64, head: fixed(32) });
 type Mark = Infer<typeof MARK>;
 
+/** Where a committee's state stands: the committee itself. */
+export interface Reading extends Mark {
+  /** Chain head after a position; undefined for one to come, and for one that the state has forgotten. */
+  headAt(position: bigint): Uint8Array | undefined;
+}
+
 export class ReadMarks {
   /** The committee's own, as it goes on. */
-  readonly #now: Mark;
+  readonly #now: Reading;
   readonly #journal: MemberJournal;
   readonly #tail: EntryTail | undefined;
-  /** How far the process before this one had read. */
-  readonly #before: Mark | undefined;
+  /** How far the process before this one had read, and what it had last spoken on. */
+  readonly #before: readonly (Mark | undefined)[];
 
   /** @param now looked at whenever it is needed: the committee itself */
-  constructor(now: Mark, journal: MemberJournal, tail: EntryTail | undefined) {
+  constructor(now: Reading, journal: MemberJournal, tail: EntryTail | undefined) {
     this.#now = now;
     this.#journal = journal;
     this.#tail = tail;
-    this.#before = this.#read(APPLIED);
+    this.#before = [this.#read(APPLIED), this.#read(SAID_AT)];
   }
 
   /**
@@ -48,11 +54,15 @@ export class ReadMarks {
     return known.reduce((most, each) => (each > most ? each : most));
   }
 
-  /** What was read before the last restart must be what is read now; false at the one position where it shows. */
+  /**
+   * What was read before the last restart, and what was spoken on, must be what is read now; false at the positions where
+   * it shows.
+   */
   agrees(): boolean {
     const { generation, position, head } = this.#now;
-    if (this.#before?.position !== position || this.#before.generation !== generation) return true;
-    return equalBytes(this.#before.head, head);
+    return this.#before.every(
+      (mark) => mark?.position !== position || mark.generation !== generation || equalBytes(mark.head, head),
+    );
   }
 
   async note(): Promise<void> {
@@ -65,11 +75,14 @@ export class ReadMarks {
     for (const name of [APPLIED, SAID_AT]) await this.#write(name, nothing);
   }
 
-  /** The point that this member has spoken on, when its state does not reach it any more. */
+  /** The point that this member has spoken on, when its state does not reach it any more, or has gone another way. */
   spokenOn(): { readonly position: bigint; readonly head: Uint8Array } | undefined {
     const said = this.#read(SAID_AT);
     const { generation, position } = this.#now;
-    return said?.generation === generation && said.position > position ? said : undefined;
+    if (said?.generation !== generation) return undefined;
+    if (said.position > position) return said;
+    const head = this.#now.headAt(said.position);
+    return head === undefined || equalBytes(head, said.head) ? undefined : said;
   }
 
   /** The same journal; every promise says on which state it was given, unless `ending`. */
