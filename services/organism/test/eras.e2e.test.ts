@@ -144,7 +144,8 @@ describe("the certificate key changes", () => {
   }
 
   async function until(what: string, holds: () => boolean | Promise<boolean>): Promise<void> {
-    const deadline = Date.now() + 20_000;
+    // Members ask for others' rosters every 30 s at the latest.
+    const deadline = Date.now() + 75_000;
     while (!(await holds())) {
       assert.ok(Date.now() < deadline, `in vain: ${what}\n${lines.slice(-60).join("\n")}`);
       await new Promise((resolve) => setTimeout(resolve, 10));
