@@ -186,6 +186,8 @@ export class Member<State, Command, D extends Duty, Settings> {
   readonly #gauged = new Set<bigint>();
   #rosterTurn = 0;
   #rostersAskedMs = Number.NEGATIVE_INFINITY;
+  /** Something came from another committee that does not verify under the eras known. */
+  #rostersWanted = false;
   #keysLookedMs = 0;
   #stopTicking: () => void = () => undefined;
   #stopMeasuring: () => void = () => undefined;
@@ -249,7 +251,9 @@ export class Member<State, Command, D extends Duty, Settings> {
       known: (organism, outcome) => this.committee.observed(organism, outcome.stage, outcome.slot) !== undefined,
       onOutcome: (organism, certified) => this.#noteUpstream(organism, certified),
       eras: this.#eras.of,
-      onUnverified: () => this.#askRosters(UNVERIFIED_ASK_MS),
+      onUnverified: () => {
+        this.#rostersWanted = true;
+      },
       connect: options.connect ?? connectOverGrpc,
       timers: this.#timers,
       jitter: () => (random(1)[0] ?? 0) / 256,
@@ -593,12 +597,13 @@ export class Member<State, Command, D extends Duty, Settings> {
     this.#takeEra(organism, link);
   }
 
-  /** Asks the other committees for their rosters, when that was not done within `everyMs`. */
-  #askRosters(everyMs: number): void {
+  /** Asks the other committees for their rosters: now and then, and soon when they are wanted. */
+  #askRosters(): void {
     const { definition, endpoints, self } = this.#options;
     const now = this.#timers.elapsedMs();
-    if (now - this.#rostersAskedMs < everyMs) return;
+    if (now - this.#rostersAskedMs < (this.#rostersWanted ? UNVERIFIED_ASK_MS : ROSTERS_EVERY_MS)) return;
     this.#rostersAskedMs = now;
+    this.#rostersWanted = false;
     const others = ORGANISMS.filter((organism) => organism !== definition.organism);
     void this.#book.ask(others, this.#rosterTurn++ + self, endpoints, (organism, address) =>
       this.#follower.client(organism, address),
@@ -620,7 +625,7 @@ export class Member<State, Command, D extends Duty, Settings> {
         });
       }
     }
-    this.#askRosters(ROSTERS_EVERY_MS);
+    this.#askRosters();
     const next = this.#keys.roster((this.committee.rosters.at(-1)?.epoch ?? 0n) + 1n);
     if (next !== undefined) {
       this.#duties.attempt(`roster/${next.outcome.epoch}`, () =>
@@ -952,9 +957,10 @@ export class Member<State, Command, D extends Duty, Settings> {
   /** A higher incarnation of this member means a newer process: this one must fall silent. */
   #checkSucceeded(applied: Applied, self: number): void {
     // While its own number is being journaled, it is the older process's words that still land.
-    if (applied.author !== self || (this.#ownIncarnation ?? 0n) === 0n) return;
+    const own = this.#ownIncarnation ?? 0n;
+    if (applied.author !== self || own === 0n) return;
     const current = this.committee.author(self)?.incarnation ?? 0n;
-    if (current > (this.#ownIncarnation ?? 0n)) this.#fail("SUCCEEDED", "a newer process speaks for this member");
+    if (current > own) this.#fail("SUCCEEDED", "a newer process speaks for this member");
   }
 
   /** The committee has given up this member's seat, and needs nothing from it any more: its shares go with it. */
