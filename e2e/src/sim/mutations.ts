@@ -30,6 +30,8 @@ export interface Mutation {
 }
 
 const COMMITTEE = "organism/src/committee/committee.ts";
+const ADMISSION = "organism/src/committee/admission.ts";
+const DECISIONS = "organism/src/committee/decisions.ts";
 const MEMBER = "organism/src/node/member.ts";
 const DUTIES = "organism/src/node/duty-round.ts";
 const quick = { mode: "calm", slots: 8, seeds: 2, members: 3 } as const;
@@ -80,12 +82,12 @@ export const MUTATIONS: readonly Mutation[] = [
     caughtBy: "a certificate verifies",
     edits: [
       {
-        file: COMMITTEE,
-        find: "if (!this.#sharesTogether && !blsVerify(member.certificateShare, outcomeDigest(record.outcome), share)) {",
+        file: DECISIONS,
+        find: "if (!this.#certifier.together && !blsVerify(member.certificateShare, outcomeDigest(record.outcome), share)) {",
         replace: "if (false) {",
       },
       {
-        file: COMMITTEE,
+        file: "organism/src/committee/certifier.ts",
         find: "if (signature !== undefined && blsVerify(certificateKey, digest, signature)) return { signature };",
         replace: "return { signature };",
       },
@@ -98,7 +100,7 @@ export const MUTATIONS: readonly Mutation[] = [
     caughtBy: "entries follow one another",
     edits: [
       {
-        file: COMMITTEE,
+        file: ADMISSION,
         find: "if (body.sequence !== lane.sequence + 1n || !equalBytes(body.previous, lane.previous)) {",
         replace: "if (false) {",
       },
@@ -110,7 +112,7 @@ export const MUTATIONS: readonly Mutation[] = [
     caughtBy: "entries follow one another",
     edits: [
       {
-        file: COMMITTEE,
+        file: ADMISSION,
         find: "if (body.sequence !== lane.sequence + 1n || !equalBytes(body.previous, lane.previous)) {",
         replace: "if (body.sequence !== lane.sequence + 1n) {",
       },
@@ -123,9 +125,9 @@ export const MUTATIONS: readonly Mutation[] = [
     edits: [
       {
         file: COMMITTEE,
-        find: "const { memberKey, member, epoch, kind } = verdict.fraud;",
+        find: "blockKey(this.#shared.blocked, verdict.fraud,",
         replace:
-          "const { memberKey, epoch, kind } = verdict.fraud; const member = (verdict.fraud.member + 1) % this.roster.members.length;",
+          "blockKey(this.#shared.blocked, { ...verdict.fraud, member: (verdict.fraud.member + 1) % this.roster.members.length },",
       },
     ],
     ...corrupt,
@@ -135,16 +137,16 @@ export const MUTATIONS: readonly Mutation[] = [
     name: "a decided stage can be decided again",
     caughtBy: "one outcome per stage and slot",
     edits: [
-      { file: COMMITTEE, find: "if (record.stages.has(stage)) return false;", replace: "" },
+      { file: DECISIONS, find: "if (record.stages.has(stage)) return false;", replace: "" },
       {
-        file: COMMITTEE,
-        find: "!this.#inWindow(slot) || slot < this.floor(stage)) return false;",
-        replace: "!this.#inWindow(slot)) return false;",
+        file: DECISIONS,
+        find: "!this.#window.contains(slot) || slot < this.#window.floor(stage)) return false;",
+        replace: "!this.#window.contains(slot)) return false;",
       },
       {
         file: COMMITTEE,
-        find: "this.#inWindow(slot) && this.outcome(stage, slot) === undefined && slot >= this.floor(stage),",
-        replace: "this.#inWindow(slot),",
+        find: "this.#window.contains(slot) && this.outcome(stage, slot) === undefined && slot >= this.floor(stage),",
+        replace: "this.#window.contains(slot),",
       },
     ],
     ...hostile,
@@ -152,7 +154,13 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: "old slots are never forgotten",
     caughtBy: "bounded state",
-    edits: [{ file: COMMITTEE, find: "if (below <= this.#shared.collapsedBelow) return;", replace: "return;" }],
+    edits: [
+      {
+        file: "organism/src/committee/slot-window.ts",
+        find: "if (below <= shared.collapsedBelow) return undefined;",
+        replace: "return undefined;",
+      },
+    ],
     ...quick,
     slots: 60,
     seeds: 1,
@@ -410,9 +418,9 @@ export const MUTATIONS: readonly Mutation[] = [
     edits: [
       {
         file: COMMITTEE,
-        find: "    this.#inner = inner;\n    this.#uncertified",
+        find: "    this.#inner = inner;",
         replace:
-          "    this.#inner = inner;\n    for (const { stages } of shared.slots.values()) for (const each of stages.values()) each.votes.clear();\n    this.#uncertified",
+          "    this.#inner = inner;\n    for (const { stages } of shared.slots.values()) for (const each of stages.values()) each.votes.clear();",
       },
     ],
     ...quick,

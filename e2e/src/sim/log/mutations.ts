@@ -2,6 +2,7 @@
 import type { Edit, Mutation } from "../mutations.ts";
 
 const COMMITTEE = "organism/src/committee/committee.ts";
+const ADMISSION = "organism/src/committee/admission.ts";
 const ENDS = "organism/src/committee/generation-end.ts";
 const ORGANISM = "../e2e/src/sim/log/organism.ts";
 const calm = { mode: "log-calm", slots: 10, seeds: 2, members: 3 } as const;
@@ -26,7 +27,7 @@ const SHORTEST: readonly Edit[] = [
   },
 ];
 const ANY_NUMBER: Edit = {
-  file: COMMITTEE,
+  file: ADMISSION,
   find: "if (body.sequence !== lane.sequence + 1n || !equalBytes(body.previous, lane.previous)) {",
   replace: "if (false) {",
 };
@@ -48,12 +49,12 @@ export const LOG_MUTATIONS: readonly Mutation[] = [
     caughtBy: "a certificate verifies",
     edits: [
       {
-        file: COMMITTEE,
-        find: "if (!this.#sharesTogether && !blsVerify(member.certificateShare, outcomeDigest(record.outcome), share)) {",
+        file: "organism/src/committee/decisions.ts",
+        find: "if (!this.#certifier.together && !blsVerify(member.certificateShare, outcomeDigest(record.outcome), share)) {",
         replace: "if (false) {",
       },
       {
-        file: COMMITTEE,
+        file: "organism/src/committee/certifier.ts",
         find: "if (signature !== undefined && blsVerify(certificateKey, digest, signature)) return { signature };",
         replace: "return { signature };",
       },
@@ -81,9 +82,9 @@ export const LOG_MUTATIONS: readonly Mutation[] = [
     edits: [
       {
         file: COMMITTEE,
-        find: "const { memberKey, member, epoch, kind } = verdict.fraud;",
+        find: "blockKey(this.#shared.blocked, verdict.fraud,",
         replace:
-          "const { memberKey, epoch, kind } = verdict.fraud; const member = (verdict.fraud.member + 1) % this.roster.members.length;",
+          "blockKey(this.#shared.blocked, { ...verdict.fraud, member: (verdict.fraud.member + 1) % this.roster.members.length },",
       },
     ],
     ...usual,
@@ -123,9 +124,9 @@ export const LOG_MUTATIONS: readonly Mutation[] = [
     edits: [
       {
         file: COMMITTEE,
-        find: "    this.#inner = inner;\n    this.#uncertified",
+        find: "    this.#inner = inner;",
         replace:
-          "    this.#inner = inner;\n    for (const { stages } of shared.slots.values()) for (const each of stages.values()) each.votes.clear();\n    this.#uncertified",
+          "    this.#inner = inner;\n    for (const { stages } of shared.slots.values()) for (const each of stages.values()) each.votes.clear();",
       },
     ],
     ...calm,

@@ -2,6 +2,7 @@
 import {
   bytes,
   type Codec,
+  CodecError,
   count,
   decode,
   encode,
@@ -17,6 +18,7 @@ import {
 } from "../codec/codec.ts";
 import { G2_BYTES } from "../identity/lattice-config.ts";
 import { ORGANISMS } from "../identity/organisms.ts";
+import { type Refusal, refuse } from "../machine.ts";
 import { CHUNK_BYTES, ENTRY_BYTES_MAX } from "./entry.ts";
 import { CERTIFIED, type CertifiedOutcome } from "./outcome.ts";
 import { RULES_SAID } from "./rules.ts";
@@ -77,4 +79,16 @@ export function encodeCommand(command: CommitteeCommand): Uint8Array {
 /** @throws CodecError */
 export function decodeCommand(raw: Uint8Array): CommitteeCommand {
   return decode(VERSIONED, raw).command;
+}
+
+/** What an entry carries, or why that is nothing. */
+export type ReadCommand = { readonly command: CommitteeCommand } | { readonly refusal: Refusal };
+
+export function readCommand(raw: Uint8Array): ReadCommand {
+  try {
+    return { command: decodeCommand(raw) };
+  } catch (error) {
+    if (!(error instanceof CodecError)) throw error;
+    return { refusal: refuse("MALFORMED", `not a command: ${error.message}`) };
+  }
 }

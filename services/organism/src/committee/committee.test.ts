@@ -10,8 +10,9 @@ import { Bug } from "../fault.ts";
 import { committeeId, slotStartMs } from "../identity/lattice-config.ts";
 import type { Duty } from "../machine.ts";
 import { CommitteeDriver, type ScriptedAuthor } from "../testing/committee-driver.ts";
+import { commandDigest } from "./chunks.ts";
 import { type CommitteeCommand, encodeCommand } from "./commands.ts";
-import { type Applied, commandDigest } from "./committee.ts";
+import type { Applied } from "./committee.ts";
 import { CHUNK_BYTES, CHUNKS_MAX, entryHash } from "./entry.ts";
 import { checkOutcome, type Outcome, verifyCertificate } from "./outcome.ts";
 import {

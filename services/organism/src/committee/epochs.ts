@@ -5,9 +5,14 @@
  * of the same key, and those of two epochs do not combine.
  */
 import { equalBytes } from "../codec/codec.ts";
+import { invariant } from "../fault.ts";
+import type { LatticeConfig } from "../identity/lattice-config.ts";
 import type { Organism } from "../identity/organisms.ts";
-import type { Roster, RosterMember } from "./roster.ts";
+import { type Refusal, refuse } from "../machine.ts";
+import { type Quorum, type Roster, type RosterMember, rosterQuorum } from "./roster.ts";
 import { ERAS, OTHER_SIZES } from "./rules.ts";
+import type { SlotWindow } from "./slot-window.ts";
+import { emptyAuthor, type SharedState, WINDOW_AHEAD } from "./state.ts";
 
 /** How far ahead a roster may be announced, in slots. */
 export const ACTIVATION_AHEAD_MAX = 100_000n;
@@ -83,4 +88,109 @@ export function successorProblem(
   if ((from.sealingKey === undefined) !== (to.sealingKey === undefined)) return "a sealing key comes or goes";
   if (to.sealingKey !== undefined && to.sealingUntilSlot < to.activationSlot) return "its sealing key serves no slot";
   return undefined;
+}
+
+/** The rosters that a committee's log has brought, and which of them counts where. */
+export class Epochs {
+  readonly #config: LatticeConfig;
+  readonly #organism: Organism;
+  readonly #shared: SharedState;
+  readonly #window: SlotWindow;
+
+  constructor(config: LatticeConfig, organism: Organism, shared: SharedState, window: SlotWindow) {
+    this.#config = config;
+    this.#organism = organism;
+    this.#shared = shared;
+    this.#window = window;
+  }
+
+  /** The roster of the lowest undecided slot. */
+  get current(): Roster {
+    return this.at(this.#window.lowest);
+  }
+  /** The roster that a slot belongs to, as far as it is known here. */
+  at(slot: bigint): Roster {
+    return rosterAt(this.#shared.rosters, slot);
+  }
+  /** The roster of an epoch, while it is known here. */
+  of(epoch: bigint): Roster | undefined {
+    return this.#shared.rosters.find((roster) => roster.epoch === epoch);
+  }
+
+  /** Members, faults and quorum in the epoch of the lowest undecided slot. */
+  get quorum(): Quorum {
+    return this.#quorumIn(this.current);
+  }
+  quorumAt(slot: bigint): Quorum {
+    return this.#quorumIn(this.at(slot));
+  }
+  quorumOf(epoch: bigint): Quorum | undefined {
+    const roster = this.of(epoch);
+    return roster === undefined ? undefined : this.#quorumIn(roster);
+  }
+  /** Of every epoch known here. */
+  get quorums(): Map<bigint, Quorum> {
+    return new Map(this.#shared.rosters.map((roster) => [roster.epoch, this.#quorumIn(roster)]));
+  }
+  #quorumIn(roster: Roster): Quorum {
+    return rosterQuorum(this.#config, this.#organism, roster);
+  }
+
+  /** True when a slot's epoch has that seat. */
+  hasSeat(index: number, slot: bigint): boolean {
+    return index < this.at(slot).members.length;
+  }
+
+  /**
+   * True for a seat that the committee has given up. It is heard until what its epochs decided is certified: its share
+   * may be needed for that, and for nothing later.
+   */
+  hasLeft(index: number): boolean {
+    const current = this.current;
+    const seated = this.#shared.rosters.some(({ epoch, members }) => epoch >= current.epoch && index < members.length);
+    if (seated) return false;
+    for (const [slot, { stages }] of this.#shared.slots) {
+      if (!this.hasSeat(index, slot)) continue;
+      for (const { certified } of stages.values()) if (!certified) return false;
+    }
+    return true;
+  }
+
+  /** The epochs in which `memberKey` is member `index`, as far as they are known here, oldest first. */
+  held(index: number, memberKey: Uint8Array): bigint[] {
+    return this.#shared.rosters.flatMap(({ epoch, members }) => {
+      const member = members[index];
+      return member !== undefined && equalBytes(member.memberKey, memberKey) ? [epoch] : [];
+    });
+  }
+
+  /** Takes the next epoch's roster. Only when the newest is active, so that there are never two to come. */
+  follow(roster: Roster): Refusal | undefined {
+    const { rosters, authors, rules } = this.#shared;
+    const newest = rosters.at(-1);
+    invariant(newest !== undefined, "a committee has a roster");
+    if (roster.epoch === newest.epoch) return refuse("DUPLICATE", `the roster of epoch ${roster.epoch} is known`);
+    if (newest.activationSlot > this.#window.lowest) {
+      return refuse("ROSTER_REFUSED", `epoch ${newest.epoch} is not active yet`);
+    }
+    // Beyond the window: of these slots nothing can have been said.
+    const depth = BigInt(this.#config.pipelineDepth);
+    const ahead = depth > WINDOW_AHEAD ? depth : WINDOW_AHEAD;
+    const problem = successorProblem(newest, roster, {
+      organism: this.#organism,
+      earliestSlot: this.#window.now + ahead + 1n,
+      rules: rules.active,
+    });
+    if (problem !== undefined) return refuse("ROSTER_REFUSED", problem);
+    rosters.push(roster);
+    // A seat that was given up keeps its entry: incarnations of a key that comes back go on counting.
+    while (authors.length < roster.members.length) authors.push(emptyAuthor());
+    return undefined;
+  }
+
+  /** Forgets the epochs that slots from `below` on do not belong to. */
+  forgetBelow(below: bigint): void {
+    const { rosters } = this.#shared;
+    rosters.splice(0, rosters.indexOf(this.at(below)));
+  }
 }

@@ -201,3 +201,9 @@ export function emptyAuthor(): AuthorState {
 export function emptySlot(): SlotRecord {
   return { stages: new Map(), closes: new Map(), facts: new Map(), observed: new Map() };
 }
+
+/** The chain head after a position, while it is kept. */
+export function headAt({ position, heads }: SharedState, at: bigint): Uint8Array | undefined {
+  const back = position - at;
+  return back < 0n || back >= BigInt(HEADS_KEPT) ? undefined : heads.at(-1 - Number(back));
+}

@@ -8,9 +8,9 @@
  * landed until there never will, and is signed again under the new incarnation.
  */
 import { encode, equalBytes, toHex } from "../codec/codec.ts";
+import { commandDigest } from "../committee/chunks.ts";
 import { encodeCommand } from "../committee/commands.ts";
 import type { Applied } from "../committee/committee.ts";
-import { commandDigest } from "../committee/committee.ts";
 import {
   CHUNK_BYTES,
   CHUNKS_MAX,

@@ -4,7 +4,8 @@
  */
 import { equalBytes, toHex, tryDecode } from "../codec/codec.ts";
 import { encodeCommand } from "../committee/commands.ts";
-import { type Applied, Committee, type Dissent } from "../committee/committee.ts";
+import { type Applied, Committee } from "../committee/committee.ts";
+import type { Dissent } from "../committee/effects.ts";
 import type { Lane, ReadEntry } from "../committee/entry.ts";
 import { newestEra } from "../committee/eras.ts";
 import type { CertifiedOutcome, Outcome } from "../committee/outcome.ts";

@@ -1,0 +1,76 @@
+/**
+ * Closes: each member says once per stage of a slot what it had received in time. A close counts once q members closed
+ * and every input that f + 1 of them listed has landed (log.md §5).
+ */
+import { toHex } from "../codec/codec.ts";
+import { type Refusal, refuse } from "../machine.ts";
+import type { Epochs } from "./epochs.ts";
+import type { SlotWindow } from "./slot-window.ts";
+import { CLOSE_INPUTS_PER_AUTHOR, CLOSES_PER_AUTHOR, type CloseRecord, type SharedState } from "./state.ts";
+
+export class Closes {
+  readonly #shared: SharedState;
+  readonly #window: SlotWindow;
+  readonly #epochs: Epochs;
+
+  constructor(shared: SharedState, window: SlotWindow, epochs: Epochs) {
+    this.#shared = shared;
+    this.#window = window;
+    this.#epochs = epochs;
+  }
+
+  add(author: number, stage: string, slot: bigint, inputs: Uint8Array[]): Refusal | undefined {
+    if (!this.#window.contains(slot)) return refuse("SLOT_OUT_OF_WINDOW", `slot ${slot} is outside the window`);
+    if (slot < this.#window.lowest) return refuse("SLOT_DECIDED", `everything of slot ${slot} is decided`);
+    if (!this.#epochs.hasSeat(author, slot)) return refuse("NOT_AUTHOR", `member ${author} is none of slot ${slot}`);
+    const closes = this.#shared.slots.get(slot)?.closes ?? new Map<string, CloseRecord>();
+    const record = closes.get(stage) ?? { done: false, by: new Map() };
+    if (record.by.has(author)) return refuse("DUPLICATE", `member ${author} has closed ${stage} of slot ${slot}`);
+    const said = [...closes.values()].flatMap((each) => each.by.get(author)?.length ?? []);
+    if (said.length >= CLOSES_PER_AUTHOR) return refuse("MALFORMED", `more than ${CLOSES_PER_AUTHOR} closes of a slot`);
+    if (said.reduce((total, each) => total + each, inputs.length) > CLOSE_INPUTS_PER_AUTHOR) {
+      return refuse("TOO_LARGE", `more than ${CLOSE_INPUTS_PER_AUTHOR} inputs in closes of a slot`);
+    }
+    record.by.set(author, inputs);
+    this.#window.record(slot).closes.set(stage, record);
+    return undefined;
+  }
+
+  /**
+   * Looks after every entry at all that wait: whatever it was, it may be what was missing.
+   * @param hasInput whether an input has landed
+   * @param closed told of each that counts now, before the next is looked at
+   */
+  ripen(
+    hasInput: (stage: string, slot: bigint, hash: Uint8Array) => boolean,
+    closed: (stage: string, slot: bigint) => void,
+  ): void {
+    // In slot and stage order: a restored snapshot holds the same entries in another insertion order.
+    const lowest = this.#window.lowest;
+    for (const slot of [...this.#shared.slots.keys()].sort((a, b) => (a < b ? -1 : 1))) {
+      if (slot < lowest) continue;
+      const closes = this.#shared.slots.get(slot)?.closes ?? new Map<string, CloseRecord>();
+      const { quorum, faults } = this.#epochs.quorumAt(slot);
+      for (const stage of [...closes.keys()].sort()) {
+        const record = closes.get(stage);
+        if (record === undefined || record.done || record.by.size < quorum) continue;
+        const awaited = listedBy(record, faults + 1);
+        if (awaited.some((hash) => !hasInput(stage, slot, hash))) continue;
+        record.done = true;
+        closed(stage, slot);
+      }
+    }
+  }
+}
+
+/** Inputs that at least so many members listed. A member that lists one twice counts twice. */
+function listedBy({ by }: CloseRecord, members: number): Uint8Array[] {
+  const listed = new Map<string, { hash: Uint8Array; times: number }>();
+  for (const inputs of by.values()) {
+    for (const hash of inputs) {
+      const key = toHex(hash);
+      listed.set(key, { hash, times: (listed.get(key)?.times ?? 0) + 1 });
+    }
+  }
+  return [...listed.values()].flatMap(({ hash, times }) => (times >= members ? [hash] : []));
+}
