@@ -239,6 +239,48 @@ describe("one voice per key", () => {
     await assertNobodySaidTwoThings();
   });
 
+  test("what stands in the log out of its order was said all the same: a backup that knows nothing of it abstains", async () => {
+    const wire = log.member(2);
+    let loses = false;
+    let lost: bigint | undefined;
+    // One entry never gets there, however often it is sent; what was sent after it does, and is refused.
+    const leaky: Log = {
+      lastPosition: (atLeast) => wire.lastPosition(atLeast),
+      firstPosition: () => wire.firstPosition(),
+      consume: (from, deliver, signal) => wire.consume(from, deliver, signal),
+      close: () => wire.close(),
+      async append(lane, raw, id) {
+        const { body } = decodeEntry(raw);
+        if (loses) lost ??= body.sequence;
+        if (lost === body.sequence) return await new Promise(() => undefined);
+        return await wire.append(lane, raw, id);
+      },
+    };
+    const [a, b, c] = await Promise.all([start(0), start(1), start(2, "first", "first/2", leaky)]);
+    await certified(c, 1n);
+    await cp(join(directory, "first", "member-2"), join(directory, "backup", "member-2"), { recursive: true });
+    const { incarnation, ctl } = c.committee.author(2) ?? assert.fail("it has joined");
+    loses = true;
+    c.host.submit(add(9n)).catch(() => undefined);
+    await until(() => lost !== undefined);
+    await Promise.all([certified(a, 2n), certified(b, 2n)]);
+    await until(async () => (await promisesOf(2, incarnation)).includes(2n));
+    await stop(c);
+    assert.equal(a.committee.author(2)?.ctl.sequence, ctl.sequence, "nothing of it took effect");
+
+    const restored = await start(2, "backup");
+    const joined = restored.committee.author(2)?.incarnation ?? 0n;
+    assert.ok(joined > incarnation);
+    const abstainsBelow = 2n + BigInt(config.pipelineDepth) + 1n;
+    for (let slot = 3n; slot < abstainsBelow; slot++) await certified(a, slot);
+    assert.deepEqual(await promisesOf(2, joined), []);
+    await stop(b);
+    await certified(restored, abstainsBelow);
+    assert.ok((await promisesOf(2, joined)).every((slot) => slot >= abstainsBelow));
+    assert.deepEqual(fatal, []);
+    await assertNobodySaidTwoThings();
+  });
+
   test("a doubled member abstains from what the older process promised until the newer one's Join landed", async () => {
     const [a, b, c] = await Promise.all([0, 1, 2].map((index) => start(index)));
     assert.ok(a !== undefined && b !== undefined && c !== undefined);

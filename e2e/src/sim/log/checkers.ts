@@ -263,6 +263,8 @@ function oneWord(world: () => LogWorld): readonly LogChecker[] {
   /** Keys that Joins of a number would admit: two processes that take one number have a key each, and one of them loses it. */
   const joins = new Map<string, Uint8Array[]>();
   const promises = new Map<string, string>();
+  /** By generation and member, the highest number that a Join named so far. */
+  const newest = new Map<string, bigint>();
   return [
     {
       name: bodiesName,
@@ -286,7 +288,14 @@ function oneWord(world: () => LogWorld): readonly LogChecker[] {
       stored(_generation, position, raw) {
         const { body } = readEntry(raw);
         if (!world().keepsItsWord(body.author)) return;
-        for (const { key, value } of promisesOf(decodeCommand(body.command), body, world())) {
+        const command = decodeCommand(body.command);
+        const member = `${body.generation}/${body.author}`;
+        const joined = newest.get(member) ?? 0n;
+        if (command.type === "join" && body.incarnation > joined) newest.set(member, body.incarnation);
+        // What an older process still says after the Join of a newer one, nobody takes and the newer one cannot have
+        // known. Its votes count against it all the same: two of them would be taken for a fraud.
+        if (command.type === "close" && body.incarnation < joined) return;
+        for (const { key, value } of promisesOf(command, body, world())) {
           const name = `member ${body.author} ${key}`;
           const hash = toHex(hashBytes("sim/promise", value));
           const known = promises.get(name);

@@ -238,7 +238,8 @@ export class Member<State, Command, D extends Duty, Settings> {
     const { config, rosters, endpoints, clock, logger, meters, secrets, self, random, journal, journalIsOld } = options;
     this.#timers = options.timers ?? nodeTimers;
     this.#pressure = new LogPressure(this.#log, meters, logger);
-    this.#abstention = new Abstention({ config, self, journal, journalIsOld, clock, logger });
+    const { committee } = parts;
+    this.#abstention = new Abstention({ config, self, journal, journalIsOld, committee, clock, logger });
     this.#keys = options.epochKeys ?? singleEpochKeys(rosters[this.organism].epoch, secrets);
     this.#eras = parts.eras;
     this.#book = parts.book;
@@ -514,7 +515,7 @@ export class Member<State, Command, D extends Duty, Settings> {
   async #join(): Promise<void> {
     const { journal, self, secrets, random, clock, definition } = this.#options;
     const log = this.#log;
-    await this.#abstention.begin(this.committee.author(self), this.#appender !== undefined);
+    await this.#abstention.begin(this.#appender !== undefined);
     if (this.#appender !== undefined) {
       const refusal = await this.#appender.resume().catch((error: unknown) => {
         if (this.#silent || this.#draining) return undefined;
@@ -690,7 +691,7 @@ export class Member<State, Command, D extends Duty, Settings> {
     if (!this.#marks.agrees()) this.#replaced(position);
     this.#checkSucceeded(applied, self);
     this.#checkLeft(self);
-    this.#abstention.landed(applied);
+    this.#abstention.applied(applied);
     this.#appender?.consumed(applied);
     this.#checkpoints.applied(applied);
     if (applied.dissent !== undefined) this.#noteDissent(applied.dissent);
