@@ -11,14 +11,17 @@ import { fileURLToPath } from "node:url";
 import { equalBytes, fromHex, toHex } from "@lattice/organism/codec/codec.ts";
 import type { CommitteeCommand } from "@lattice/organism/committee/commands.ts";
 import { type CertifiedOutcome, verifyCertificate } from "@lattice/organism/committee/outcome.ts";
+import type { Roster } from "@lattice/organism/committee/roster.ts";
 import { generateSigningKey } from "@lattice/organism/crypto/ed25519.ts";
 import { initCrypto } from "@lattice/organism/crypto/engine.ts";
 import { configToHex, latticeId, slotAt, slotStartMs } from "@lattice/organism/identity/lattice-config.ts";
 import { ORGANISMS } from "@lattice/organism/identity/organisms.ts";
 import { EmbeddedLog } from "@lattice/organism/log/embedded-log.ts";
 import { FileEpochKeys } from "@lattice/organism/node/epoch-keys.ts";
+import { EraWatch } from "@lattice/organism/node/era-watch.ts";
 import { EXIT } from "@lattice/organism/node/exit.ts";
 import { readKeyFile } from "@lattice/organism/node/kit.ts";
+import { RosterWatch } from "@lattice/organism/node/roster-watch.ts";
 import type { Fields, Logger } from "@lattice/organism/observe/logger.ts";
 import { createNoMeters, type MeterRegistry } from "@lattice/organism/observe/meters.ts";
 import { type RunningServer, startServer } from "@lattice/organism/rpc/server.ts";
@@ -31,6 +34,7 @@ import { freePorts } from "../src/local/free-ports.ts";
 import { dealNats, writeCredentials } from "../src/nats/nats-config.ts";
 import { createCommitteeStream, type NatsServer, startNatsServer } from "../src/nats/nats-process.ts";
 import { findNatsServer, NatsServerMissing } from "../src/nats/nats-server.ts";
+import { type Trimmed, trimOnce } from "../src/nats/trimmer.ts";
 import { askCommittee, judgeCommittee } from "../src/roster/committee-view.ts";
 import { judgeStandby, makeStandby, STANDBY_FILE } from "../src/roster/standby.ts";
 import { Steward } from "../src/roster/steward.ts";
@@ -393,6 +397,34 @@ describe("epochs that start by themselves", {
     assert.equal(new Set(await successions()).size, 1, "the same file, to the byte");
     assert.ok(at(stewards, 0).lines.some((line) => /not known before its key was blocked/.test(line)));
     assert.deepEqual([fatal, problems], [[], []]);
+  });
+
+  test("the log is trimmed by what the new holder of the seat signs, and no more by what the kit's roster names", async (t) => {
+    const eras = new EraWatch({ config, addresses: () => addresses });
+    const rosters = new RosterWatch({
+      config,
+      rosters: committee.rosters,
+      organisms: ["relay"],
+      endpoints: () => ({ zipnet: [], unseal: [], offer: [], atelier: [], relay: addresses, tally: [] }),
+      clock,
+      log: SILENT,
+    });
+    t.after(() => rosters.close());
+    const trim = (roster: Roster) =>
+      trimOnce({ config, organism: "relay", roster, eras, addresses, nowMs: clock.nowMs, purgeBelow: async () => 1 });
+    const now = () => slotAt(config, nowMs);
+    await until("the newest roster is known", () => rosters.at("relay", now()).epoch === 3n);
+    // A quorum without member 0 needs the replaced one.
+    await stopMember(0);
+    let trimmed: Trimmed | undefined;
+    await until("the log may be trimmed", async () => {
+      await passTo(now() + 1n);
+      trimmed = await trim(rosters.at("relay", now()));
+      return trimmed !== undefined;
+    });
+    assert.ok(trimmed !== undefined && trimmed.from > 1n);
+    assert.equal(await trim(committee.rosters.relay), undefined);
+    await startMember(0);
   });
 
   test("as a process: what is wrong is one line and a code, what it sees is in its metrics, SIGTERM ends it", async (t) => {
