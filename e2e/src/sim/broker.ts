@@ -331,7 +331,7 @@ export class SimBroker {
             return;
           }
           this.#consumers.add(consumer);
-          signal.addEventListener("abort", () => {
+          process.onAbort(signal, () => {
             consumer.ended = true;
             this.#consumers.delete(consumer);
             resolve();

@@ -137,7 +137,7 @@ export class SimNetwork {
       stop.abort();
       wake();
     };
-    signal?.addEventListener("abort", onAbort);
+    const stopListening = signal === undefined ? undefined : caller.onAbort(signal, onAbort);
     let lastArrival = 0;
     const send = (work: () => void): void => {
       lastArrival = Math.max(lastArrival, this.#time.nowMs + this.hop());
@@ -207,7 +207,7 @@ export class SimNetwork {
       }
     } finally {
       stop.abort();
-      signal?.removeEventListener("abort", onAbort);
+      stopListening?.();
     }
   }
 }

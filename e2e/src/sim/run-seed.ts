@@ -93,6 +93,7 @@ export async function runSeed(options: SeedOptions): Promise<SeedResult> {
   process.off("unhandledRejection", stray);
   if (mode === "liveness" || mode === "calm") checkers.judgeLiveness(world, slots, mode);
   if (world.broken === undefined) world.judge((checker) => checker.finished?.(world));
+  world.end();
   const outcomes: Record<string, number> = {};
   for (const [key, { outcome }] of world.certificates) {
     const name = `${key.slice(0, key.lastIndexOf("/"))} ${outcome.kind}`;

@@ -113,6 +113,7 @@ export class SimProcess {
   readonly name: string;
   readonly #time: VirtualTime;
   #alive = true;
+  readonly #ends = new Set<() => void>();
   /** How far its clock is off, ms. */
   skewMs: number;
 
@@ -128,6 +129,22 @@ export class SimProcess {
 
   kill(): void {
     this.#alive = false;
+    for (const end of this.#ends) end();
+    this.#ends.clear();
+  }
+
+  /**
+   * Calls `stopped` when the signal is aborted; a dead process' signal is let go of, since Node keeps combined signals
+   * that somebody listens to for ever, and with them the whole run. @returns what ends listening
+   */
+  onAbort(signal: AbortSignal, stopped: () => void): () => void {
+    const end = (): void => {
+      signal.removeEventListener("abort", stopped);
+      this.#ends.delete(end);
+    };
+    signal.addEventListener("abort", stopped);
+    this.#ends.add(end);
+    return end;
   }
 
   /** Runs `work` after `ms` unless the process is dead by then. */

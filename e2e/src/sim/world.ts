@@ -569,6 +569,11 @@ export class World {
     this.time.after(afterMs, () => this.revive(host));
   }
 
+  /** It is over: nothing that outlives the run holds on to it. */
+  end(): void {
+    for (const { process } of this.hosts) process?.kill();
+  }
+
   static async create(options: WorldOptions): Promise<World> {
     await initCrypto();
     return new World(options);

@@ -96,6 +96,7 @@ export async function runLogSeed(options: SeedOptions): Promise<SeedResult> {
     if (missing !== undefined) world.fail("it comes back", missing);
   }
   if (world.broken === undefined) world.judge((checker) => checker.finished?.(world));
+  world.end();
   const outcomes: Record<string, number> = {};
   for (const { outcome } of world.certificates.values()) {
     const name = `${outcome.stage} ${outcome.kind}`;
