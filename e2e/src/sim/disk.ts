@@ -7,6 +7,7 @@ import { equalBytes, toHex } from "@lattice/organism/codec/codec.ts";
 import type { CertifiedCheckpoint } from "@lattice/organism/committee/checkpoint.ts";
 import { blake3 } from "@lattice/organism/crypto/hash.ts";
 import { type EntryTail, tailHash } from "@lattice/organism/node/entry-tail.ts";
+import type { LinksByOrganism } from "@lattice/organism/node/era-book.ts";
 import { OutcomeArchive } from "@lattice/organism/node/outcome-archive.ts";
 import { compareCheckpoints } from "@lattice/organism/node/snapshot-fetcher.ts";
 import { SNAPSHOTS_KEPT, type SnapshotKey } from "@lattice/organism/node/snapshot-store.ts";
@@ -33,6 +34,7 @@ interface Kept {
   readonly bodies: Map<string, { readonly slot: bigint; readonly body: Uint8Array }>;
   readonly landed: Set<bigint>;
   snapshots: readonly KeptSnapshot[];
+  eras: LinksByOrganism | undefined;
   /** What was read, by generation and position. Not synced: a killed process loses nothing of it, a power cut its end. */
   readonly tail: Map<bigint, Map<bigint, Uint8Array>>;
 }
@@ -48,6 +50,7 @@ function empty(): Kept {
     bodies: new Map(),
     landed: new Set(),
     snapshots: [],
+    eras: undefined,
     tail: new Map(),
   };
 }
@@ -63,6 +66,7 @@ function copyOf(kept: Kept): Kept {
     bodies: new Map(kept.bodies),
     landed: new Set(kept.landed),
     snapshots: [...kept.snapshots],
+    eras: kept.eras,
     tail: new Map([...kept.tail].map(([generation, entries]) => [generation, new Map(entries)])),
   };
 }
@@ -231,6 +235,11 @@ export class SimDisk {
     return {
       outcomes: (organism) => OutcomeArchive.over((onRecord) => this.#records(process, onRecord, onOutcome), organism),
       bodies: async () => this.#bodies(process),
+      eras: async () => this.#kept.eras,
+      saveEras: (links) =>
+        this.write(process, (kept) => {
+          kept.eras = links;
+        }),
       tail: async () => this.#tail(),
       snapshots: async () => {
         let own = this.#kept.snapshots;

@@ -27,6 +27,7 @@ export interface Mutation {
   /** The only faults there are. */
   readonly faults?: readonly string[];
   readonly live?: boolean;
+  readonly eras?: boolean;
 }
 
 const COMMITTEE = "organism/src/committee/committee.ts";

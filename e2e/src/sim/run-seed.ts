@@ -26,6 +26,8 @@ export interface SeedOptions {
   readonly faults?: readonly string[];
   /** Of one committee: whether it is healed and has to come back; drawn from the seed when left out. */
   readonly live?: boolean;
+  /** Of one committee: whether epochs are dealt, some with another certificate key; drawn from the seed when left out. */
+  readonly eras?: boolean;
   /** Sends what members log to whoever runs the thread. */
   readonly tells?: boolean;
   readonly verbose?: (line: string) => void;

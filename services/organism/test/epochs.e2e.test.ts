@@ -4,20 +4,16 @@ import { mkdtemp, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
-import { encode, equalBytes, toHex } from "../src/codec/codec.ts";
-import { type CertifiedOutcome, type Outcome, outcomeDigest, verifyCertificate } from "../src/committee/outcome.ts";
-import { ROSTER, ROSTER_STAGE, type Roster } from "../src/committee/roster.ts";
+import { equalBytes, toHex } from "../src/codec/codec.ts";
+import { type CertifiedOutcome, verifyCertificate } from "../src/committee/outcome.ts";
 import { SLOTS_KEPT } from "../src/committee/state.ts";
-import { blsSign } from "../src/crypto/bls.ts";
-import { generateSigningKey } from "../src/crypto/ed25519.ts";
 import { initCrypto } from "../src/crypto/engine.ts";
-import { recoverSecret, splitSecret } from "../src/crypto/shamir.ts";
-import { agreementKey } from "../src/crypto/x25519.ts";
 import { slotAt, slotStartMs } from "../src/identity/lattice-config.ts";
 import { EmbeddedLog } from "../src/log/embedded-log.ts";
 import { FileEpochKeys, writeShares } from "../src/node/epoch-keys.ts";
 import type { MemberSecrets } from "../src/service.ts";
-import { dealCommittee, random, startToyMember } from "./test-lattice.ts";
+import { firstEpoch, type NextEpoch, newcomer, nextEpoch } from "../src/testing/dealt-eras.ts";
+import { dealCommittee, startToyMember } from "./test-lattice.ts";
 
 type ToyMember = Awaited<ReturnType<typeof startToyMember>>;
 
@@ -26,41 +22,11 @@ const { config } = committee;
 const ACTIVATION = 20n;
 
 /** The same key in new shares, member 2 another one. */
-function reshare(): { secrets: MemberSecrets[]; roster: Roster; certified: CertifiedOutcome } {
-  const secret = recoverSecret(
-    committee.secrets.slice(0, 2).map(({ certificateShare }, index) => ({ index, share: certificateShare })),
-  );
-  const { shares, publicShares } = splitSecret({ secret, threshold: 2, count: 3, random });
-  const secrets = committee.secrets.map((old, index): MemberSecrets => {
-    const certificateShare = shares[index] ?? new Uint8Array();
-    return index === 2 ? { boxKey: random(32), memberKey: random(32), certificateShare } : { ...old, certificateShare };
-  });
-  const roster: Roster = {
-    ...committee.rosters.relay,
-    epoch: 1n,
+const reshare = (): NextEpoch =>
+  nextEpoch(firstEpoch(committee, "relay", 2), {
     activationSlot: ACTIVATION,
-    members: secrets.map(({ memberKey, boxKey }, index) => ({
-      index,
-      memberKey: generateSigningKey(memberKey).publicKey,
-      boxKey: agreementKey(boxKey).publicKey,
-      certificateShare: publicShares[index] ?? new Uint8Array(),
-      secondShare: undefined,
-      signer: undefined,
-    })),
-  };
-  const outcome: Outcome = {
-    version: 1,
-    committee: roster.committee,
-    generation: 0n,
-    epoch: 1n,
-    slot: ACTIVATION,
-    stage: ROSTER_STAGE,
-    kind: "result",
-    commitment: encode(ROSTER, roster),
-    bodyHash: undefined,
-  };
-  return { secrets, roster, certified: { outcome, signature: blsSign(secret, outcomeDigest(outcome)), signers: [] } };
-}
+    seats: [...committee.secrets.slice(0, 2), newcomer()],
+  });
 
 describe("a member is replaced", () => {
   let directory: string;

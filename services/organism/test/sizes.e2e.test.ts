@@ -4,22 +4,18 @@ import { access, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
-import { encode, toHex } from "../src/codec/codec.ts";
-import { type CertifiedOutcome, type Outcome, outcomeDigest, verifyCertificate } from "../src/committee/outcome.ts";
+import { toHex } from "../src/codec/codec.ts";
+import { type CertifiedOutcome, verifyCertificate } from "../src/committee/outcome.ts";
 import { faultsTolerated, quorumOf } from "../src/committee/quorum.ts";
-import { ROSTER, ROSTER_STAGE, type Roster } from "../src/committee/roster.ts";
 import { OTHER_SIZES } from "../src/committee/rules.ts";
-import { blsSign } from "../src/crypto/bls.ts";
-import { generateSigningKey } from "../src/crypto/ed25519.ts";
 import { initCrypto } from "../src/crypto/engine.ts";
-import { recoverSecret, splitSecret } from "../src/crypto/shamir.ts";
-import { agreementKey } from "../src/crypto/x25519.ts";
 import { slotAt, slotStartMs } from "../src/identity/lattice-config.ts";
 import { EmbeddedLog } from "../src/log/embedded-log.ts";
 import { FileEpochKeys, writeShares } from "../src/node/epoch-keys.ts";
 import type { MemberSecrets } from "../src/service.ts";
+import { type DealtEpoch, firstEpoch, type NextEpoch, newcomer, nextEpoch } from "../src/testing/dealt-eras.ts";
 import { DirectCalls } from "../src/testing/direct-calls.ts";
-import { dealCommittee, random, startToyMember } from "./test-lattice.ts";
+import { dealCommittee, startToyMember } from "./test-lattice.ts";
 
 type ToyMember = Awaited<ReturnType<typeof startToyMember>>;
 
@@ -27,50 +23,10 @@ const committee = dealCommittee(3, { genesisMs: 1_790_000_000_000, slotMs: 1000 
 const { config } = committee;
 const quorumAmong = (members: number): number => quorumOf(members, faultsTolerated({ faults: "third" }, members));
 
-interface Epoch {
-  readonly roster: Roster;
-  readonly secrets: readonly MemberSecrets[];
-  readonly certified: CertifiedOutcome;
-}
-
 /** The same key for the first `count` seats, a newcomer where there was none. */
-function reshare(from: Pick<Epoch, "roster" | "secrets">, count: number, activationSlot: bigint): Epoch {
-  const held = from.secrets.slice(0, quorumAmong(from.secrets.length));
-  const secret = recoverSecret(held.map(({ certificateShare }, index) => ({ index, share: certificateShare })));
-  const { shares, publicShares } = splitSecret({ secret, threshold: quorumAmong(count), count, random });
-  const secrets = shares.map(
-    (certificateShare, index): MemberSecrets => ({
-      boxKey: random(32),
-      memberKey: random(32),
-      ...from.secrets[index],
-      certificateShare,
-    }),
-  );
-  const roster: Roster = {
-    ...from.roster,
-    epoch: from.roster.epoch + 1n,
-    activationSlot,
-    members: secrets.map(({ memberKey, boxKey }, index) => ({
-      index,
-      memberKey: generateSigningKey(memberKey).publicKey,
-      boxKey: agreementKey(boxKey).publicKey,
-      certificateShare: publicShares[index] ?? new Uint8Array(),
-      secondShare: undefined,
-      signer: undefined,
-    })),
-  };
-  const outcome: Outcome = {
-    version: 1,
-    committee: roster.committee,
-    generation: 0n,
-    epoch: roster.epoch,
-    slot: activationSlot,
-    stage: ROSTER_STAGE,
-    kind: "result",
-    commitment: encode(ROSTER, roster),
-    bodyHash: undefined,
-  };
-  return { secrets, roster, certified: { outcome, signature: blsSign(secret, outcomeDigest(outcome)), signers: [] } };
+function reshare(from: DealtEpoch, count: number, activationSlot: bigint): NextEpoch {
+  const seats = Array.from({ length: count }, (_, index) => from.secrets[index] ?? newcomer());
+  return nextEpoch(from, { activationSlot, seats, threshold: quorumAmong(count) });
 }
 
 describe("a committee of 3, 4, 5, 4 and 3 members", () => {
@@ -149,7 +105,7 @@ describe("a committee of 3, 4, 5, 4 and 3 members", () => {
     throw new Error(`no certificate for slot ${slot}`);
   }
 
-  async function hand(epoch: Epoch): Promise<void> {
+  async function hand(epoch: NextEpoch): Promise<void> {
     await Promise.all(
       epoch.secrets.map(({ certificateShare }, index) =>
         writeShares(folder(index), {
@@ -164,7 +120,7 @@ describe("a committee of 3, 4, 5, 4 and 3 members", () => {
   }
 
   /** The next epoch, announced; not in force yet. */
-  async function announced(from: Pick<Epoch, "roster" | "secrets">, count: number, who: number): Promise<Epoch> {
+  async function announced(from: DealtEpoch, count: number, who: number): Promise<NextEpoch> {
     const next = reshare(from, count, slotAt(config, nowMs) + 11n);
     await hand(next);
     await until("the roster is in the log", () => at(who).committee.rosters.at(-1)?.epoch === next.roster.epoch);
@@ -172,7 +128,7 @@ describe("a committee of 3, 4, 5, 4 and 3 members", () => {
   }
 
   /** Passes the border with these members, and says who signed on both of its sides. */
-  async function border(who: readonly number[], { roster }: Epoch): Promise<void> {
+  async function border(who: readonly number[], { roster }: NextEpoch): Promise<void> {
     const { activationSlot: slot, epoch } = roster;
     await passTo(who, slot + 1n);
     const [reader] = who;
@@ -211,7 +167,7 @@ describe("a committee of 3, 4, 5, 4 and 3 members", () => {
     }
 
     // 3 → 4, f = 0 → 1, q = 2 → 3.
-    const four = await announced({ roster: committee.rosters.relay, secrets: committee.secrets }, 4, 0);
+    const four = await announced(firstEpoch(committee, "relay", quorumAmong(3)), 4, 0);
     await start(3, four.secrets[3] ?? assert.fail());
     await border([0, 1, 2, 3], four);
     assert.deepEqual(at(3).committee.quorum, { members: 4, faults: 1, quorum: 3 });

@@ -10,6 +10,7 @@ import { verifyTagged } from "@lattice/organism/crypto/ed25519.ts";
 import { hashBytes } from "@lattice/organism/crypto/hash.ts";
 import { Broken } from "../observer.ts";
 import type { LogClients } from "./clients.ts";
+import { eraCheckers } from "./era-checkers.ts";
 import type { LogChecker, LogReplica } from "./observer.ts";
 import { COMMAND, INPUT, INPUT_COMMITMENT, makeMachine, OPENED, ORGANISM } from "./organism.ts";
 import { type LogMember, type LogWorld, SLOT_MS } from "./world.ts";
@@ -205,8 +206,9 @@ function certificates(world: () => LogWorld): readonly LogChecker[] {
     {
       name: valid,
       certified({ run }, { outcome, signature }) {
-        const key = world().dealt.config[ORGANISM].policy.certificateKey;
-        if (!verifyCertificate(key, outcome, signature)) {
+        // Its own epoch's: whether that one may speak for the slot is judged in era-checkers.ts.
+        const epoch = world().epochs.find(({ roster }) => roster.epoch === outcome.epoch);
+        if (epoch === undefined || !verifyCertificate(epoch.certificateKey, outcome, signature)) {
           throw new Broken(valid, `${run}: ${outcome.stage} of slot ${outcome.slot}`);
         }
       },
@@ -483,6 +485,7 @@ export function logCheckers(world: () => LogWorld, clients: () => LogClients): r
     stands(world),
     ...additions(clients),
     liedTo(),
+    ...eraCheckers(world),
   ];
 }
 

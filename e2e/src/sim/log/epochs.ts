@@ -1,21 +1,28 @@
-/** Epochs of one committee: the same key in new shares, dealt, with another member, one more, one less, or the same ones. */
-import { encode } from "@lattice/organism/codec/codec.ts";
-import { type CertifiedOutcome, type Outcome, outcomeDigest } from "@lattice/organism/committee/outcome.ts";
+/**
+ * Epochs of one committee, dealt: the same key in new shares, with another member, one more, one less, or the same ones, or
+ * another key, whose era begins with them.
+ */
+import { equalBytes } from "@lattice/organism/codec/codec.ts";
+import type { CertifiedOutcome } from "@lattice/organism/committee/outcome.ts";
 import { faultsTolerated, quorumOf } from "@lattice/organism/committee/quorum.ts";
-import { ROSTER, ROSTER_STAGE, type Roster } from "@lattice/organism/committee/roster.ts";
-import { blsSign } from "@lattice/organism/crypto/bls.ts";
-import { generateSigningKey } from "@lattice/organism/crypto/ed25519.ts";
-import { recoverSecret, splitSecret } from "@lattice/organism/crypto/shamir.ts";
-import { agreementKey } from "@lattice/organism/crypto/x25519.ts";
+import { publicOf } from "@lattice/organism/crypto/shamir.ts";
 import type { EpochKeys, EpochShares } from "@lattice/organism/node/epoch-keys.ts";
-import type { MemberSecrets } from "@lattice/organism/service.ts";
+import type { TestCommittee } from "@lattice/organism/testing/dealt-committee.ts";
+import {
+  firstEpoch as dealtFirst,
+  nextEpoch as dealtNext,
+  type NextEpoch,
+  newcomer,
+} from "@lattice/organism/testing/dealt-eras.ts";
 import type { Corruption } from "../byzantine.ts";
 import type { SeededRandom } from "../random.ts";
+import { ORGANISM } from "./organism.ts";
 
-export interface Epoch {
-  readonly roster: Roster;
-  readonly secrets: readonly MemberSecrets[];
-  readonly certified: CertifiedOutcome;
+const quorumAmong = (members: number): number => quorumOf(members, faultsTolerated({ faults: "third" }, members));
+
+export interface Epoch extends NextEpoch {
+  /** That of `secret`: what the members' shares are of. */
+  readonly certificateKey: Uint8Array;
   /** A member has taken it up. */
   inForce: boolean;
 }
@@ -29,6 +36,11 @@ export class SimEpochKeys {
 
   give(epoch: bigint, shares: EpochShares, certified: CertifiedOutcome | undefined): void {
     this.#held.set(epoch, { shares, certified });
+  }
+
+  /** Whose shares are there, oldest first. */
+  get epochs(): readonly bigint[] {
+    return [...this.#held.keys()].sort((a, b) => (a < b ? -1 : 1));
   }
 
   /** As its member uses them; one that gives bad shares has others. */
@@ -55,50 +67,37 @@ export class SimEpochKeys {
 
 export type Change = "refresh" | "replace" | "grow" | "shrink";
 
-/** @param seat whose member is another one, with `replace` */
+export interface Succession {
+  readonly change: Change;
+  /** Whose member is another one, with `replace`. */
+  readonly seat: number;
+  readonly activationSlot: bigint;
+  /** Another certificate key. */
+  readonly newEra: boolean;
+}
+
+export function firstEpoch(dealt: TestCommittee): Epoch {
+  const { length } = dealt.secrets;
+  const first = dealtFirst(dealt, ORGANISM, quorumAmong(length));
+  return { ...first, certificateKey: publicOf(first.secret), certified: dealt.certifiedRoster, inForce: true };
+}
+
 export function nextEpoch(
   from: Epoch,
-  change: Change,
-  seat: number,
-  activationSlot: bigint,
+  { change, seat, activationSlot, newEra }: Succession,
   random: SeededRandom,
 ): Epoch {
   const draw = (count: number): Uint8Array => random.bytes(count);
-  const before = from.secrets.length;
-  const quorum = (members: number): number => quorumOf(members, faultsTolerated({ faults: "third" }, members));
-  const secret = recoverSecret(
-    from.secrets.slice(0, quorum(before)).map(({ certificateShare }, index) => ({ index, share: certificateShare })),
+  const seats = from.secrets.map((old, index) => (change === "replace" && index === seat ? newcomer(draw) : old));
+  if (change === "grow") seats.push(newcomer(draw));
+  if (change === "shrink") seats.pop();
+  const next = dealtNext(from, { activationSlot, newEra, seats, threshold: quorumAmong(seats.length), draw });
+  return { ...next, certificateKey: publicOf(next.secret), inForce: false };
+}
+
+/** The epochs that began an era, oldest first, of those given. */
+export function eraLinks(epochs: readonly Epoch[]): readonly Epoch[] {
+  return epochs.filter(
+    ({ certificateKey }, at) => at > 0 && !equalBytes(certificateKey, epochs[at - 1]?.certificateKey ?? certificateKey),
   );
-  const count = before + (change === "grow" ? 1 : change === "shrink" ? -1 : 0);
-  const { shares, publicShares } = splitSecret({ secret, threshold: quorum(count), count, random: draw });
-  const secrets = shares.map((certificateShare, index): MemberSecrets => {
-    const old = change === "replace" && index === seat ? undefined : from.secrets[index];
-    return { boxKey: draw(32), memberKey: draw(32), ...old, certificateShare };
-  });
-  const roster: Roster = {
-    ...from.roster,
-    epoch: from.roster.epoch + 1n,
-    activationSlot,
-    members: secrets.map(({ memberKey, boxKey }, index) => ({
-      index,
-      memberKey: generateSigningKey(memberKey).publicKey,
-      boxKey: agreementKey(boxKey).publicKey,
-      certificateShare: publicShares[index] ?? new Uint8Array(),
-      secondShare: undefined,
-      signer: undefined,
-    })),
-  };
-  const outcome: Outcome = {
-    version: 1,
-    committee: roster.committee,
-    generation: 0n,
-    epoch: roster.epoch,
-    slot: activationSlot,
-    stage: ROSTER_STAGE,
-    kind: "result",
-    commitment: encode(ROSTER, roster),
-    bodyHash: undefined,
-  };
-  const certified = { outcome, signature: blsSign(secret, outcomeDigest(outcome)), signers: [] };
-  return { secrets, roster, certified, inForce: false };
 }

@@ -1,4 +1,5 @@
 /** What goes wrong with one committee, and when: drawn from the seed, early, in bouts that overlap. */
+import { ERAS } from "@lattice/organism/committee/rules.ts";
 import { FAIR } from "../broker.ts";
 import type { SeededRandom } from "../random.ts";
 import { type Change, nextEpoch } from "./epochs.ts";
@@ -350,12 +351,29 @@ function faultsOf(members: number): number {
   return members > 3 ? Math.floor((members - 1) / 3) : 0;
 }
 
-/** Epochs that operators bring about, one after the other, each once the one before is in force. */
-export function bringEpochs(world: LogWorld, untilSlot: number, lies: boolean): void {
+/** How often an operator waits a slot for the rules of eras before it deals another epoch under the old key. */
+const RULES_PATIENCE = 5;
+/** How often an epoch begins an era, once there has been one. */
+const ERA_AGAIN = 0.3;
+
+/**
+ * Epochs that operators bring about, one after the other, each once the one before is in force.
+ * @param eras some of them with another certificate key
+ */
+export function bringEpochs(world: LogWorld, untilSlot: number, lies: boolean, eras: boolean): void {
   const random = world.random.fork("epochs");
+  let waited = 0;
   const deal = (): void => {
     const from = world.epochs.at(-1);
     if (from === undefined || Number(world.slot + AHEAD) + MARGIN > untilSlot) return;
+    const ruled = world.ready.some(({ honest, replica }) => honest && (replica?.rules.active ?? 0) >= ERAS);
+    const wanted = eras && (from.roster.era === undefined || random.chance(ERA_AGAIN));
+    if (wanted && !ruled && waited < RULES_PATIENCE) {
+      waited += 1;
+      world.time.after(SLOT_MS, deal);
+      return;
+    }
+    const newEra = wanted && ruled;
     const { length } = from.roster.members;
     // A newcomer knows nothing of what its predecessor has read.
     const changes: Change[] = lies ? ["refresh"] : ["refresh", "replace"];
@@ -365,11 +383,12 @@ export function bringEpochs(world: LogWorld, untilSlot: number, lies: boolean): 
     const change = random.pick(changes);
     const seat = random.below(length);
     const activation = world.slot + AHEAD + BigInt(MARGIN + random.below(3));
-    const next = nextEpoch(from, change, seat, activation, random.fork(`epoch/${world.epochs.length}`));
+    const succession = { change, seat, activationSlot: activation, newEra };
+    const next = nextEpoch(from, succession, random.fork(`epoch/${world.epochs.length}`));
     const { epoch } = next.roster;
     world.epochs.push(next);
     world.note(`epoch ${change}`);
-    world.tell(`epoch ${epoch} ${change} ${seat} from slot ${activation}`);
+    world.tell(`epoch ${epoch} ${change} ${seat} from slot ${activation}${newEra ? ", another key" : ""}`);
     const newcomers: LogMember[] = [];
     for (const [index, shares] of next.secrets.entries()) {
       const before = world.seat(index);
@@ -383,6 +402,7 @@ export function bringEpochs(world: LogWorld, untilSlot: number, lies: boolean): 
       const taken = world.ready.some(({ replica }) => replica?.rosters.some((roster) => roster.epoch === epoch));
       if (taken) {
         world.count(`epoch ${change}`);
+        if (newEra) world.count("era");
         next.inForce = true;
         for (const host of newcomers) {
           world.time.after(random.between(0, Number(AHEAD) + 2) * SLOT_MS, () => seatTaken(world, host));

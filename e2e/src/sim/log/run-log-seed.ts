@@ -1,5 +1,6 @@
 /** One seed of one committee, from its first to its last slot. */
 
+import { SLOTS_KEPT } from "@lattice/organism/committee/state.ts";
 import { SeededRandom } from "../random.ts";
 import type { SeedOptions, SeedResult } from "../run-seed.ts";
 import { logCheckers, missingLogLiveness } from "./checkers.ts";
@@ -33,6 +34,11 @@ const SIZES = [3, 3, 3, 3, 3, 4, 4, 4, 4, 4, 4, 4, 4, 5, 5, 7];
 const LIVE_ONE_IN = 16;
 /** Seeds that last long enough for other epochs. */
 const EPOCHS_ONE_IN = 10;
+const EPOCH_SHAPE: Shape = { faultsUntil: 16, judged: undefined, slots: 26 };
+/** Of those, how many begin an era; and of these, how many last until the shares of the old key are erased. */
+const ERAS_CHANCE = 0.5;
+const ERASED_CHANCE = 0.1;
+const ERASED_SLOTS = 26 + Number(SLOTS_KEPT) + 6;
 
 export async function runLogSeed(options: SeedOptions): Promise<SeedResult> {
   const { seed } = options;
@@ -48,8 +54,15 @@ export async function runLogSeed(options: SeedOptions): Promise<SeedResult> {
   // Whoever alone has lost its view needs a quorum of others to know it (docs/decisions/0030): none of them may be silent.
   const corrupt = honest || (live && lies) ? 0 : faults;
   const drawnEpochs = draw.below(EPOCHS_ONE_IN) === 0;
-  const epochs = drawnEpochs && !live && options.mode === "log" && options.faults === undefined && options.slots > 5;
-  const shape = epochs ? { faultsUntil: 16, judged: undefined, slots: 26 } : shapeOf(options.slots, live);
+  const epochs =
+    options.eras ??
+    (drawnEpochs && !live && options.mode === "log" && options.faults === undefined && options.slots > 5);
+  const drawnEras = draw.chance(ERAS_CHANCE);
+  const drawnErased = draw.chance(ERASED_CHANCE);
+  const eras = options.eras ?? (epochs && drawnEras);
+  const erased = options.eras === undefined ? eras && drawnErased : options.slots >= ERASED_SLOTS;
+  const epochShape = erased ? { ...EPOCH_SHAPE, slots: ERASED_SLOTS } : EPOCH_SHAPE;
+  const shape = epochs ? epochShape : shapeOf(options.slots, live);
   const known: { world?: LogWorld; clients?: LogClients } = {};
   const needed = <T>(value: T | undefined): T => {
     if (value === undefined) throw new Error("checkers judge before they know whom");
@@ -81,8 +94,8 @@ export async function runLogSeed(options: SeedOptions): Promise<SeedResult> {
   clients.begin(shape.slots - 3);
   if (!calm) {
     new LogNemesis(world, lies, options.faults).begin(shape.faultsUntil);
-    if (epochs) bringEpochs(world, shape.slots, lies);
   }
+  if (epochs) bringEpochs(world, shape.slots, lies, eras);
   const stray = (error: unknown): void => {
     const message = error instanceof Error ? (error.stack ?? error.message) : String(error);
     world.fail("no rejection is left to nobody", message);

@@ -26,7 +26,7 @@ import { Broken } from "../observer.ts";
 import { SeededRandom } from "../random.ts";
 import { SimProcess, VirtualTime } from "../virtual-time.ts";
 import { corruptServices, earlyNode, earlyShares, LOG_BEHAVIOURS } from "./byzantine.ts";
-import { type Epoch, SimEpochKeys } from "./epochs.ts";
+import { type Epoch, firstEpoch, SimEpochKeys } from "./epochs.ts";
 import type { LogChecker, LogPlace, LogReplica } from "./observer.ts";
 import { type LogDoor, makeDefinition, ORGANISM } from "./organism.ts";
 
@@ -162,14 +162,7 @@ export class LogWorld {
     this.dealt = dealCommittee(options.members, { slotMs: SLOT_MS }, "third", undefined, (length) =>
       dealing.bytes(length),
     );
-    this.epochs = [
-      {
-        roster: this.dealt.rosters[ORGANISM],
-        secrets: this.dealt.secrets,
-        certified: this.dealt.certifiedRoster,
-        inForce: true,
-      },
-    ];
+    this.epochs = [firstEpoch(this.dealt)];
     this.network = new SimNetwork({
       time: this.time,
       random: this.random.fork("network"),

@@ -6,20 +6,25 @@ import { type ProbeCommand, type ProbeState, probeMachine } from "../../test/pro
 import { dealCommittee, random, type TestCommittee } from "../../test/test-lattice.ts";
 import { encode } from "../codec/codec.ts";
 import { blsSign } from "../crypto/bls.ts";
-import { generateSigningKey } from "../crypto/ed25519.ts";
 import { initCrypto } from "../crypto/engine.ts";
-import { recoverSecret, splitSecret } from "../crypto/shamir.ts";
 import { combineSignatures } from "../crypto/threshold.ts";
-import { agreementKey } from "../crypto/x25519.ts";
 import { slotStartMs } from "../identity/lattice-config.ts";
 import type { Duty } from "../machine.ts";
 import type { MemberSecrets } from "../service.ts";
 import { CommitteeDriver, ScriptedAuthor } from "../testing/committee-driver.ts";
+import {
+  certifyRoster,
+  type DealtEpoch,
+  firstEpoch,
+  type NextEpoch,
+  newcomer,
+  nextEpoch,
+} from "../testing/dealt-eras.ts";
 import type { CommitteeCommand } from "./commands.ts";
 import type { Applied } from "./committee.ts";
 import { rosterAt, successorProblem } from "./epochs.ts";
 import { type CertifiedOutcome, type Outcome, outcomeDigest, verifyCertificate } from "./outcome.ts";
-import { ROSTER, ROSTER_STAGE, type Roster } from "./roster.ts";
+import type { Roster } from "./roster.ts";
 import { RULES } from "./rules.ts";
 import { SLOTS_KEPT, WINDOW_AHEAD } from "./state.ts";
 
@@ -50,62 +55,19 @@ beforeEach(() => {
   driver.joinAll();
 });
 
-interface Epoch {
-  readonly roster: Roster;
-  readonly secrets: readonly MemberSecrets[];
-  readonly certified: CertifiedOutcome;
-}
-
 /** The next epoch: the same key in new shares, with some members replaced. */
 function next(
-  from: { readonly roster: Roster; readonly secrets: readonly MemberSecrets[] },
+  from: DealtEpoch,
   activationSlot: bigint,
   replace: readonly number[] = [],
   change: Partial<Roster> = {},
-): Epoch {
-  const secret = recoverSecret(
-    from.secrets.slice(0, QUORUM).map(({ certificateShare }, index) => ({ index, share: certificateShare })),
-  );
-  const { shares, publicShares } = splitSecret({ secret, threshold: QUORUM, count: MEMBERS, random });
-  const secrets = from.secrets.map((old, index): MemberSecrets => {
-    const certificateShare = shares[index] ?? new Uint8Array();
-    if (!replace.includes(index)) return { ...old, certificateShare };
-    return { boxKey: random(32), memberKey: random(32), certificateShare };
-  });
-  const roster: Roster = {
-    ...from.roster,
-    epoch: from.roster.epoch + 1n,
-    activationSlot,
-    members: secrets.map(({ memberKey, boxKey }, index) => ({
-      index,
-      memberKey: generateSigningKey(memberKey).publicKey,
-      boxKey: agreementKey(boxKey).publicKey,
-      certificateShare: publicShares[index] ?? new Uint8Array(),
-      secondShare: undefined,
-      signer: undefined,
-    })),
-    ...change,
-  };
-  return { roster, secrets, certified: certify(roster, secret) };
+): NextEpoch {
+  const seats = from.secrets.map((old, index) => (replace.includes(index) ? newcomer() : old));
+  return nextEpoch(from, { activationSlot, seats, change });
 }
 
-function certify(roster: Roster, secret: Uint8Array): CertifiedOutcome {
-  const outcome: Outcome = {
-    version: 1,
-    committee: roster.committee,
-    generation: 0n,
-    epoch: roster.epoch,
-    slot: roster.activationSlot,
-    stage: ROSTER_STAGE,
-    kind: "result",
-    commitment: encode(ROSTER, roster),
-    bodyHash: undefined,
-  };
-  return { outcome, signature: blsSign(secret, outcomeDigest(outcome)), signers: [0, 1, 2] };
-}
-
-const first = () => ({ roster: dealt.rosters.relay, secrets: dealt.secrets });
-const announce = (epoch: Pick<Epoch, "certified">): CommitteeCommand => ({
+const first = () => firstEpoch(dealt, "relay", QUORUM);
+const announce = (epoch: Pick<NextEpoch, "certified">): CommitteeCommand => ({
   type: "roster",
   certified: epoch.certified,
 });
@@ -224,7 +186,7 @@ describe("slots and their epochs", () => {
 });
 
 describe("who speaks", () => {
-  let second: Epoch;
+  let second: NextEpoch;
   let newcomer: ScriptedAuthor;
 
   beforeEach(() => {
@@ -280,7 +242,7 @@ describe("who speaks", () => {
 });
 
 describe("what may follow", () => {
-  const refusal = (epoch: Pick<Epoch, "certified">): string | undefined =>
+  const refusal = (epoch: Pick<NextEpoch, "certified">): string | undefined =>
     driver.author(0).say(announce(epoch)).refusal?.detail;
 
   test("beyond the window, and not for ever ahead", () => {
@@ -301,11 +263,8 @@ describe("what may follow", () => {
 
   test("one member at a time, the same number of them, with keys of their own", () => {
     assert.match(refusal(next(first(), EARLIEST, [1, 2])) ?? "", /one at a time/);
-    const { roster, secrets } = next(first(), EARLIEST);
-    const secret = recoverSecret(
-      secrets.slice(0, QUORUM).map(({ certificateShare }, index) => ({ index, share: certificateShare })),
-    );
-    const signed = (change: Partial<Roster>) => ({ certified: certify({ ...roster, ...change }, secret) });
+    const { roster, secret } = next(first(), EARLIEST);
+    const signed = (change: Partial<Roster>) => ({ certified: certifyRoster({ ...roster, ...change }, secret) });
     assert.match(refusal(signed({ members: roster.members.slice(0, 3) })) ?? "", /keeps its size before rules 4/);
     const [one] = roster.members;
     assert.ok(one !== undefined);

@@ -2,39 +2,36 @@
 import assert from "node:assert/strict";
 import { before, beforeEach, describe, test } from "node:test";
 import { type ProbeCommand, type ProbeState, probeMachine } from "../../test/probe-machine.ts";
-import { dealCommittee, random, type TestCommittee } from "../../test/test-lattice.ts";
+import { dealCommittee, type TestCommittee } from "../../test/test-lattice.ts";
 import { decode, encode } from "../codec/codec.ts";
 import { blsSign } from "../crypto/bls.ts";
-import { generateSigningKey } from "../crypto/ed25519.ts";
 import { initCrypto } from "../crypto/engine.ts";
-import { recoverSecret, splitSecret } from "../crypto/shamir.ts";
+import { recoverSecret } from "../crypto/shamir.ts";
 import { combineSignatures } from "../crypto/threshold.ts";
-import { agreementKey } from "../crypto/x25519.ts";
 import { slotStartMs } from "../identity/lattice-config.ts";
 import type { Duty } from "../machine.ts";
-import type { MemberSecrets } from "../service.ts";
 import { CommitteeDriver, ScriptedAuthor } from "../testing/committee-driver.ts";
+import {
+  certifyRoster,
+  type DealtEpoch,
+  firstEpoch,
+  type NextEpoch,
+  newcomer,
+  nextEpoch,
+} from "../testing/dealt-eras.ts";
 import { checkpointDigest } from "./checkpoint.ts";
 import type { CommitteeCommand } from "./commands.ts";
 import type { Applied } from "./committee.ts";
 import { type SuccessorTerms, successorProblem } from "./epochs.ts";
-import { type CertifiedOutcome, type Outcome, outcomeDigest, verifyCertificate } from "./outcome.ts";
+import { type Outcome, outcomeDigest, verifyCertificate } from "./outcome.ts";
 import { faultsTolerated, quorumOf } from "./quorum.ts";
-import { checkRoster, ROSTER, ROSTER_STAGE, type Roster, sealingThreshold } from "./roster.ts";
+import { checkRoster, ROSTER, type Roster, sealingThreshold } from "./roster.ts";
 import { OTHER_SIZES } from "./rules.ts";
 import { SLOTS_KEPT, WINDOW_AHEAD } from "./state.ts";
 
 const NOW = 3n;
 const BORDER = NOW + WINDOW_AHEAD + 1n;
 const quorumAmong = (members: number): number => quorumOf(members, faultsTolerated({ faults: "third" }, members));
-
-interface Epoch {
-  readonly roster: Roster;
-  readonly secrets: readonly MemberSecrets[];
-}
-interface NextEpoch extends Epoch {
-  readonly certified: CertifiedOutcome;
-}
 
 let dealt: TestCommittee;
 let driver: CommitteeDriver<ProbeState, ProbeCommand, Duty>;
@@ -57,47 +54,16 @@ function begin(members: number, rules = OTHER_SIZES): void {
   while (driver.committee.rules.active !== rules) say(0, note());
 }
 
-function certify(roster: Roster, secret: Uint8Array): CertifiedOutcome {
-  const outcome: Outcome = {
-    version: 1,
-    committee: roster.committee,
-    generation: 0n,
-    epoch: roster.epoch,
-    slot: roster.activationSlot,
-    stage: ROSTER_STAGE,
-    kind: "result",
-    commitment: encode(ROSTER, roster),
-    bodyHash: undefined,
-  };
-  return { outcome, signature: blsSign(secret, outcomeDigest(outcome)), signers: [] };
-}
-
 /** The same certificate key for the first `count` seats; those that are new get keys of their own, as do those in `replace`. */
-function next(from: Epoch, count: number, activationSlot: bigint, replace: readonly number[] = []): NextEpoch {
-  const held = from.secrets.slice(0, quorumAmong(from.secrets.length));
-  const secret = recoverSecret(held.map(({ certificateShare }, index) => ({ index, share: certificateShare })));
-  const { shares, publicShares } = splitSecret({ secret, threshold: quorumAmong(count), count, random });
-  const secrets = shares.map((certificateShare, index): MemberSecrets => {
+function next(from: DealtEpoch, count: number, activationSlot: bigint, replace: readonly number[] = []): NextEpoch {
+  const seats = Array.from({ length: count }, (_, index) => {
     const old = replace.includes(index) ? undefined : from.secrets[index];
-    return { boxKey: random(32), memberKey: random(32), ...old, certificateShare };
+    return old ?? newcomer();
   });
-  const roster: Roster = {
-    ...from.roster,
-    epoch: from.roster.epoch + 1n,
-    activationSlot,
-    members: secrets.map(({ memberKey, boxKey }, index) => ({
-      index,
-      memberKey: generateSigningKey(memberKey).publicKey,
-      boxKey: agreementKey(boxKey).publicKey,
-      certificateShare: publicShares[index] ?? new Uint8Array(),
-      secondShare: undefined,
-      signer: undefined,
-    })),
-  };
-  return { roster, secrets, certified: certify(roster, secret) };
+  return nextEpoch(from, { activationSlot, seats, threshold: quorumAmong(count) });
 }
 
-const first = (): Epoch => ({ roster: dealt.rosters.relay, secrets: dealt.secrets });
+const first = (): DealtEpoch => firstEpoch(dealt, "relay", quorumAmong(dealt.secrets.length));
 const machine = (command: ProbeCommand): CommitteeCommand => ({
   type: "machine",
   command: encode(probeMachine().command, command),
@@ -118,14 +84,14 @@ function decide(slot: bigint, stage = "first"): Outcome {
   return outcome;
 }
 
-function vote(author: ScriptedAuthor, { secrets }: Epoch, outcome: Outcome): Applied {
+function vote(author: ScriptedAuthor, { secrets }: DealtEpoch, outcome: Outcome): Applied {
   const { certificateShare } = secrets[author.index] ?? assert.fail();
   const share = blsSign(certificateShare, outcomeDigest(outcome));
   return author.say({ type: "vote", votes: [{ stage: outcome.stage, slot: outcome.slot, share }] });
 }
 
 /** How many votes it takes, and that their certificate is the committee's. */
-function votesNeeded(authors: readonly ScriptedAuthor[], epoch: Epoch, outcome: Outcome): number {
+function votesNeeded(authors: readonly ScriptedAuthor[], epoch: DealtEpoch, outcome: Outcome): number {
   for (const [given, author] of authors.entries()) {
     const applied = vote(author, epoch, outcome);
     assert.equal(applied.refusal, undefined);
@@ -141,7 +107,7 @@ function votesNeeded(authors: readonly ScriptedAuthor[], epoch: Epoch, outcome: 
   return Number.POSITIVE_INFINITY;
 }
 
-function authorsOf(epoch: Epoch): readonly ScriptedAuthor[] {
+function authorsOf(epoch: DealtEpoch): readonly ScriptedAuthor[] {
   return epoch.secrets.map((secrets, index) => driver.authors[index] ?? new ScriptedAuthor(driver, index, secrets));
 }
 
@@ -363,7 +329,7 @@ describe("the sealing threshold", () => {
   const judged = (roster: Roster): string | undefined => {
     const { config, secrets } = dealt;
     const held = secrets.slice(0, quorumAmong(5)).map((each, index) => ({ index, share: each.certificateShare }));
-    const checked = checkRoster(config, "unseal", certify(roster, recoverSecret(held)));
+    const checked = checkRoster(config, "unseal", certifyRoster(roster, recoverSecret(held)));
     return "problem" in checked ? checked.problem : undefined;
   };
 

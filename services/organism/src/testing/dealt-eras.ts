@@ -4,7 +4,9 @@ import { eraNumberOf } from "../committee/eras.ts";
 import { type CertifiedOutcome, type Outcome, outcomeDigest } from "../committee/outcome.ts";
 import { ROSTER, ROSTER_STAGE, type Roster } from "../committee/roster.ts";
 import { blsSign } from "../crypto/bls.ts";
+import { generateSigningKey } from "../crypto/ed25519.ts";
 import { generateSecret, publicOf, recoverSecret, splitSecret } from "../crypto/shamir.ts";
+import { agreementKey } from "../crypto/x25519.ts";
 import type { Organism } from "../identity/organisms.ts";
 import type { MemberSecrets } from "../service.ts";
 import { random, type TestCommittee } from "./dealt-committee.ts";
@@ -33,6 +35,10 @@ export interface NextTerms {
   readonly activationSlot: bigint;
   /** Another certificate key, or the same one in new shares. */
   readonly newEra?: boolean;
+  /** Who is seated, in this order; the same members when left out. */
+  readonly seats?: readonly Omit<MemberSecrets, "certificateShare">[];
+  /** How many shares make a certificate then; as many as before when left out. */
+  readonly threshold?: number;
   /** What is otherwise than it should be. */
   readonly change?: Partial<Roster>;
   /** Who certifies it; the key in force before when left out. */
@@ -41,28 +47,34 @@ export interface NextTerms {
   readonly draw?: (length: number) => Uint8Array;
 }
 
-/** The same members in the next epoch. */
-export function nextEpoch(
-  from: DealtEpoch,
-  { activationSlot, newEra = false, change, signer, draw = random }: NextTerms,
-): NextEpoch {
+/** A member that has never been seated. */
+export function newcomer(draw: (length: number) => Uint8Array = random): Omit<MemberSecrets, "certificateShare"> {
+  return { boxKey: draw(32), memberKey: draw(32) };
+}
+
+export function nextEpoch(from: DealtEpoch, terms: NextTerms): NextEpoch {
+  const { activationSlot, newEra = false, change, signer, draw = random } = terms;
+  const { seats = from.secrets, threshold = from.threshold } = terms;
   const secret = newEra ? generateSecret(draw) : from.secret;
-  const { threshold } = from;
-  const { shares, publicShares } = splitSecret({ secret, threshold, count: from.secrets.length, random: draw });
+  const { shares, publicShares } = splitSecret({ secret, threshold, count: seats.length, random: draw });
   const era = newEra ? { number: eraNumberOf(from.roster) + 1, certificateKey: publicOf(secret) } : from.roster.era;
-  const members = from.roster.members.map((member, index) => ({
-    ...member,
-    certificateShare: publicShares[index] ?? new Uint8Array(),
-  }));
   const roster: Roster = {
     ...from.roster,
     ...(era === undefined ? {} : { version: 3, era }),
     epoch: from.roster.epoch + 1n,
     activationSlot,
-    members,
+    members: seats.map(({ memberKey, boxKey }, index) => ({
+      secondShare: undefined,
+      signer: undefined,
+      ...from.roster.members[index],
+      index,
+      memberKey: generateSigningKey(memberKey).publicKey,
+      boxKey: agreementKey(boxKey).publicKey,
+      certificateShare: publicShares[index] ?? new Uint8Array(),
+    })),
     ...change,
   };
-  const secrets = from.secrets.map((each, index) => ({ ...each, certificateShare: shares[index] ?? new Uint8Array() }));
+  const secrets = seats.map((each, index) => ({ ...each, certificateShare: shares[index] ?? new Uint8Array() }));
   return { roster, secrets, secret, threshold, certified: certifyRoster(roster, signer ?? from.secret) };
 }
 
