@@ -35,6 +35,74 @@ const ADMISSION = "organism/src/committee/admission.ts";
 const DECISIONS = "organism/src/committee/decisions.ts";
 const MEMBER = "organism/src/node/member.ts";
 const DUTIES = "organism/src/node/duty-round.ts";
+/** Edits that break builds of six committees and of one (`log/mutations.ts`). */
+export const SHARES_TAKEN_UNSEEN: readonly Edit[] = [
+  {
+    file: DECISIONS,
+    find: "if (!this.#certifier.together && !blsVerify(member.certificateShare, outcomeDigest(record.outcome), share)) {",
+    replace: "if (false) {",
+  },
+  {
+    file: "organism/src/committee/certifier.ts",
+    find: "if (signature !== undefined && blsVerify(certificateKey, digest, signature)) return { signature };",
+    replace: "return { signature };",
+  },
+];
+export const ANOTHER_BLOCKED: readonly Edit[] = [
+  {
+    file: COMMITTEE,
+    find: "blockKey(this.#shared.blocked, verdict.fraud,",
+    replace:
+      "blockKey(this.#shared.blocked, { ...verdict.fraud, member: (verdict.fraud.member + 1) % this.roster.members.length },",
+  },
+];
+export const CHANCY_TIME: readonly Edit[] = [
+  {
+    file: COMMITTEE,
+    find: "if (median > this.#shared.logTimeMs) this.#shared.logTimeMs = median;",
+    replace: "if (median > this.#shared.logTimeMs) this.#shared.logTimeMs = median - (Math.random() < 0.5 ? 1n : 0n);",
+  },
+];
+export const STATE_FORGOTTEN: readonly Edit[] = [
+  { file: COMMITTEE, find: "    this.#inner = inner;", replace: "    this.#inner = this.machine.genesis();" },
+];
+export const NUMBER_TWICE: readonly Edit[] = [
+  {
+    file: "organism/src/node/appender.ts",
+    find: "    lane.sequence += 1n;\n    lane.previous = signed.hash;\n",
+    replace: "",
+  },
+];
+export const VOTES_FORGOTTEN: readonly Edit[] = [
+  {
+    file: COMMITTEE,
+    find: "    this.#inner = inner;",
+    replace:
+      "    this.#inner = inner;\n    for (const { stages } of shared.slots.values()) for (const each of stages.values()) each.votes.clear();",
+  },
+];
+export const CHAINS_IGNORED: readonly Edit[] = [
+  {
+    file: "organism/src/committee/heads.ts",
+    find: "return this.#differing.size > members - quorum;",
+    replace: "return false;",
+  },
+];
+export const QUORUM_TOO_SMALL: readonly Edit[] = [
+  {
+    file: "organism/src/committee/quorum.ts",
+    find: "Math.floor((members + faults) / 2) + 1",
+    replace: "Math.floor((members + faults) / 2)",
+  },
+];
+export const ANY_NUMBER: readonly Edit[] = [
+  {
+    file: ADMISSION,
+    find: "if (body.sequence !== lane.sequence + 1n || !equalBytes(body.previous, lane.previous)) {",
+    replace: "if (false) {",
+  },
+];
+
 const quick = { mode: "calm", slots: 8, seeds: 2, members: 3 } as const;
 const hostile = { mode: "safety", slots: 15, seeds: 12 } as const;
 const lied = { mode: "lying", slots: 14, seeds: 8, members: 4 } as const;
@@ -44,13 +112,7 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: "a quorum is one member too few",
     caughtBy: "a certificate has a quorum",
-    edits: [
-      {
-        file: "organism/src/committee/quorum.ts",
-        find: "Math.floor((members + faults) / 2) + 1",
-        replace: "Math.floor((members + faults) / 2)",
-      },
-    ],
+    edits: QUORUM_TOO_SMALL,
     ...quick,
   },
   {
@@ -81,31 +143,14 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: "vote shares are not verified",
     caughtBy: "a certificate verifies",
-    edits: [
-      {
-        file: DECISIONS,
-        find: "if (!this.#certifier.together && !blsVerify(member.certificateShare, outcomeDigest(record.outcome), share)) {",
-        replace: "if (false) {",
-      },
-      {
-        file: "organism/src/committee/certifier.ts",
-        find: "if (signature !== undefined && blsVerify(certificateKey, digest, signature)) return { signature };",
-        replace: "return { signature };",
-      },
-    ],
+    edits: SHARES_TAKEN_UNSEEN,
     ...corrupt,
     behaviours: ["invalid-shares"],
   },
   {
     name: "any number is taken in a lane",
     caughtBy: "entries follow one another",
-    edits: [
-      {
-        file: ADMISSION,
-        find: "if (body.sequence !== lane.sequence + 1n || !equalBytes(body.previous, lane.previous)) {",
-        replace: "if (false) {",
-      },
-    ],
+    edits: ANY_NUMBER,
     ...hostile,
   },
   {
@@ -123,14 +168,7 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: "somebody else's key is blocked for a fraud",
     caughtBy: "no honest member is taken for a fraud",
-    edits: [
-      {
-        file: COMMITTEE,
-        find: "blockKey(this.#shared.blocked, verdict.fraud,",
-        replace:
-          "blockKey(this.#shared.blocked, { ...verdict.fraud, member: (verdict.fraud.member + 1) % this.roster.members.length },",
-      },
-    ],
+    edits: ANOTHER_BLOCKED,
     ...corrupt,
     behaviours: ["equivocate"],
   },
@@ -181,14 +219,7 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: "log time depends on chance",
     caughtBy: "same state",
-    edits: [
-      {
-        file: COMMITTEE,
-        find: "if (median > this.#shared.logTimeMs) this.#shared.logTimeMs = median;",
-        replace:
-          "if (median > this.#shared.logTimeMs) this.#shared.logTimeMs = median - (Math.random() < 0.5 ? 1n : 0n);",
-      },
-    ],
+    edits: CHANCY_TIME,
     ...quick,
   },
   {
@@ -206,9 +237,7 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: "a restored member forgets its organism's state",
     caughtBy: "no honest member stops",
-    edits: [
-      { file: COMMITTEE, find: "    this.#inner = inner;", replace: "    this.#inner = this.machine.genesis();" },
-    ],
+    edits: STATE_FORGOTTEN,
     ...hostile,
     slots: 40,
   },
@@ -356,13 +385,7 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: "two entries take one number",
     caughtBy: "one body per place in a lane",
-    edits: [
-      {
-        file: "organism/src/node/appender.ts",
-        find: "    lane.sequence += 1n;\n    lane.previous = signed.hash;\n",
-        replace: "",
-      },
-    ],
+    edits: NUMBER_TWICE,
     ...quick,
   },
   {
@@ -416,26 +439,13 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: "a restart forgets who has voted",
     caughtBy: "a restored state goes on alike",
-    edits: [
-      {
-        file: COMMITTEE,
-        find: "    this.#inner = inner;",
-        replace:
-          "    this.#inner = inner;\n    for (const { stages } of shared.slots.values()) for (const each of stages.values()) each.votes.clear();",
-      },
-    ],
+    edits: VOTES_FORGOTTEN,
     ...quick,
   },
   {
     name: "another chain stops nobody",
     caughtBy: "whoever is shown another log stops",
-    edits: [
-      {
-        file: "organism/src/committee/heads.ts",
-        find: "return this.#differing.size > members - quorum;",
-        replace: "return false;",
-      },
-    ],
+    edits: CHAINS_IGNORED,
     ...lied,
   },
   {

@@ -1,18 +1,24 @@
 /** Broken builds that the checkers of one committee must catch, as `../mutations.ts` for those of six. */
-import type { Edit, Mutation } from "../mutations.ts";
+import {
+  ANOTHER_BLOCKED,
+  ANY_NUMBER,
+  CHAINS_IGNORED,
+  CHANCY_TIME,
+  type Edit,
+  type Mutation,
+  NUMBER_TWICE,
+  QUORUM_TOO_SMALL,
+  SHARES_TAKEN_UNSEEN,
+  STATE_FORGOTTEN,
+  VOTES_FORGOTTEN,
+} from "../mutations.ts";
 
 const COMMITTEE = "organism/src/committee/committee.ts";
-const ADMISSION = "organism/src/committee/admission.ts";
 const ENDS = "organism/src/committee/generation-end.ts";
 const ORGANISM = "../e2e/src/sim/log/organism.ts";
 const calm = { mode: "log-calm", slots: 10, seeds: 2, members: 3 } as const;
 const usual = { mode: "log", slots: 12, seeds: 30 } as const;
 
-const QUORUM: Edit = {
-  file: "organism/src/committee/quorum.ts",
-  find: "Math.floor((members + faults) / 2) + 1",
-  replace: "Math.floor((members + faults) / 2)",
-};
 /** Ends the generation as early as any report does, whatever others have read. */
 const SHORTEST: readonly Edit[] = [
   {
@@ -26,39 +32,27 @@ const SHORTEST: readonly Edit[] = [
     replace: "return a.end.position < b.end.position ? 1 : -1;",
   },
 ];
-const ANY_NUMBER: Edit = {
-  file: ADMISSION,
-  find: "if (body.sequence !== lane.sequence + 1n || !equalBytes(body.previous, lane.previous)) {",
-  replace: "if (false) {",
-};
-
 export const LOG_MUTATIONS: readonly Mutation[] = [
   {
     name: "one committee: a quorum one too few certifies two things in a fork",
     caughtBy: "one certificate per stage and slot",
-    edits: [QUORUM],
+    edits: QUORUM_TOO_SMALL,
     ...usual,
     seeds: 40,
     members: 4,
     behaviours: ["delay"],
     faults: ["fork"],
   },
-  { name: "one committee: a quorum one too few", caughtBy: "a certificate has a quorum", edits: [QUORUM], ...calm },
+  {
+    name: "one committee: a quorum one too few",
+    caughtBy: "a certificate has a quorum",
+    edits: QUORUM_TOO_SMALL,
+    ...calm,
+  },
   {
     name: "one committee: shares are not verified",
     caughtBy: "a certificate verifies",
-    edits: [
-      {
-        file: "organism/src/committee/decisions.ts",
-        find: "if (!this.#certifier.together && !blsVerify(member.certificateShare, outcomeDigest(record.outcome), share)) {",
-        replace: "if (false) {",
-      },
-      {
-        file: "organism/src/committee/certifier.ts",
-        find: "if (signature !== undefined && blsVerify(certificateKey, digest, signature)) return { signature };",
-        replace: "return { signature };",
-      },
-    ],
+    edits: SHARES_TAKEN_UNSEEN,
     ...usual,
     members: 4,
     behaviours: ["invalid-shares"],
@@ -66,27 +60,20 @@ export const LOG_MUTATIONS: readonly Mutation[] = [
   {
     name: "one committee: any number is taken in a lane",
     caughtBy: "entries follow one another",
-    edits: [ANY_NUMBER],
+    edits: ANY_NUMBER,
     ...usual,
   },
   {
     name: "one committee: any number is taken in a lane, so that copies count",
     caughtBy: "nothing is in twice, or that nobody put in",
-    edits: [ANY_NUMBER],
+    edits: ANY_NUMBER,
     ...usual,
     faults: ["old messages again", "broker weather"],
   },
   {
     name: "one committee: somebody else's key is blocked for a fraud",
     caughtBy: "no honest member is taken for a fraud",
-    edits: [
-      {
-        file: COMMITTEE,
-        find: "blockKey(this.#shared.blocked, verdict.fraud,",
-        replace:
-          "blockKey(this.#shared.blocked, { ...verdict.fraud, member: (verdict.fraud.member + 1) % this.roster.members.length },",
-      },
-    ],
+    edits: ANOTHER_BLOCKED,
     ...usual,
     members: 4,
     behaviours: ["equivocate"],
@@ -106,14 +93,7 @@ export const LOG_MUTATIONS: readonly Mutation[] = [
   {
     name: "one committee: log time depends on chance",
     caughtBy: "same state",
-    edits: [
-      {
-        file: COMMITTEE,
-        find: "if (median > this.#shared.logTimeMs) this.#shared.logTimeMs = median;",
-        replace:
-          "if (median > this.#shared.logTimeMs) this.#shared.logTimeMs = median - (Math.random() < 0.5 ? 1n : 0n);",
-      },
-    ],
+    edits: CHANCY_TIME,
     ...calm,
     slots: 24,
     seeds: 6,
@@ -121,27 +101,14 @@ export const LOG_MUTATIONS: readonly Mutation[] = [
   {
     name: "one committee: a restart forgets who has voted",
     caughtBy: "a restored state goes on alike",
-    edits: [
-      {
-        file: COMMITTEE,
-        find: "    this.#inner = inner;",
-        replace:
-          "    this.#inner = inner;\n    for (const { stages } of shared.slots.values()) for (const each of stages.values()) each.votes.clear();",
-      },
-    ],
+    edits: VOTES_FORGOTTEN,
     ...calm,
     seeds: 6,
   },
   {
     name: "one committee: two entries take one number",
     caughtBy: "one body per place in a lane",
-    edits: [
-      {
-        file: "organism/src/node/appender.ts",
-        find: "    lane.sequence += 1n;\n    lane.previous = signed.hash;\n",
-        replace: "",
-      },
-    ],
+    edits: NUMBER_TWICE,
     ...calm,
   },
   {
@@ -200,13 +167,7 @@ export const LOG_MUTATIONS: readonly Mutation[] = [
   {
     name: "one committee: another chain stops nobody",
     caughtBy: "whoever is shown another log stops",
-    edits: [
-      {
-        file: "organism/src/committee/heads.ts",
-        find: "return this.#differing.size > members - quorum;",
-        replace: "return false;",
-      },
-    ],
+    edits: CHAINS_IGNORED,
     ...usual,
     slots: 16,
     faults: ["fork"],
@@ -229,11 +190,45 @@ export const LOG_MUTATIONS: readonly Mutation[] = [
   {
     name: "one committee: a restored member forgets its organism's state",
     caughtBy: "no honest member stops",
-    edits: [
-      { file: COMMITTEE, find: "    this.#inner = inner;", replace: "    this.#inner = this.machine.genesis();" },
-    ],
+    edits: STATE_FORGOTTEN,
     ...usual,
     faults: ["kill", "power cut"],
     slots: 24,
+  },
+  {
+    name: "one committee: slots after the border are decided in the era before",
+    caughtBy: "a slot is certified in its own era",
+    edits: [
+      {
+        file: "organism/src/committee/decisions.ts",
+        find: "const { epoch } = this.#epochs.at(slot);",
+        replace: "const epoch = this.#shared.rosters[0]?.epoch ?? 0n;",
+      },
+    ],
+    ...calm,
+    eras: true,
+  },
+  {
+    name: "one committee: a slot before the border is decided in the era after it",
+    caughtBy: "a slot is certified in its own era",
+    edits: [
+      {
+        file: "organism/src/committee/epochs.ts",
+        find: "|| roster.activationSlot <= slot) found",
+        replace: "|| roster.activationSlot <= slot + 1n) found",
+      },
+    ],
+    ...calm,
+    eras: true,
+  },
+  {
+    name: "one committee: shares of the old key are kept",
+    caughtBy: "shares of an epoch that is over are erased",
+    edits: [
+      { file: "organism/src/node/member.ts", find: "this.#keys.erase(oldest.epoch)", replace: "this.#keys.erase(0n)" },
+    ],
+    ...calm,
+    slots: 80,
+    eras: true,
   },
 ];
