@@ -1,12 +1,13 @@
 /**
- * What a run of a lattice leaves for whoever wants to check it: certified outcomes as canonical bytes, the config and the
- * certified rosters that they verify under, and what the sample users were told. Nothing in it is a producer's count.
+ * What a run of a lattice leaves for whoever wants to check it: certified outcomes as canonical bytes, the config, the
+ * certified rosters and the links between eras that they verify under, and what the sample users were told. Nothing in it is a producer's count.
  */
 import { readFileSync, writeFileSync } from "node:fs";
 import { encode, toHex } from "@lattice/organism/codec/codec.ts";
 import { CERTIFIED } from "@lattice/organism/committee/outcome.ts";
 import { configToHex } from "@lattice/organism/identity/lattice-config.ts";
 import type { Organism } from "@lattice/organism/identity/organisms.ts";
+import { linksToJson } from "@lattice/organism/node/era-book.ts";
 import type { Arrival, Collector } from "./collector.ts";
 import type { Layout } from "./layout.ts";
 import type { LedgerLine } from "./traffic/ledger.ts";
@@ -35,6 +36,8 @@ export interface RunExport {
   readonly config: string;
   /** Certified rosters, canonical bytes as hex. */
   readonly rosters: Readonly<Record<Organism, string>>;
+  /** Certified rosters that began other eras than the first, by organism and oldest first, canonical bytes as hex. */
+  readonly eras?: Readonly<Partial<Record<Organism, readonly string[] | undefined>>>;
   readonly slots: SlotRange;
   /** Fault scenarios let slots be skipped and the sequencer fall back. */
   readonly faults_allowed: boolean;
@@ -57,6 +60,7 @@ export function exportRun({ collector, layout, chainRpc, slots, faultsAllowed }:
     schema_version: 1,
     config: configToHex(collector.config),
     rosters: JSON.parse(readFileSync(layout.rosters, "utf8")) as Record<Organism, string>,
+    eras: linksToJson(collector.eras.book.all),
     slots,
     faults_allowed: faultsAllowed,
     outcomes: arrivals.map(exported),

@@ -1,8 +1,10 @@
 /** Who decided what: certificates, signers, completeness, and what an Empty may mean. */
 import { equalBytes, toHex, tryDecode } from "@lattice/organism/codec/codec.ts";
+import { keyFor } from "@lattice/organism/committee/eras.ts";
 import { verifyCertificate } from "@lattice/organism/committee/outcome.ts";
-import { rosterQuorum } from "@lattice/organism/committee/roster.ts";
+import { type Roster, rosterQuorum } from "@lattice/organism/committee/roster.ts";
 import { committeeId } from "@lattice/organism/identity/lattice-config.ts";
+import type { Organism } from "@lattice/organism/identity/organisms.ts";
 import { AUCTION, BLIND_CLOSED } from "@lattice/organism/outcomes/offer.ts";
 import { ATTRIBUTION } from "@lattice/organism/outcomes/tally.ts";
 import { UNSEALED } from "@lattice/organism/outcomes/unseal.ts";
@@ -16,20 +18,30 @@ const SHARE = 0.95;
 /** A transaction acknowledged in slot s is in a round whose envelopes have not left yet at s + 3 at the latest. */
 const DUE_AFTER_SLOTS = 3;
 
-export function checkCertificates({ config, rosters, outcomes }: Run, verdict: Verdict): void {
+/** The newest roster known that an epoch can have: of those in between only other eras' are exported. */
+function rosterOf({ rosters, eras }: Run, organism: Organism, epoch: bigint): Roster {
+  const later = eras[organism].links.filter((link) => link.epoch > rosters[organism].epoch);
+  return later.findLast((link) => link.epoch <= epoch) ?? rosters[organism];
+}
+
+export function checkCertificates(run: Run, verdict: Verdict): void {
+  const { config, eras, outcomes } = run;
   const seen = new Map<string, Uint8Array>();
   for (const { organism, certified, digest } of outcomes) {
     const { outcome, signature, signers } = certified;
     const what = `${organism}/${outcome.stage} of slot ${outcome.slot}`;
     const known = SLOT_STAGES.some(([name, stage]) => name === organism && stage === outcome.stage);
+    // Undefined where slot and epoch are of two eras: nobody's key speaks for both.
+    const key = keyFor(eras[organism].eras, outcome);
     const right =
       known &&
       equalBytes(outcome.committee, committeeId(config, organism)) &&
-      verifyCertificate(config[organism].policy.certificateKey, outcome, signature);
+      key !== undefined &&
+      verifyCertificate(key, outcome, signature);
     verdict.require(right, "certificates_valid", () => `${what} does not verify`);
     verdict.count("certificates");
 
-    const { quorum, members } = rosterQuorum(config, organism, rosters[organism]);
+    const { quorum, members } = rosterQuorum(config, organism, rosterOf(run, organism, outcome.epoch));
     const distinct = new Set(signers.filter((index) => index < members));
     verdict.require(
       distinct.size >= quorum && distinct.size === signers.length,
@@ -37,11 +49,11 @@ export function checkCertificates({ config, rosters, outcomes }: Run, verdict: V
       () => `${what} names signers ${signers.join(", ") || "none"}; ${quorum} of ${members} are a quorum`,
     );
 
-    const key = `${outcome.slot}/${organism}/${outcome.stage}`;
-    const earlier = seen.get(key);
+    const place = `${outcome.slot}/${organism}/${outcome.stage}`;
+    const earlier = seen.get(place);
     const same = earlier === undefined || equalBytes(earlier, digest);
     verdict.require(same, "one_outcome_per_slot_and_stage", () => `${what} was decided twice, differently`);
-    seen.set(key, digest);
+    seen.set(place, digest);
   }
 }
 

@@ -1,15 +1,20 @@
 import assert from "node:assert/strict";
 import { before, describe, it } from "node:test";
+import { decode, fromHex } from "@lattice/organism/codec/codec.ts";
+import { CERTIFIED } from "@lattice/organism/committee/outcome.ts";
+import type { DealtEpoch } from "@lattice/organism/testing/dealt-eras.ts";
 import { judge } from "./judge.ts";
 import { MalformedExport, parseRun } from "./run.ts";
 import {
   bytesOf,
   type Certifier,
+  certifyIn,
   makeCertifier,
   SLOTS,
   type Synthetic,
   syntheticRun,
   withBadSignature,
+  withEra,
 } from "./synthetic-run.ts";
 import { INVARIANTS } from "./verdict.ts";
 
@@ -47,6 +52,36 @@ describe("judge", () => {
     const outcomes = run.outcomes.map((each, index) => (index === 0 ? { ...each, organism: "offer" as const } : each));
     const broken = brokenOf({ run: { ...run, outcomes }, chain });
     assert.ok(broken.includes("certificates_valid") && broken.includes("every_slot_decided"), broken.join());
+  });
+
+  it("follows a committee into its next era, whose key certifies from the border on and nothing before it", () => {
+    const border = 9n;
+    const made = withEra(certifier, "offer", border);
+    const { run, chain } = syntheticRun(made);
+    assert.deepEqual(judge(parseRun(JSON.stringify(run)), chain).violations, []);
+    assert.deepEqual(brokenOf({ run: { ...run, eras: {} }, chain }), ["certificates_valid"], "without the link");
+
+    const { config, dealt } = certifier;
+    const { secret } = dealt.offer;
+    const { roster } = made.era;
+    const cases: [string, DealtEpoch, bigint][] = [
+      ["the old key after the border", dealt.offer, border],
+      ["the old key in the epoch of the new one", { ...made.era, secret }, border],
+      ["the new key in the epoch of the old one", { ...made.era, roster: { ...roster, epoch: 0n } }, border],
+      ["the new key before the border", made.era, border - 1n],
+      ["the old key before the border, in the epoch of the new one", { ...made.era, secret }, border - 1n],
+    ];
+    for (const [what, by, slot] of cases) {
+      const certify = certifyIn(config, "offer", by);
+      const outcomes = run.outcomes.map((each) => {
+        const { outcome } = decode(CERTIFIED, fromHex(each.certified));
+        const bent = each.organism === "offer" && outcome.stage === "auction" && outcome.slot === slot;
+        if (!bent) return each;
+        const { epoch: _, ...given } = outcome;
+        return { ...each, certified: certify("offer", given).hex };
+      });
+      assert.ok(brokenOf({ run: { ...run, outcomes }, chain }).includes("certificates_valid"), what);
+    }
   });
 
   it("sees a decision that is missing, and one that was made twice", () => {
@@ -220,6 +255,9 @@ describe("parseRun", () => {
       [{ ...run, slots: { ...run.slots, last: 0 } }, /not a range/],
       [{ ...run, faults_allowed: "no" }, /faults_allowed/],
       [{ ...run, outcomes: [{ organism: "bank", certified: "" }] }, /outcomes\[0\].organism/],
+      [{ ...run, eras: { offer: "" } }, /eras.offer: a list/],
+      [{ ...run, eras: { offer: [run.rosters.offer] } }, /eras.offer: link 1: a roster that begins no era/],
+      [{ ...run, eras: { relay: withEra(certifier, "offer", 9n).eras?.offer } }, /eras.relay: link 1: certified for/],
       [{ ...run, traffic: [{ type: "bid", bidId: 7 }] }, /traffic\[0\].bidId/],
     ];
     for (const [value, message] of cases) {

@@ -1,7 +1,9 @@
 /** A run as it was exported: parsed, decoded, its rosters verified; nothing of it is believed yet. */
 import { decode, encode, fromHex, toHex } from "@lattice/organism/codec/codec.ts";
+import { followLinks } from "@lattice/organism/committee/era-links.ts";
+import type { Eras } from "@lattice/organism/committee/eras.ts";
 import { CERTIFIED, type CertifiedOutcome, type Outcome, outcomeDigest } from "@lattice/organism/committee/outcome.ts";
-import type { Roster } from "@lattice/organism/committee/roster.ts";
+import { ROSTER, type Roster } from "@lattice/organism/committee/roster.ts";
 import { configFromHex, type LatticeConfig, slotAt } from "@lattice/organism/identity/lattice-config.ts";
 import { isOrganism, ORGANISMS, type Organism } from "@lattice/organism/identity/organisms.ts";
 import { verifyRoster } from "@lattice/organism/node/kit.ts";
@@ -50,9 +52,17 @@ export interface ExportedOutcome {
   readonly digest: Uint8Array;
 }
 
+export interface KnownChain {
+  readonly eras: Eras;
+  /** The rosters that began them, oldest first. */
+  readonly links: readonly Roster[];
+}
+
 export interface Run {
   readonly config: LatticeConfig;
   readonly rosters: Readonly<Record<Organism, Roster>>;
+  /** Whose key speaks for which slots: the config's, and those that follow from it link by link. */
+  readonly eras: Readonly<Record<Organism, KnownChain>>;
   readonly firstComplete: bigint;
   readonly first: bigint;
   readonly last: bigint;
@@ -103,11 +113,12 @@ export function parseRun(json: string): Run {
   const file = object(JSON.parse(json), "export");
   if (file["schema_version"] !== 1) throw new MalformedExport("schema_version: 1 is expected");
   const config = configFromHex(text(file["config"], "config"));
+  const eras = parseEras(config, file["eras"] ?? {});
   const rosterHex = object(file["rosters"], "rosters");
   const rosters = Object.fromEntries(
     ORGANISMS.map((organism) => {
       const certified = decode(CERTIFIED, fromHex(text(rosterHex[organism], `rosters.${organism}`)));
-      return [organism, verifyRoster(config, organism, certified)];
+      return [organism, verifyRoster(config, organism, certified, eras[organism].eras)];
     }),
   ) as Record<Organism, Roster>;
   const slots = object(file["slots"], "slots");
@@ -117,6 +128,7 @@ export function parseRun(json: string): Run {
   return {
     config,
     rosters,
+    eras,
     firstComplete,
     first,
     last,
@@ -125,6 +137,19 @@ export function parseRun(json: string): Run {
     traffic: parseTraffic(array(file["traffic"], "traffic")),
     chainRpc: text(file["chain_rpc"], "chain_rpc"),
   };
+}
+
+function parseEras(config: LatticeConfig, value: unknown): Run["eras"] {
+  const hex = object(value, "eras");
+  const chains = ORGANISMS.map((organism): [Organism, KnownChain] => {
+    const links = array(hex[organism] ?? [], `eras.${organism}`).map((each) =>
+      decode(CERTIFIED, fromHex(text(each, `eras.${organism}`))),
+    );
+    const followed = followLinks(config, organism, links);
+    if ("problem" in followed) throw new MalformedExport(`eras.${organism}: ${followed.problem}`);
+    return [organism, { eras: followed.eras, links: links.map(({ outcome }) => decode(ROSTER, outcome.commitment)) }];
+  });
+  return Object.fromEntries(chains) as Record<Organism, KnownChain>;
 }
 
 function parseOutcome(value: unknown, index: number): ExportedOutcome {

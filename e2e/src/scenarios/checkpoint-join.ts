@@ -121,7 +121,7 @@ export const scenario: Scenario = {
     } finally {
       writeFileSync(lattice.layout.endpoints, endpoints);
     }
-    await historyIsKept(context, lattice, known, [ORGANISM], [`${ORGANISM}-1`, `${ORGANISM}-2`]);
+    await historyIsKept(context, session, known, [ORGANISM], [`${ORGANISM}-1`, `${ORGANISM}-2`]);
     await nobodyIsBlamed(context, lattice);
     await acknowledgedIsKept(context, session);
     await oneHistory(context, session, first);

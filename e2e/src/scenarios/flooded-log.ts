@@ -208,7 +208,7 @@ export const scenario: Scenario = {
       open.length === 0 && took > 0,
       open[0] ?? `${took} of ${hashes.length} landed`,
     );
-    await historyIsKept(context, lattice, known);
+    await historyIsKept(context, session, known);
     await nobodyIsBlamed(context, lattice);
     const stopped = logLines(lattice, /"msg":"this member must stop"/);
     context.check("nobody had to stop", stopped.length === 0, stopped[0]);

@@ -112,7 +112,7 @@ export const scenario: Scenario = {
     );
     context.check("it has the others' history", await agree(lattice, ORGANISM, MISLED, 0));
     await completeFrom(context, session, slotNow(lattice) + 1n, "slots go on with it", 30);
-    await historyIsKept(context, lattice, known, [ORGANISM]);
+    await historyIsKept(context, session, known, [ORGANISM]);
     await nobodyIsBlamed(context, lattice);
     await acknowledgedIsKept(context, session);
     await oneHistory(context, session, first);

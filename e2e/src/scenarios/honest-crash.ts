@@ -82,7 +82,7 @@ export const scenario: Scenario = {
       const [index, other] = organism === "unseal" ? [0, 1] : organism === "tally" ? [2, 0] : [1, 0];
       context.check(`${organism}-${index} has the others' history`, await agree(lattice, organism, index, other));
     }
-    await historyIsKept(context, lattice, known, ["offer", "unseal", "relay"], ["offer-1", "relay-1"]);
+    await historyIsKept(context, session, known, ["offer", "unseal", "relay"], ["offer-1", "relay-1"]);
     await acknowledgedIsKept(context, session);
     await oneHistory(context, session, first);
   },

@@ -48,7 +48,7 @@ interface Served {
 
 /** Asks one member for each of these outcomes of its committee, by stage and slot, and compares. */
 async function compareServed(
-  lattice: LocalLattice,
+  { lattice, collector }: Session,
   organism: Organism,
   index: number,
   known: readonly Arrival[],
@@ -65,7 +65,8 @@ async function compareServed(
       if (found === undefined) served.absent.push(name);
       else {
         const same = equalBytes(outcomeDigest(found.outcome), digest);
-        if (!same || checkOutcome(lattice.config, organism, found) !== undefined) served.different.push(name);
+        const eras = collector.eras.of(organism);
+        if (!same || checkOutcome(lattice.config, organism, found, eras) !== undefined) served.different.push(name);
       }
     }
   } finally {
@@ -85,7 +86,7 @@ export function certifiedSoFar({ collector }: Session): Arrival[] {
  */
 export async function historyIsKept(
   context: ScenarioContext,
-  lattice: LocalLattice,
+  session: Session,
   known: readonly Arrival[],
   organisms: readonly Organism[] = ORGANISMS,
   emptied: readonly string[] = [],
@@ -93,8 +94,8 @@ export async function historyIsKept(
   for (const organism of organisms) {
     const wrong: string[] = [];
     let asked = 0;
-    for (const { index } of lattice.rosters[organism].members) {
-      const { absent, different } = await compareServed(lattice, organism, index, known);
+    for (const { index } of session.lattice.rosters[organism].members) {
+      const { absent, different } = await compareServed(session, organism, index, known);
       const excused = emptied.includes(`${organism}-${index}`);
       if (!excused) asked += 1;
       wrong.push(...different.map((each) => `${each}: another one`));

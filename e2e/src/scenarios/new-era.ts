@@ -4,7 +4,8 @@ import { ERAS } from "@lattice/organism/committee/rules.ts";
 import { latticeId } from "@lattice/organism/identity/lattice-config.ts";
 import { ORGANISMS, type Organism } from "@lattice/organism/identity/organisms.ts";
 import { readConfig } from "@lattice/organism/node/kit.ts";
-import { completeFrom, eventually, firstComplete, statusOf } from "./lattice-tools.ts";
+import { oneHistory } from "./integrity-checks.ts";
+import { completeFrom, eventually, firstComplete, slotNow, statusOf } from "./lattice-tools.ts";
 import { NextEpoch } from "./next-epoch.ts";
 import type { Scenario } from "./scenario.ts";
 
@@ -18,6 +19,7 @@ export const scenario: Scenario = {
     const session = await context.start({ mode: await context.natsOnly() });
     const { lattice, collector } = session;
     if (!(await firstComplete(context, session))) return;
+    const first = slotNow(lattice);
     const id = toHex(latticeId(lattice.config));
     const ruled = await eventually(60 * context.slotMs, async () => {
       const all = await Promise.all(ORGANISMS.map((organism) => statusOf(lattice, organism, 0)));
@@ -46,6 +48,7 @@ export const scenario: Scenario = {
       const changed = pinned !== undefined && next !== undefined && !equalBytes(pinned, next);
       context.check(`${organism}: another certificate key, as f + 1 members tell`, eras.length === 2 && changed);
     }
+    await oneHistory(context, session, first);
     context.check("the lattice id is the same", toHex(latticeId(readConfig(lattice.layout.config))) === id);
   },
 };

@@ -99,7 +99,7 @@ export const scenario: Scenario = {
       const now = await lengths(lattice, over);
       const spoken = ORGANISMS.filter((organism) => now.get(organism) !== old.get(organism));
       context.check("nobody has written a word on the old copy", spoken.length === 0, spoken.join());
-      await historyIsKept(context, lattice, known);
+      await historyIsKept(context, session, known);
     }
     for (const organism of ORGANISMS) {
       for (const other of [1, 2]) {

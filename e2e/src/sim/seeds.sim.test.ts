@@ -93,7 +93,7 @@ test(`${LOG_SEEDS} seeds of one committee whose log may lie, forget and be lost`
   for (const act of ["fork", "rollback", "loss", "lost disk", "doubled process", "trimmed", "full disk", "power cut"]) {
     assert.ok(acts.has(`fault ${act}`), `no ${act}`);
   }
-  for (const act of ["generation", "epoch ", "byzantine lie-heads", "corrupt key blocked"]) {
+  for (const act of ["generation", "epoch ", "era", "byzantine lie-heads", "corrupt key blocked"]) {
     const done = [...acts.keys()];
     assert.ok(
       done.some((name) => name.startsWith(act)),
