@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
 import { before, describe, it } from "node:test";
-import { decode, fromHex } from "@lattice/organism/codec/codec.ts";
+import { decode, encode, fromHex, toHex } from "@lattice/organism/codec/codec.ts";
 import { CERTIFIED } from "@lattice/organism/committee/outcome.ts";
-import type { DealtEpoch } from "@lattice/organism/testing/dealt-eras.ts";
+import type { Organism } from "@lattice/organism/identity/organisms.ts";
+import { type DealtEpoch, type NextEpoch, nextEpoch } from "@lattice/organism/testing/dealt-eras.ts";
 import { judge } from "./judge.ts";
 import { MalformedExport, parseRun } from "./run.ts";
 import {
@@ -14,7 +15,6 @@ import {
   type Synthetic,
   syntheticRun,
   withBadSignature,
-  withEra,
 } from "./synthetic-run.ts";
 import { INVARIANTS } from "./verdict.ts";
 
@@ -26,6 +26,19 @@ before(async () => {
 function brokenOf({ run, chain }: Synthetic): string[] {
   const { invariants } = judge(parseRun(JSON.stringify(run)), chain);
   return INVARIANTS.filter((name) => invariants[name] === false);
+}
+
+/** The same lattice, with another certificate key of one committee from a slot on. */
+function withEra(certifier: Certifier, organism: Organism, fromSlot: bigint): Certifier & { era: NextEpoch } {
+  const { config, dealt, certify } = certifier;
+  const era = nextEpoch(dealt[organism], { activationSlot: fromSlot, newEra: true });
+  const after = certifyIn(config, organism, era);
+  return {
+    ...certifier,
+    era,
+    eras: { [organism]: [toHex(encode(CERTIFIED, era.certified))] },
+    certify: (of, outcome) => (of === organism && outcome.slot >= fromSlot ? after(of, outcome) : certify(of, outcome)),
+  };
 }
 
 describe("judge", () => {

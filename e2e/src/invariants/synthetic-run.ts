@@ -11,7 +11,7 @@ import type { RunExport } from "@lattice/deploy/local/export.ts";
 import { Layout } from "@lattice/deploy/local/layout.ts";
 import { type Codec, decode, encode, fromHex, toHex } from "@lattice/organism/codec/codec.ts";
 import { CERTIFIED, type Outcome, outcomeDigest } from "@lattice/organism/committee/outcome.ts";
-import { ROSTER } from "@lattice/organism/committee/roster.ts";
+import { ROSTER, type Roster } from "@lattice/organism/committee/roster.ts";
 import { blsSign } from "@lattice/organism/crypto/bls.ts";
 import { initCrypto } from "@lattice/organism/crypto/engine.ts";
 import { recoverSecret } from "@lattice/organism/crypto/shamir.ts";
@@ -29,7 +29,7 @@ import { ACCEPTED } from "@lattice/organism/outcomes/relay.ts";
 import { ATTRIBUTION, type AttributionCommitment } from "@lattice/organism/outcomes/tally.ts";
 import { UNSEALED, type UnsealedCommitment } from "@lattice/organism/outcomes/unseal.ts";
 import { BROADCAST, headerDigest, ROUND_HEADER } from "@lattice/organism/outcomes/zipnet.ts";
-import { type DealtEpoch, type NextEpoch, nextEpoch } from "@lattice/organism/testing/dealt-eras.ts";
+import type { MemberSecrets } from "@lattice/organism/service.ts";
 import type { ChainBlock, ChainView, SettlementEvent } from "./chain-view.ts";
 
 export const SLOTS = 22;
@@ -41,6 +41,14 @@ export function bytesOf(text: string, length = 32): Uint8Array {
   return new Uint8Array(createHash("sha256").update(text).digest().subarray(0, length));
 }
 
+/** A committee with its certificate key whole. */
+export interface WholeCommittee {
+  readonly roster: Roster;
+  readonly secrets: readonly MemberSecrets[];
+  readonly secret: Uint8Array;
+  readonly threshold: number;
+}
+
 type Certify = (
   organism: Organism,
   outcome: Omit<Outcome, "version" | "committee" | "generation" | "epoch">,
@@ -50,7 +58,7 @@ export interface Certifier {
   readonly config: LatticeConfig;
   readonly rosters: Readonly<Record<Organism, string>>;
   /** What each committee was dealt. */
-  readonly dealt: Readonly<Record<Organism, DealtEpoch>>;
+  readonly dealt: Readonly<Record<Organism, WholeCommittee>>;
   /** The links of eras after the first. */
   readonly eras?: NonNullable<RunExport["eras"]>;
   /** Certifies an outcome as the whole committee would. */
@@ -58,26 +66,13 @@ export interface Certifier {
 }
 
 /** As a committee says it in this epoch. */
-export function certifyIn(config: LatticeConfig, organism: Organism, { roster, secret }: DealtEpoch): Certify {
+export function certifyIn(config: LatticeConfig, organism: Organism, { roster, secret }: WholeCommittee): Certify {
   return (_, given) => {
     const committee = committeeId(config, organism);
     const outcome: Outcome = { version: 1, committee, generation: 0n, epoch: roster.epoch, ...given };
     const digest = outcomeDigest(outcome);
     const signature = blsSign(secret, digest);
     return { hex: toHex(encode(CERTIFIED, { outcome, signature, signers: [0, 1, 2] })), digest };
-  };
-}
-
-/** The same lattice, with another certificate key of one committee from a slot on. */
-export function withEra(certifier: Certifier, organism: Organism, fromSlot: bigint): Certifier & { era: NextEpoch } {
-  const { config, dealt, certify } = certifier;
-  const era = nextEpoch(dealt[organism], { activationSlot: fromSlot, newEra: true });
-  const after = certifyIn(config, organism, era);
-  return {
-    ...certifier,
-    era,
-    eras: { [organism]: [toHex(encode(CERTIFIED, era.certified))] },
-    certify: (of, outcome) => (of === organism && outcome.slot >= fromSlot ? after(of, outcome) : certify(of, outcome)),
   };
 }
 
@@ -96,13 +91,13 @@ export async function makeCertifier(): Promise<Certifier> {
     });
     const layout = new Layout(directory);
     const rosters = JSON.parse(readFileSync(layout.rosters, "utf8")) as Record<Organism, string>;
-    const perOrganism = ORGANISMS.map((organism): [Organism, DealtEpoch] => {
+    const perOrganism = ORGANISMS.map((organism): [Organism, WholeCommittee] => {
       const secrets = [0, 1, 2].map((index) => readKeyFile(layout.key(organism, index)).secrets);
       const secret = recoverSecret(secrets.map(({ certificateShare }, index) => ({ index, share: certificateShare })));
       const { outcome } = decode(CERTIFIED, fromHex(rosters[organism]));
       return [organism, { roster: decode(ROSTER, outcome.commitment), secrets, secret, threshold: 2 }];
     });
-    const dealt = Object.fromEntries(perOrganism) as Record<Organism, DealtEpoch>;
+    const dealt = Object.fromEntries(perOrganism) as Record<Organism, WholeCommittee>;
     const certify: Certify = (organism, given) => certifyIn(config, organism, dealt[organism])(organism, given);
     return { config, rosters, dealt, certify };
   } finally {
