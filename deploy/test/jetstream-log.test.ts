@@ -7,7 +7,8 @@ import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { conformance } from "@lattice/organism/log/conformance.ts";
-import { JetStreamLog, type JetStreamOptions, olderThan, UnfitServer } from "@lattice/organism/log/jetstream-log.ts";
+import { UnfitServer } from "@lattice/organism/log/fit-server.ts";
+import { JetStreamLog, type JetStreamOptions } from "@lattice/organism/log/jetstream-log.ts";
 import { LogLost, LogRefusal } from "@lattice/organism/ports.ts";
 import { type JetStreamManager, jetstreamManager } from "@nats-io/jetstream";
 import { connect } from "@nats-io/transport-node";
@@ -380,21 +381,6 @@ describe("on a nats-server", { skip }, () => {
     await (await open(account, 0, { monitorUrls: [server.monitorUrl, absent] })).close();
     await (await open(account, 0)).close();
   });
-});
-
-test("versions compare by number", () => {
-  for (const [version, old] of [
-    ["2.10.22", true],
-    ["2.10.23", false],
-    ["2.9.99", true],
-    ["2.15.1", false],
-    ["3.0.0", false],
-    ["2.10.23-RC.1", false],
-    ["", true],
-    ["nonsense", true],
-  ] as const) {
-    assert.equal(olderThan(version, "2.10.23"), old, version);
-  }
 });
 
 /** Between a client and the server: may rewrite the server's introduction, swallow its answers, or cut the connection. */

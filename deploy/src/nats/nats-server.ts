@@ -7,7 +7,7 @@ import { existsSync } from "node:fs";
 import { access, constants, mkdir, readdir, rename, rm, writeFile } from "node:fs/promises";
 import { delimiter, join } from "node:path";
 import { promisify } from "node:util";
-import { olderThan, SERVER_VERSION_MIN } from "@lattice/organism/log/jetstream-log.ts";
+import { olderThan, SERVER_VERSION_MIN } from "@lattice/organism/log/fit-server.ts";
 
 const run = promisify(execFile);
 

@@ -20,7 +20,7 @@ export interface ProblemGroup {
 export const PROCESS_PROBLEMS: readonly ProblemGroup[] = [
   {
     title: "A broker that cannot be used",
-    files: ["services/organism/src/log/jetstream-log.ts"],
+    files: ["services/organism/src/log/fit-server.ts"],
     about: "`UnfitServer`: the member says so in one line and exits with 5.",
     problems: [
       {

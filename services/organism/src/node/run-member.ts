@@ -9,7 +9,8 @@ import { generateSigningKey, verifyTaggedElsewhere } from "../crypto/ed25519.ts"
 import { initCrypto } from "../crypto/engine.ts";
 import { Fault } from "../fault.ts";
 import { type LatticeConfig, latticeId } from "../identity/lattice-config.ts";
-import { generationStream, JetStreamLog, UnfitServer } from "../log/jetstream-log.ts";
+import { UnfitServer } from "../log/fit-server.ts";
+import { generationStream, JetStreamLog } from "../log/jetstream-log.ts";
 import type { Duty } from "../machine.ts";
 import { startHttpEndpoint } from "../observe/http.ts";
 import { createLogger, errorFields } from "../observe/logger.ts";
