@@ -406,6 +406,25 @@ describe("one voice per key", () => {
     await rolledBack.close();
   });
 
+  test("a log that is put back while a member reads it at its start never gets there: the member says so and stops", async () => {
+    const [a] = await Promise.all([0, 1].map((index) => start(index)));
+    assert.ok(a !== undefined);
+    await certified(a, 1n);
+    const wire = log.member(2);
+    let asked = 0;
+    const cut: Log = {
+      // It was longer when the member asked how far it goes: for its state, and then for reading.
+      lastPosition: async (atLeast) => (await wire.lastPosition(atLeast)) + (asked++ < 2 ? 3n : 0n),
+      firstPosition: () => wire.firstPosition(),
+      consume: (from, deliver, signal) => wire.consume(from, deliver, signal),
+      append: (lane, raw, id) => wire.append(lane, raw, id),
+      close: () => wire.close(),
+    };
+    const late = await start(2, "first", "first/2", cut);
+    assert.deepEqual(fatal, ["first/2 LOG_ROLLED_BACK"]);
+    assert.ok(!late.ready() && asked > 2);
+  });
+
   test("a member that was killed knows by what it said last how long the log was", async () => {
     const [, , c] = await Promise.all([0, 1, 2].map((index) => start(index)));
     assert.ok(c !== undefined);

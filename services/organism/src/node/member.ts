@@ -128,6 +128,8 @@ export interface MemberOptions<State, Command, D extends Duty, Settings> {
 const TICK_MS = 50;
 /** How long a client's request waits for its entry to come back. */
 const SUBMIT_DEADLINE_MS = 10_000;
+/** How often at most a member that reads the log at its start looks whether anything came. */
+const READING_LOOK_MS = 1000;
 /** How often the log's size is looked at. */
 const USAGE_MS = 2000;
 /** How often a member looks for shares of a new epoch, and asks the other committees for their rosters. */
@@ -458,7 +460,9 @@ export class Member<State, Command, D extends Duty, Settings> {
     this.#reading = new AbortController();
     this.#consuming = this.#consume(this.#reading.signal);
     this.#noteRules();
+    const stopLooking = this.#watchEnd(target);
     await reached;
+    stopLooking();
     this.#onPosition = () => undefined;
     if (this.#ending) return;
     if (this.committee.isBlockedKey(this.#memberKey.publicKey)) {
@@ -487,6 +491,37 @@ export class Member<State, Command, D extends Duty, Settings> {
   }
 
   #onPosition: (position: bigint) => void = () => undefined;
+
+  /** A log that is put back while it is read at the start may never get to `target` again. @returns what ends looking */
+  #watchEnd(target: bigint): () => void {
+    const { config, logger } = this.#options;
+    const log = this.#log;
+    let before = this.committee.position;
+    const look = async (): Promise<void> => {
+      const { position } = this.committee;
+      if (position > before) {
+        before = position;
+        return;
+      }
+      logger.warn("waiting for the log", { position, to_position: target });
+      const last = await log.lastPosition(target);
+      if (last >= target || this.#silent || this.#ending || this.committee.position >= target) return;
+      this.#lose("LOG_ROLLED_BACK", `the log ends at ${last}, it ended at ${target} when this member began to read it`);
+    };
+    let looking = false;
+    return this.#timers.every(Math.max(config.slotMs, READING_LOOK_MS), () => {
+      if (looking) return;
+      looking = true;
+      look()
+        .catch((error: unknown) => {
+          if (error instanceof LogLost && error.history) this.#lose("LOG_LOST", error.message);
+          else logger.warn("the end of the log cannot be asked for", errorFields(error));
+        })
+        .finally(() => {
+          looking = false;
+        });
+    });
+  }
 
   async #consume(reading: AbortSignal): Promise<void> {
     const signal = AbortSignal.any([this.#stop.signal, reading]);
