@@ -11,7 +11,7 @@ import { exportRun, readTraffic, writeExport } from "@lattice/deploy/local/expor
 import type { Organism } from "@lattice/organism/identity/organisms.ts";
 import type { ScenarioContext } from "../scenarios/scenario.ts";
 import { ask, landed } from "../scenarios/users.ts";
-import type { Cell } from "./cells.ts";
+import type { Cell } from "./cell.ts";
 import { memberName } from "./fault-network.ts";
 import { World, type WorldOptions } from "./world.ts";
 

@@ -4,8 +4,9 @@ import { onInterrupt } from "@lattice/deploy/local/session.ts";
 import { EXIT } from "@lattice/organism/node/exit.ts";
 import { readArguments, usageError } from "../command-line.ts";
 import { ScenarioContext, ScenarioFailure } from "../scenarios/scenario.ts";
+import type { Cell } from "./cell.ts";
 import { resultLine, resultRow, tableOf } from "./cell-report.ts";
-import { BASELINE, CELLS, type Cell } from "./cells.ts";
+import { BASELINE, CELLS } from "./cells.ts";
 import { type BatchResult, type CellResult, runCells } from "./run-cells.ts";
 
 const USAGE =
