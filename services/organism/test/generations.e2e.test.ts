@@ -300,6 +300,49 @@ test("a member whose build does not have the rules of the next generation stops,
   assert.match(older.fatal.join(), new RegExp(`^RULES_UNKNOWN: rules ${RULES.highest} govern`));
 });
 
+test("who was away for long and is needed for the end begins with a checkpoint of the others: they keep only what follows it", async () => {
+  lattice = await Lattice.deal(4, "third");
+  await lattice.startAll();
+  await lattice.certified(1n);
+  const { position } = lattice.at(1).member.committee;
+  await lattice.crash(1);
+  // What lies below the second newest checkpoint goes.
+  const keepsFrom = async (index: number): Promise<bigint> => {
+    const directory = join(lattice.directory, `member-${index}`, "snapshots");
+    const store = await FileSnapshotStore.open(directory, lattice.dealt.config, "relay");
+    return store.held()[1]?.checkpoint.position ?? 0n;
+  };
+  let slot = 2n;
+  for (; (await keepsFrom(0)) <= position || (await keepsFrom(2)) <= position; slot++) await lattice.certified(slot);
+  await lattice.acknowledged(slot, 7);
+  await lattice.crashAll();
+  await rm(lattice.path(0n));
+  await lattice.startAll([0, 1, 2]);
+  await lattice.inGeneration(1n);
+  assert.equal(await lattice.certified(slot), 7);
+  lattice.assertAlike();
+  lattice.collect();
+});
+
+test("a member whose build does not have the rules under which a generation ends says so, rather than wait for its end", async () => {
+  lattice = await Lattice.deal(3);
+  for (const index of [0, 1]) await lattice.start(index, undefined, undefined, RULES);
+  const rules = { lowest: FIRST_RULES, highest: FIRST_RULES };
+  await lattice.start(2, undefined, undefined, rules);
+  await lattice.certified(1n);
+  await lattice.crash(2);
+  for (let slot = 2n; lattice.at(0).member.committee.rules.active < RULES.highest; slot++)
+    await lattice.certified(slot);
+  await lattice.crashAll();
+  await rm(lattice.path(0n));
+  // The end takes both; one of them cannot read up to it.
+  await lattice.start(0, undefined, undefined, RULES);
+  const older = await lattice.start(2, undefined, undefined, rules);
+  await lattice.until("it stops", () => older.fatal.length > 0);
+  assert.match(older.fatal.join(), new RegExp(`^RULES_UNKNOWN: rules ${RULES.highest} govern`));
+  assert.equal(lattice.at(0).member.committee.generation, 0n);
+});
+
 test("a vote that an older promise bars keeps no other back", async () => {
   lattice = await Lattice.deal(3);
   // Both of the quorum are needed; one of them has voted for something else in slot 2, in a log that is lost.

@@ -399,17 +399,15 @@ export function bringEpochs(world: LogWorld, untilSlot: number, lies: boolean, e
       world.time.after(random.between(0, 1.5 * SLOT_MS), () => host.keys.give(epoch, shares, next.certified));
     }
     const look = (): void => {
-      const taken = world.ready.some(({ replica }) => replica?.rosters.some((roster) => roster.epoch === epoch));
-      if (taken) {
+      if (next.inForce) {
         world.count(`epoch ${change}`);
         if (newEra) world.count("era");
-        next.inForce = true;
         for (const host of newcomers) {
           world.time.after(random.between(0, Number(AHEAD) + 2) * SLOT_MS, () => seatTaken(world, host));
         }
         const rest = Math.max(0, Number(activation - world.slot)) + random.between(1, 4);
         world.time.after(rest * SLOT_MS, deal);
-      } else if (world.slot <= activation + 2n) world.time.after(LOOK_MS, look);
+      } else if (world.slot < BigInt(untilSlot)) world.time.after(LOOK_MS, look);
     };
     look();
   };

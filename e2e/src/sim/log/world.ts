@@ -264,6 +264,13 @@ export class LogWorld {
     return found.roster;
   }
 
+  /** From the moment that it stands in a log: a member that it takes the seat from may stop right after. */
+  #noteEpoch({ rosters }: LogReplica): void {
+    const newest = this.epochs.at(-1);
+    if (newest === undefined || newest.inForce) return;
+    if (rosters.some(({ epoch }) => epoch === newest.roster.epoch)) newest.inForce = true;
+  }
+
   quorumAt(slot: bigint): number {
     return rosterQuorum(this.dealt.config, ORGANISM, this.rosterAt(slot)).quorum;
   }
@@ -360,6 +367,7 @@ export class LogWorld {
       if (last?.generation === generation && last.position === position) return;
       last = { generation, position };
       this.deliveries += 1;
+      this.#noteEpoch(current);
       this.judge((checker) => checker.applied?.(place, current));
     };
     const open = (generation: bigint) => {

@@ -39,7 +39,7 @@ import type { EntryTail } from "./entry-tail.ts";
 import type { KnownEras } from "./era-book.ts";
 import { type EndGossip, knownHashes, missing, signEntriesRequest } from "./generation-service.ts";
 import type { CommitteeClient } from "./outcome-follower.ts";
-import { fetchSnapshot, type SnapshotSource } from "./snapshot-fetcher.ts";
+import { type FetchedSnapshot, fetchSnapshot, type SnapshotSource } from "./snapshot-fetcher.ts";
 import type { SnapshotStore } from "./snapshot-store.ts";
 
 const TICK_MS = 100;
@@ -115,6 +115,10 @@ export class GenerationChange<State, Command, D extends Duty> implements EndGoss
   #gossiping = new Set<CommitteeClient>();
   #stopTicking: () => void = () => undefined;
   #reached: Reached | undefined;
+  /** A certified state of this generation that others have handed over, because this member has none that leads to a proposed end. */
+  #base: FetchedSnapshot | undefined;
+  /** Entries of a proposed end are beyond this build. */
+  #beyond: RulesUnknown | undefined;
   /** What it had to fetch to know again what it had spoken on. */
   #spokenTip: Pick<OwnEnd, "position" | "heads"> | undefined;
   #newer = false;
@@ -199,6 +203,7 @@ export class GenerationChange<State, Command, D extends Duty> implements EndGoss
     this.#lost = false;
     this.#newer = false;
     this.#reached = undefined;
+    this.#base = undefined;
     this.#spokenTip = undefined;
     this.#begin();
     this.#options.meters.gauge("lattice_generation_ending", 0);
@@ -311,6 +316,7 @@ export class GenerationChange<State, Command, D extends Duty> implements EndGoss
     }
     if (onOwnChain || committee.position < end.position) ways.push({ base: "kept", peer: undefined, ownTail: true });
     for (const peer of others) ways.push({ base: "kept", peer, ownTail: false });
+    this.#beyond = undefined;
     for (const way of ways) {
       for (const base of way.base === "live" ? [committee.snapshot()] : await this.#bases(end.position)) {
         const reached = await this.#walk(base, way.base === "live", end, way.peer, way.ownTail);
@@ -320,7 +326,44 @@ export class GenerationChange<State, Command, D extends Duty> implements EndGoss
         return reached;
       }
     }
+    // Others keep entries since their second newest checkpoint only: whoever has lost its own begins with theirs.
+    const base = await this.#fetchBase(end.position);
+    for (const peer of base === undefined ? [] : others) {
+      const reached = await this.#walk(base, false, end, peer, false);
+      if (this.#closed) return undefined;
+      if (reached === undefined) continue;
+      this.#reached = reached;
+      return reached;
+    }
+    // A quorum has announced the rules under which they lie: this build could only wait.
+    if (this.#beyond !== undefined) throw this.#beyond;
     return undefined;
+  }
+
+  /** The newest certified state up to a position that anybody hands over, when it is newer than this member's own. */
+  async #fetchBase(position: bigint): Promise<Uint8Array | undefined> {
+    const { committee, snapshots, sources, logger, eras } = this.#options;
+    const { generation } = this;
+    const known = this.#base?.certified.checkpoint.position;
+    if (known !== undefined && known > position) this.#base = undefined;
+    const newest = [this.#base?.certified, ...snapshots.held()]
+      .flatMap((each) => (each === undefined ? [] : [each.checkpoint]))
+      .filter((each) => each.generation === generation && each.position <= position)
+      .reduce((most, each) => (each.position > most ? each.position : most), 0n);
+    const fetched = await fetchSnapshot({
+      config: committee.config,
+      organism: committee.organism,
+      sources,
+      wanted: ({ checkpoint }) =>
+        checkpoint.generation === generation &&
+        !committee.keyIsOver(checkpoint.epoch) &&
+        checkpoint.position > newest &&
+        checkpoint.position <= position,
+      log: logger,
+      eras,
+    });
+    this.#base = fetched ?? this.#base;
+    return this.#base?.state;
   }
 
   /** Own certified states at or below a position, the newest first; `undefined` stands for the very beginning. */
@@ -365,6 +408,7 @@ export class GenerationChange<State, Command, D extends Duty> implements EndGoss
         }
       }
     } catch (error) {
+      if (error instanceof RulesUnknown) this.#beyond = error;
       logger.debug("entries were not handed over", errorFields(error));
       return undefined;
     }
