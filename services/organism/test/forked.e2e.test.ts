@@ -276,6 +276,34 @@ describe("a broker that forks", () => {
     await committee.certified(a, 2n);
   });
 
+  test("entries that cross the fork count, also when the ones before them stand on the other side only", async () => {
+    committee = await WatchedCommittee.deal(4, "third");
+    const all = await committee.startAll([0, 1, 2, 3]);
+    const [a, alone] = [at(all, 0), at(all, 3)];
+    await committee.certified(a, 1n);
+    committee.calls.cut(() => true);
+    const said = (index: number): bigint => a.member.committee.author(index)?.ctl.sequence ?? 0n;
+    const before = [0, 1, 2].map(said);
+    const other = committee.log.fork([3]);
+    other.add(new Uint8Array([2]));
+    await committee.certified(a, 2n);
+    await committee.until("each has said something there", () =>
+      before.every((sequence, index) => said(index) > sequence),
+    );
+    assert.deepEqual(alone.fatal, []);
+    // From here on the broker shows everybody everything.
+    committee.log.pass((author, raw) => {
+      if (committee.log.branchOf(author) !== other) other.add(raw);
+      return [raw];
+    });
+    await committee.certified(a, 3n);
+    await committee.until("it stops", () => alone.fatal.length > 0);
+    assert.deepEqual(reasons(alone), ["LOG_FORKED"]);
+    assert.match(at(alone.fatal, 0).detail, /\(entry\)/);
+    assert.ok(alone.meters.value("lattice_entries_refused_total", { reason: "OUT_OF_ORDER" }) > 1);
+    for (const each of all.slice(0, 3)) assert.deepEqual(each.fatal, []);
+  });
+
   test("entries that cross the fork count like statements: the broker alone cannot hide it", async () => {
     committee = await WatchedCommittee.deal(4, "third");
     const all = await committee.startAll([0, 1, 2, 3]);

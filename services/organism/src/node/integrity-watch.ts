@@ -20,6 +20,7 @@ import { HistoryGone, type Log, pause, type Timers } from "../ports.ts";
 import { type Caught, FraudCollector, type Suspicion } from "./fraud-collector.ts";
 import type { FraudProofs } from "./fraud-proofs.ts";
 import { fromWireDecision, fromWireHead } from "./integrity-wire.ts";
+import type { ReadHead } from "./others-go-on.ts";
 import type { CommitteeClient } from "./outcome-follower.ts";
 
 /** How long an answer may take. */
@@ -114,6 +115,8 @@ export class IntegrityWatch<State, Command, D extends Duty> {
   watch(): void {
     const { timers, config } = this.#options;
     this.#stopTicking = timers.every(config.slotMs, () => {
+      // Who does not answer holds up nothing but the round's end.
+      if (this.#comparing !== undefined && this.#live) this.#judge();
       void this.compare();
     });
   }
@@ -210,8 +213,14 @@ export class IntegrityWatch<State, Command, D extends Duty> {
     const { refusal, landed, read } = applied;
     const key = committee.author(author)?.key;
     this.#collect(raw, applied, key);
-    if (read === undefined || (!landed && refusal?.reason !== "FORKED_HEAD")) return;
-    const { seenPosition } = read.body;
+    if (read === undefined) return;
+    const { seenPosition, seenHead } = read.body;
+    if (refusal?.reason === "OUT_OF_ORDER") {
+      // The entry before it may stand on the other chain: it crosses the fork all the same (log.md §2).
+      const own = committee.headAt(seenPosition);
+      const ahead = seenPosition >= applied.position;
+      if (!ahead && (own === undefined || equalBytes(own, seenHead))) return;
+    } else if (!landed && refusal?.reason !== "FORKED_HEAD") return;
     if (landed) {
       this.#forks.agrees(author, seenPosition);
       return;
@@ -250,20 +259,20 @@ export class IntegrityWatch<State, Command, D extends Duty> {
 
   async #compare(): Promise<void> {
     const { committee, self, peers, meters, logger } = this.#options;
-    const position = committee.position;
-    const answers = await Promise.all(peers().map(async (peer) => ({ peer, head: await this.#ask(peer, position) })));
+    const { position } = committee;
     const agreeing = new Set([self]);
     const newest: bigint[] = [];
-    for (const { peer, head } of answers) {
-      if (head === undefined || head.statement.member === self) continue;
-      const { member, position: at } = head.statement;
+    const take = async (peer: CommitteeClient): Promise<void> => {
+      const answer = await this.#ask(peer, position);
+      if (answer === undefined || answer.statement.member === self) return;
+      const { member, position: at, head, newest: last } = answer.statement;
       const own = committee.headAt(at);
-      if (own === undefined) continue;
-      newest.push(head.statement.newest);
-      if (equalBytes(own, head.statement.head)) {
+      if (own === undefined) return;
+      newest.push(last);
+      if (equalBytes(own, head)) {
         this.#forks.agrees(member, at);
         agreeing.add(member);
-        continue;
+        return;
       }
       if (this.#forks.differs(member, at, "statement")) {
         meters.count("lattice_log_forks_total");
@@ -271,12 +280,13 @@ export class IntegrityWatch<State, Command, D extends Duty> {
           member,
           position: at,
           own_head: toHex(own),
-          its_head: toHex(head.statement.head),
-          its_signature: toHex(head.signature),
+          its_head: toHex(head),
+          its_signature: toHex(answer.signature),
         });
       }
       for (const caught of await this.#conflictingVotes(peer)) this.#note(caught);
-    }
+    };
+    await Promise.all(peers().map(take));
     this.#noteAgreeing(agreeing.size);
     this.#noteWithheld(newest);
     this.#gauges();
@@ -284,14 +294,14 @@ export class IntegrityWatch<State, Command, D extends Duty> {
     if (this.#live) this.#judge();
   }
 
-  /** How far each other member has read in this generation, signed by it just now. */
-  async newest(): Promise<ReadonlyMap<number, bigint>> {
-    const { committee, self, peers } = this.#options;
-    const answers = await Promise.all(peers().map((peer) => this.#ask(peer, committee.position)));
-    const found = new Map<number, bigint>();
+  /** What each other member reads in this generation, signed by it just now: its head at `position`, or its newest one below. */
+  async heads(position: bigint): Promise<ReadonlyMap<number, ReadHead>> {
+    const { self, peers } = this.#options;
+    const answers = await Promise.all(peers().map((peer) => this.#ask(peer, position)));
+    const found = new Map<number, ReadHead>();
     for (const answer of answers) {
       if (answer === undefined || answer.statement.member === self) continue;
-      found.set(answer.statement.member, answer.statement.newest);
+      found.set(answer.statement.member, answer.statement);
     }
     return found;
   }

@@ -866,9 +866,9 @@ export class Member<State, Command, D extends Duty, Settings> {
       if (!this.#ending || this.#draining || this.committee.generation !== generation) return stop();
       looking = true;
       this.#integrity
-        .newest()
-        .then(async (newest) => {
-          if (!others.look(newest) || !this.#ending || this.committee.generation !== generation) return;
+        .heads(others.asks)
+        .then(async (heads) => {
+          if (!others.look(heads) || !this.#ending || this.committee.generation !== generation) return;
           stop();
           await this.#forgetOwnView();
         })

@@ -1,39 +1,82 @@
 import assert from "node:assert/strict";
-import { test } from "node:test";
-import { OthersGoOn } from "./others-go-on.ts";
+import { describe, test } from "node:test";
+import { OthersGoOn, type ReadHead } from "./others-go-on.ts";
 
-const seen = (...positions: readonly (readonly [number, bigint])[]): Map<number, bigint> => new Map(positions);
+/** A chain by its name: the head after a position. */
+const headOf = (chain: number, position: bigint): Uint8Array => new Uint8Array([chain, Number(position)]);
+
+/** What members answer, asked where `others` asks: how far each has read, and on which chain. */
+const seen = (
+  others: OthersGoOn,
+  ...members: readonly (readonly [member: number, newest: bigint, chain?: number])[]
+): Map<number, ReadHead> =>
+  new Map(
+    members.map(([member, newest, chain = 0]) => {
+      const position = newest < others.asks ? newest : others.asks;
+      return [member, { newest, position, head: headOf(chain, position) }];
+    }),
+  );
 
 test("a quorum of others that reads on twice, past what this member has read, has left it alone", () => {
   const others = new OthersGoOn(2, 10n);
-  assert.equal(others.look(seen([0, 12n], [1, 12n])), false);
-  assert.equal(others.look(seen([0, 13n], [1, 14n])), false);
-  assert.equal(others.look(seen([0, 15n], [1, 15n])), true);
+  assert.equal(others.look(seen(others, [0, 12n], [1, 12n])), false);
+  assert.equal(others.look(seen(others, [0, 13n], [1, 14n])), false);
+  assert.equal(others.look(seen(others, [0, 15n], [1, 15n])), true);
 });
 
 test("others that have read further and stand still may have lost the log as well", () => {
   const others = new OthersGoOn(2, 10n);
-  for (let turn = 0; turn < 5; turn++) assert.equal(others.look(seen([0, 12n], [1, 12n])), false);
+  for (let turn = 0; turn < 5; turn++) assert.equal(others.look(seen(others, [0, 12n], [1, 12n])), false);
   // What they had kept is taken in once.
-  assert.equal(others.look(seen([0, 13n], [1, 13n])), false);
-  assert.equal(others.look(seen([0, 13n], [1, 13n])), false);
+  assert.equal(others.look(seen(others, [0, 13n], [1, 13n])), false);
+  assert.equal(others.look(seen(others, [0, 13n], [1, 13n])), false);
 });
 
 test("fewer than a quorum, or such as are still behind, do not count", () => {
   const fewer = new OthersGoOn(2, 10n);
-  for (let turn = 11n; turn < 20n; turn++) assert.equal(fewer.look(seen([0, turn])), false);
+  for (let turn = 11n; turn < 20n; turn++) assert.equal(fewer.look(seen(fewer, [0, turn])), false);
   const behind = new OthersGoOn(2, 10n);
-  for (let turn = 1n; turn <= 10n; turn++) assert.equal(behind.look(seen([0, turn], [1, turn])), false);
-  assert.equal(behind.look(seen([0, 11n], [1, 11n])), false);
-  assert.equal(behind.look(seen([0, 12n], [1, 12n])), true);
+  // A round that compares at a position that this member has read says nothing of what follows it.
+  for (let turn = 1n; turn <= 11n; turn++) assert.equal(behind.look(seen(behind, [0, turn], [1, turn])), false);
+  assert.equal(behind.look(seen(behind, [0, 12n], [1, 12n])), false);
+  assert.equal(behind.look(seen(behind, [0, 13n], [1, 13n])), true);
 });
 
 test("looks that show it have to follow one another", () => {
   const others = new OthersGoOn(2, 10n);
-  others.look(seen([0, 11n], [1, 11n]));
-  assert.equal(others.look(seen([0, 12n], [1, 12n])), false);
-  assert.equal(others.look(seen([0, 13n])), false);
-  assert.equal(others.look(seen([0, 14n], [1, 14n])), false);
-  assert.equal(others.look(seen([0, 15n], [1, 15n])), false);
-  assert.equal(others.look(seen([0, 16n], [1, 16n])), true);
+  others.look(seen(others, [0, 11n], [1, 11n]));
+  assert.equal(others.look(seen(others, [0, 12n], [1, 12n])), false);
+  assert.equal(others.look(seen(others, [0, 13n])), false);
+  assert.equal(others.look(seen(others, [0, 14n], [1, 14n])), false);
+  assert.equal(others.look(seen(others, [0, 15n], [1, 15n])), false);
+  assert.equal(others.look(seen(others, [0, 16n], [1, 16n])), true);
+});
+
+describe("others on two chains", () => {
+  test("are no quorum, however far they read: one may have certified with this member what it alone has read", () => {
+    const others = new OthersGoOn(2, 10n);
+    for (let turn = 11n; turn < 30n; turn++) {
+      assert.equal(others.look(seen(others, [0, turn], [2, turn + 1n, 1])), false);
+    }
+  });
+
+  test("are one as soon as enough are on one of them", () => {
+    const others = new OthersGoOn(3, 10n);
+    for (let turn = 11n; turn < 20n; turn++) {
+      assert.equal(others.look(seen(others, [0, turn], [1, turn], [3, turn, 1])), false);
+    }
+    assert.equal(others.look(seen(others, [0, 20n], [1, 20n], [2, 20n], [3, 20n, 1])), false);
+    assert.equal(others.look(seen(others, [0, 21n], [1, 21n], [2, 21n], [3, 21n, 1])), false);
+    assert.equal(others.look(seen(others, [0, 22n], [1, 22n], [2, 22n], [3, 22n, 1])), true);
+  });
+
+  test("one that reads less far than where it is asked is not known to be on the chain of the others", () => {
+    const others = new OthersGoOn(2, 10n);
+    for (let turn = 0n; turn < 10n; turn++) {
+      const [ahead, behind] = [100n + turn, 11n + turn];
+      const answers = seen(others, [0, ahead], [1, behind]);
+      answers.set(1, { newest: behind, position: 10n, head: headOf(0, 10n) });
+      assert.equal(others.look(answers), false);
+    }
+  });
 });

@@ -1,13 +1,20 @@
 /**
  * Tells a member that has lost its view of the log, alone, from one whose log is lost for all (docs/decisions/0030): a quorum of
- * others goes on reading, past everything that this member has read.
+ * others goes on reading along one chain, past everything that this member has read.
  *
  * Then nothing was certified on what it alone had read: whatever q members signed, one honest member of any q others has read
- * too, on the chain that it goes on with.
+ * too, on the chain that it goes on with. Others that read on along two chains show nothing of the kind.
  */
+import { toHex } from "../codec/codec.ts";
+import type { HeadStatement } from "../committee/heads.ts";
 
 /** Looks in a row at which enough others had read on: members that stop for the end of a generation still take in what they kept. */
 const ADVANCES = 2;
+/** Beyond every log: whoever is asked for the head there gives its newest. */
+const NEWEST = 2n ** 63n;
+
+/** What another member has signed just now of the chain that it reads. */
+export type ReadHead = Pick<HeadStatement, "position" | "head" | "newest">;
 
 export class OthersGoOn {
   readonly #quorum: number;
@@ -15,21 +22,32 @@ export class OthersGoOn {
   readonly #furthest: bigint;
   #before: ReadonlyMap<number, bigint> = new Map();
   #advances = 0;
+  #asks = NEWEST;
 
   constructor(quorum: number, furthest: bigint) {
     this.#quorum = quorum;
     this.#furthest = furthest;
   }
 
-  /** @param newest what each other member has signed just now that it had read, in this generation */
-  look(newest: ReadonlyMap<number, bigint>): boolean {
-    let advanced = 0;
-    for (const [member, position] of newest) {
+  /** Where to ask for heads at the next look: where a quorum was at the last one. */
+  get asks(): bigint {
+    return this.#asks;
+  }
+
+  /** @param seen the answer of each other member, asked at `asks`, in this generation */
+  look(seen: ReadonlyMap<number, ReadHead>): boolean {
+    const together = new Map<string, number>();
+    for (const [member, { position, head, newest }] of seen) {
       const before = this.#before.get(member);
-      if (before !== undefined && position > before && position > this.#furthest) advanced += 1;
+      const advanced = before !== undefined && newest > before;
+      if (!advanced || position !== this.#asks || position <= this.#furthest) continue;
+      const chain = toHex(head);
+      together.set(chain, (together.get(chain) ?? 0) + 1);
     }
-    this.#before = newest;
-    this.#advances = advanced >= this.#quorum ? this.#advances + 1 : 0;
+    this.#before = new Map([...seen].map(([member, { newest }]) => [member, newest]));
+    const positions = [...this.#before.values()].sort((a, b) => (a < b ? 1 : -1));
+    this.#asks = positions[this.#quorum - 1] ?? NEWEST;
+    this.#advances = Math.max(0, ...together.values()) >= this.#quorum ? this.#advances + 1 : 0;
     return this.#advances >= ADVANCES;
   }
 }
