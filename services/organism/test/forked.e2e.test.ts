@@ -290,7 +290,7 @@ describe("a broker that forks", () => {
     await committee.until("each has said something there", () =>
       before.every((sequence, index) => said(index) > sequence),
     );
-    assert.deepEqual(alone.fatal, []);
+    assert.deepEqual(reasons(alone), []);
     // From here on the broker shows everybody everything.
     committee.log.pass((author, raw) => {
       if (committee.log.branchOf(author) !== other) other.add(raw);
