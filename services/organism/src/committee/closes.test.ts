@@ -1,0 +1,105 @@
+/** What makes a close count, and what is refused beside it. */
+import assert from "node:assert/strict";
+import { before, beforeEach, describe, test } from "node:test";
+import { accepted, dealFour, hash32, machine, ProbeDriver, sayLarge } from "../../test/probe-driver.ts";
+import type { TestCommittee } from "../../test/test-lattice.ts";
+import { initCrypto } from "../crypto/engine.ts";
+import type { ScriptedAuthor } from "../testing/committee-driver.ts";
+import { type CommitteeCommand, encodeCommand } from "./commands.ts";
+import { CLOSE_INPUTS_PER_AUTHOR, CLOSES_PER_AUTHOR, WINDOW_AHEAD } from "./state.ts";
+
+let dealt: TestCommittee;
+let driver: ProbeDriver;
+let author: ScriptedAuthor;
+
+before(async () => {
+  await initCrypto();
+  dealt = dealFour();
+});
+
+beforeEach(() => {
+  driver = ProbeDriver.joined(dealt);
+  author = driver.author(0);
+});
+
+describe("closes", () => {
+  const close = (inputs: Uint8Array[] = [], slot = 10n, stage = "first"): CommitteeCommand => ({
+    type: "close",
+    stage,
+    slot,
+    inputs,
+  });
+  const closed = (): string[] => driver.told("closed");
+
+  test("of q members close a stage, once", () => {
+    for (const index of [0, 1]) accepted(driver.author(index).say(close()));
+    assert.deepEqual(closed(), []);
+    accepted(driver.author(2).say(close()));
+    assert.deepEqual(closed(), ["closed first 10"]);
+    accepted(driver.author(3).say(close()));
+    assert.deepEqual(closed(), ["closed first 10"]);
+  });
+
+  test("twice by one member", () => {
+    accepted(author.say(close()));
+    driver.refusedCommand(() => author.say(close()), "DUPLICATE");
+    driver.refusedCommand(() => author.say(close([hash32(1)])), "DUPLICATE");
+    accepted(author.say(close([], 11n)));
+  });
+
+  test("wait for what f + 1 of them list, and for nothing that fewer list", () => {
+    const [one, two] = [hash32(1), hash32(2)];
+    accepted(driver.author(0).say(close([one, two])));
+    accepted(driver.author(1).say(close([one])));
+    accepted(driver.author(2).say(close([])));
+    assert.deepEqual(closed(), [], "two of four listed the first input, it has not landed");
+    accepted(driver.author(3).say(machine({ type: "input", hash: two })));
+    assert.deepEqual(closed(), []);
+    accepted(driver.author(3).say(machine({ type: "input", hash: one })));
+    assert.deepEqual(closed(), ["closed first 10"], "one member alone cannot hold it up for the second");
+  });
+
+  test("that become ripe at one position come in slot and stage order on every member", () => {
+    const input = hash32(5);
+    for (const [slot, stage] of [
+      [12n, "b"],
+      [10n, "b"],
+      [12n, "a"],
+      [11n, "first"],
+    ] as const) {
+      for (const index of [0, 1, 2]) accepted(driver.author(index).say(close([input], slot, stage)));
+    }
+    // One replica now holds the same in the order of its snapshot.
+    driver.restart(1);
+    accepted(author.say(machine({ type: "input", hash: input })));
+    assert.deepEqual(closed(), ["closed b 10", "closed first 11", "closed a 12", "closed b 12"]);
+    driver.assertAlike();
+  });
+
+  test("outside the window", () => {
+    driver.refusedCommand(() => author.say(close([], 10n + WINDOW_AHEAD + 1n)), "SLOT_OUT_OF_WINDOW");
+    driver.refusedCommand(() => author.say(close([], 0n)), "SLOT_OUT_OF_WINDOW");
+    accepted(author.say(close([], 10n + WINDOW_AHEAD)));
+  });
+
+  test("of one author fill its own share of a slot and nobody else's", () => {
+    for (let index = 0; index < CLOSES_PER_AUTHOR; index++) accepted(author.say(close([], 10n, `flood ${index}`)));
+    driver.refusedCommand(() => author.say(close([], 10n, "one more")), "MALFORMED");
+    for (const index of [1, 2, 3]) accepted(driver.author(index).say(close()));
+    assert.deepEqual(closed(), ["closed first 10"]);
+  });
+
+  test("with more inputs than a slot may have", () => {
+    // Chunks of a close of 65 536 inputs; two of them use up the author's share.
+    const inputs = Array.from({ length: 65_536 }, (_, index) => {
+      const each = new Uint8Array(32);
+      new DataView(each.buffer).setUint32(0, index);
+      return each;
+    });
+    for (let index = 0; index < CLOSE_INPUTS_PER_AUTHOR / 65_536; index++) {
+      assert.equal(sayLarge(author, encodeCommand(close(inputs, 10n, `large ${index}`)))?.refusal, undefined);
+    }
+    driver.refusedCommand(() => author.say(close([hash32(1)], 10n, "one more")), "TOO_LARGE");
+    accepted(author.say(close([], 10n, "one more")));
+  });
+});
