@@ -224,9 +224,7 @@ export const LOG_MUTATIONS: readonly Mutation[] = [
   {
     name: "one committee: shares of the old key are kept",
     caughtBy: "shares of an epoch that is over are erased",
-    edits: [
-      { file: "organism/src/node/member.ts", find: "this.#keys.erase(oldest.epoch)", replace: "this.#keys.erase(0n)" },
-    ],
+    edits: [{ file: "organism/src/node/succession.ts", find: "keys.erase(oldest.epoch)", replace: "keys.erase(0n)" }],
     ...calm,
     slots: 80,
     eras: true,

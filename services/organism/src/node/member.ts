@@ -7,7 +7,6 @@ import { encodeCommand } from "../committee/commands.ts";
 import { type Applied, Committee } from "../committee/committee.ts";
 import type { Dissent } from "../committee/effects.ts";
 import type { Lane, ReadEntry } from "../committee/entry.ts";
-import { newestEra } from "../committee/eras.ts";
 import type { CertifiedOutcome, Outcome } from "../committee/outcome.ts";
 import { ROSTER_STAGE, type Roster } from "../committee/roster.ts";
 import { type RuleRange, RulesUnknown } from "../committee/rules.ts";
@@ -67,6 +66,7 @@ import { archiveSource, fetchSnapshot, peerSource, type SnapshotSource } from ".
 import type { SnapshotStore } from "./snapshot-store.ts";
 import { restoreOwn, syncGeneration, syncState } from "./state-sync.ts";
 import { fileStorage, type KeptBodies, type MemberStorage } from "./storage.ts";
+import { askOwnRosters, Succession } from "./succession.ts";
 
 export interface MemberOptions<State, Command, D extends Duty, Settings> {
   readonly definition: OrganismDefinition<State, Command, D, Settings>;
@@ -132,11 +132,6 @@ const SUBMIT_DEADLINE_MS = 10_000;
 const READING_LOOK_MS = 1000;
 /** How often the log's size is looked at. */
 const USAGE_MS = 2000;
-/** How often a member looks for shares of a new epoch, and asks the other committees for their rosters. */
-const KEYS_EVERY_MS = 1000;
-const ROSTERS_EVERY_MS = 30_000;
-/** And how often at most when something comes from them that does not verify. */
-const UNVERIFIED_ASK_MS = 1000;
 /** How often a member looks for the log of a generation that has been agreed on, and how many looks lie between two lines about it. */
 const PRESENT_PAUSE_MS = 250;
 const PRESENT_LOOKS = 120;
@@ -181,17 +176,8 @@ export class Member<State, Command, D extends Duty, Settings> {
   #appender: Appender | undefined;
   #consuming: Promise<void> = Promise.resolve();
   readonly #keys: EpochKeys;
-  readonly #book: RosterBook;
   readonly #eras: EraBook;
-  /** This committee's rosters with their certificates, by activation slot. */
-  readonly #certifiedRosters = new Map<bigint, CertifiedOutcome>();
-  /** Epochs whose shares the metric tells of. */
-  readonly #gauged = new Set<bigint>();
-  #rosterTurn = 0;
-  #rostersAskedMs = Number.NEGATIVE_INFINITY;
-  /** Something came from another committee that does not verify under the eras known. */
-  #rostersWanted = false;
-  #keysLookedMs = 0;
+  readonly #succession: Succession;
   #stopTicking: () => void = () => undefined;
   #stopMeasuring: () => void = () => undefined;
   #woken = false;
@@ -244,7 +230,6 @@ export class Member<State, Command, D extends Duty, Settings> {
     this.#abstention = new Abstention({ config, self, journal, journalIsOld, committee, clock, logger });
     this.#keys = options.epochKeys ?? singleEpochKeys(rosters[this.organism].epoch, secrets);
     this.#eras = parts.eras;
-    this.#book = parts.book;
     this.#follower = new OutcomeFollower({
       config,
       rosters,
@@ -255,12 +240,24 @@ export class Member<State, Command, D extends Duty, Settings> {
       known: (organism, outcome) => this.committee.observed(organism, outcome.stage, outcome.slot) !== undefined,
       onOutcome: (organism, certified) => this.#noteUpstream(organism, certified),
       eras: this.#eras.of,
-      onUnverified: () => {
-        this.#rostersWanted = true;
-      },
+      onUnverified: () => this.#succession.want(),
       connect: options.connect ?? connectOverGrpc,
       timers: this.#timers,
       jitter: () => (random(1)[0] ?? 0) / 256,
+    });
+    this.#succession = new Succession({
+      organism: this.organism,
+      self,
+      committee,
+      keys: this.#keys,
+      book: parts.book,
+      eras: this.#eras,
+      keep: (certified) => this.#archive.put(certified),
+      endpoints,
+      client: (organism, address) => this.#follower.client(organism, address),
+      timers: this.#timers,
+      logger,
+      meters,
     });
     this.#bodyFetcher = new BodyFetcher({
       config,
@@ -321,9 +318,8 @@ export class Member<State, Command, D extends Duty, Settings> {
         organism: this.organism,
         self: options.self,
         committee: this.committee,
-        rosters: this.#book,
-        certifiedRosters: () =>
-          [...this.#certifiedRosters.values()].sort((a, b) => (a.outcome.slot < b.outcome.slot ? -1 : 1)),
+        rosters: parts.book,
+        certifiedRosters: () => this.#succession.rosters,
         archive: this.#archive,
         bodies: this.#bodies,
         policies: this.#node.bodies,
@@ -362,7 +358,8 @@ export class Member<State, Command, D extends Duty, Settings> {
     await restoreOwn(committee, snapshots, logger);
     const tail = options.nextLog === undefined ? undefined : await storage.tail?.();
     const log = new GenerationLog(options.log);
-    const learnEras = (): Promise<void> => askOwnRosters(book, options);
+    const { endpoints, connect } = options;
+    const learnEras = (): Promise<void> => askOwnRosters({ organism, config, book, endpoints, connect, logger });
     const sync = {
       committee,
       log,
@@ -396,16 +393,16 @@ export class Member<State, Command, D extends Duty, Settings> {
       storage.saveEras?.(eras.all).catch((error: unknown) => logger.error("eras cannot be kept", errorFields(error)));
     };
     const member = new Member(options, { archive, bodies, snapshots, committee, log, tail, marks, eras, book });
-    member.#takeEras();
+    member.#succession.takeEras();
     eras.onLearned((of, { number, fromSlot }) => {
       logger.info("an era is known", { of, era: number, from_slot: fromSlot });
       member.#follower.lookAgain(of);
       saveEras();
     });
-    if (options.certifiedRoster !== undefined) member.#keepRoster(options.certifiedRoster);
+    if (options.certifiedRoster !== undefined) member.#succession.learn(options.certifiedRoster);
     for (const { activationSlot } of committee.rosters) {
       const certified = await archive.get(ROSTER_STAGE, activationSlot);
-      if (certified !== undefined) member.#keepRoster(certified);
+      if (certified !== undefined) member.#succession.learn(certified);
     }
     await member.#begin(lost, awaited);
     return member;
@@ -587,102 +584,6 @@ export class Member<State, Command, D extends Duty, Settings> {
     if (refusal !== undefined && !this.#ending) this.#fail("JOIN_REFUSED", `${refusal.reason}: ${refusal.detail}`);
   }
 
-  #announced(certified: CertifiedOutcome): void {
-    const { logger } = this.#options;
-    const { epoch, slot } = certified.outcome;
-    logger.info("a roster follows", { epoch, from_slot: slot, own_share: this.#keys.of(epoch) !== undefined });
-    this.#keepRoster(certified);
-    this.#archive.put(certified).catch((error: unknown) => {
-      logger.error("a roster cannot be kept", errorFields(error));
-    });
-  }
-
-  #keepRoster(certified: CertifiedOutcome): void {
-    this.#certifiedRosters.set(certified.outcome.slot, certified);
-    this.#book.learn(this.organism, certified);
-  }
-
-  /** What the state tells of eras, of this committee and upstream. */
-  #takeEras(): void {
-    const { committee } = this;
-    for (const organism of ORGANISMS) {
-      for (const link of committee.eraLinks(organism)) this.#takeEra(organism, link);
-    }
-  }
-
-  #takeEra(organism: Organism, link: CertifiedOutcome): void {
-    const problem = this.#eras.learn(organism, link);
-    if (problem !== undefined) {
-      this.#options.logger.error("this log tells of another era than this member knew", { of: organism, problem });
-      this.#options.meters.count("lattice_roster_conflicts_total", 1, { of: organism });
-    }
-    // Served from then on: whoever comes later needs the whole chain.
-    if (organism === this.organism) this.#keepRoster(link);
-    this.#options.meters.gauge("lattice_era", newestEra(this.#eras.of(organism)).number, { of: organism });
-  }
-
-  /** Certified under a key that is, or was, in force: a ceremony that came too late, or somebody has that key. */
-  #noteOtherEra(position: bigint, { author, refusal }: Applied): void {
-    const { logger, meters } = this.#options;
-    logger.error("a member brought what does not fit the eras known", { position, author, problem: refusal?.detail });
-    meters.count("lattice_roster_conflicts_total", 1, { of: this.organism });
-  }
-
-  #eraBegins({ organism, era, link }: NonNullable<Applied["era"]>): void {
-    const { logger } = this.#options;
-    logger.info("an era follows", { of: organism, era: era.number, from_slot: era.fromSlot, key: toHex(era.key) });
-    this.#takeEra(organism, link);
-  }
-
-  /** Asks the other committees for their rosters: now and then, and soon when they are wanted. */
-  #askRosters(): void {
-    const { definition, endpoints, self } = this.#options;
-    const now = this.#timers.elapsedMs();
-    if (now - this.#rostersAskedMs < (this.#rostersWanted ? UNVERIFIED_ASK_MS : ROSTERS_EVERY_MS)) return;
-    this.#rostersAskedMs = now;
-    this.#rostersWanted = false;
-    const others = ORGANISMS.filter((organism) => organism !== definition.organism);
-    void this.#book.ask(others, this.#rosterTurn++ + self, endpoints, (organism, address) =>
-      this.#follower.client(organism, address),
-    );
-  }
-
-  /** Looks for shares that a resharing has left, says so in the log, asks others for their rosters, erases what is over. */
-  #lookAfterKeys(): void {
-    const { logger } = this.#options;
-    const now = this.#timers.elapsedMs();
-    if (now - this.#keysLookedMs >= KEYS_EVERY_MS) {
-      this.#keysLookedMs = now;
-      this.#keys.refresh().catch((error: unknown) => logger.warn("shares cannot be read", errorFields(error)));
-      this.#gaugeShares();
-      const [oldest] = this.committee.rosters;
-      if (oldest !== undefined) {
-        this.#keys.erase(oldest.epoch).catch((error: unknown) => {
-          logger.warn("shares of an epoch that is over cannot be erased", errorFields(error));
-        });
-      }
-    }
-    this.#askRosters();
-    const next = this.#keys.roster((this.committee.rosters.at(-1)?.epoch ?? 0n) + 1n);
-    if (next !== undefined) {
-      this.#duties.attempt(`roster/${next.outcome.epoch}`, () =>
-        this.#append("ctl", encodeCommand({ type: "roster", certified: next })),
-      );
-    }
-  }
-
-  /** 1 for each epoch whose shares are held; 0 for one to come or in force without, and for one that is over. */
-  #gaugeShares(): void {
-    const { meters } = this.#options;
-    for (const { epoch } of this.committee.rosters) this.#gauged.add(epoch);
-    const oldest = this.committee.rosters[0]?.epoch ?? 0n;
-    for (const epoch of this.#gauged) {
-      const held = this.#keys.of(epoch) !== undefined;
-      meters.gauge("lattice_dkg_has_share", held ? 1 : 0, { epoch: epoch.toString() });
-      if (epoch < oldest && !held) this.#gauged.delete(epoch);
-    }
-  }
-
   /** Falls silent for good; whoever runs this member ends it. */
   #fail(reason: string, detail: string): void {
     if (this.#silent) return;
@@ -715,7 +616,7 @@ export class Member<State, Command, D extends Duty, Settings> {
     if (applied.refusal !== undefined) {
       meters.count("lattice_entries_refused_total", 1, { reason: applied.refusal.reason });
       logger.debug("entry refused", { position, author: applied.author, ...applied.refusal });
-      if (applied.refusal.reason === "OTHER_ERA") this.#noteOtherEra(position, applied);
+      if (applied.refusal.reason === "OTHER_ERA") this.#succession.noteOtherEra(applied);
     }
     this.#integrity.delivered(raw, applied);
     if (applied.fraud !== undefined && this.committee.isBlockedKey(this.#memberKey.publicKey)) {
@@ -734,8 +635,8 @@ export class Member<State, Command, D extends Duty, Settings> {
       logger.error("a member's share is none; it does not count", { author, of: what, position });
       meters.count("lattice_bad_shares_total", 1, { author: String(author) });
     }
-    if (applied.announced !== undefined) this.#announced(applied.announced);
-    if (applied.era !== undefined) this.#eraBegins(applied.era);
+    if (applied.announced !== undefined) this.#succession.announced(applied.announced);
+    if (applied.era !== undefined) this.#succession.eraBegins(applied.era);
     for (const outcome of applied.decided) this.#decided(outcome);
     for (const outcome of applied.certified) this.#certify(outcome);
     this.#onPosition(position);
@@ -1112,7 +1013,9 @@ export class Member<State, Command, D extends Duty, Settings> {
       const encoded = encodeCommand(command);
       this.#duties.attempt(key, () => this.#append("bulk", encoded));
     }
-    this.#lookAfterKeys();
+    this.#succession.look((key, command) =>
+      this.#duties.attempt(key, () => this.#append("ctl", encodeCommand(command))),
+    );
     this.#announceRules();
     this.#duties.own();
   }
@@ -1164,7 +1067,7 @@ export class Member<State, Command, D extends Duty, Settings> {
       submit: (submission) => this.#submit(submission, fault),
       outcome: (stage, slot) => this.committee.outcome(stage, slot) ?? this.#archive.recent(stage, slot)?.outcome,
       certified: (stage, slot) =>
-        stage === ROSTER_STAGE ? this.#certifiedRosters.get(slot) : this.#archive.recent(stage, slot),
+        stage === ROSTER_STAGE ? this.#succession.roster(slot) : this.#archive.recent(stage, slot),
       watch: (stage, fromSlot, signal) => this.#archive.watch([stage], fromSlot, signal),
       observed: (organism, stage, slot) => this.committee.observed(organism, stage, slot)?.outcome,
       fetchBody: (organism, outcome) => this.#fetchBody(organism, outcome),
@@ -1260,33 +1163,6 @@ async function readPosition(log: Log, position: bigint, signal: AbortSignal): Pr
   };
   await log.consume(position, deliver, AbortSignal.any([stop.signal, signal]));
   return found;
-}
-
-/** Asks the other members of this committee for their rosters, so often that f + 1 of them have told of each era. */
-async function askOwnRosters<State, Command, D extends Duty, Settings>(
-  book: RosterBook,
-  { definition, config, endpoints, connect = connectOverGrpc, logger }: MemberOptions<State, Command, D, Settings>,
-): Promise<void> {
-  const { organism } = definition;
-  const clients: CommitteeClient[] = [];
-  const client = (of: Organism, address: string): CommitteeClient => {
-    const made = connect(address, committeeId(config, of));
-    clients.push(made);
-    return made;
-  };
-  try {
-    const turns = endpoints()[organism].length;
-    let known: number;
-    // What follows an era can be judged once that one stands.
-    do {
-      known = book.eras(organism).length;
-      for (let turn = 0; turn < turns; turn++) await book.ask([organism], turn, endpoints, client);
-    } while (book.eras(organism).length > known);
-  } catch (error) {
-    logger.warn("the other members cannot be asked for their eras", errorFields(error));
-  } finally {
-    for (const each of clients) each.close();
-  }
 }
 
 /** The other members in turn, beginning with the next one, then the archive. */
