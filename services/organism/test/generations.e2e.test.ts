@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { afterEach, before, test } from "node:test";
 import { inspect } from "node:util";
 import { CommitteeService } from "@lattice/proto/lattice/committee/v1/committee_service_pb.ts";
-import { decode, equalBytes } from "../src/codec/codec.ts";
+import { decode, equalBytes, toHex } from "../src/codec/codec.ts";
 import { checkCheckpoint } from "../src/committee/checkpoint.ts";
 import type { LogRecord } from "../src/committee/log-export.ts";
 import { LogVerifier } from "../src/committee/log-verify.ts";
@@ -25,6 +25,7 @@ import { FileSnapshotStore } from "../src/node/snapshot-store.ts";
 import type { Fields } from "../src/observe/logger.ts";
 import { createNoMeters, type MeterRegistry } from "../src/observe/meters.ts";
 import type { Log, LogMessage, MemberJournal } from "../src/ports.ts";
+import { ScriptedAuthor } from "../src/testing/committee-driver.ts";
 import { DirectCalls } from "../src/testing/direct-calls.ts";
 import { dealCommittee, random, SILENT, startToyMember, type TestCommittee } from "./test-lattice.ts";
 import { SUM, toyDefinition } from "./toy-organism.ts";
@@ -552,6 +553,57 @@ test("one damaged delivery: the member stops, perhaps again over what it kept, r
     await lattice.start(2);
     await stops(/OTHERS_GO_ON/);
   }
+  await isBack();
+});
+
+test("n = 4, and one proven to say two things: who alone has lost its view reads anew once both others read on without it", async () => {
+  lattice = await Lattice.deal(4, "third");
+  const [first] = await lattice.startAll([0, 1]);
+  let damages = false;
+  let damaged = false;
+  const shown = ({ position, raw }: LogMessage): LogMessage => {
+    if (damaged || !damages) return { position, raw };
+    damaged = true;
+    return { position, raw: raw.map((byte, at) => (at === raw.length - 1 ? byte ^ 1 : byte)) };
+  };
+  await lattice.start(2, undefined, (log) => seenAs(log, shown));
+  await lattice.certified(1n);
+  assert.ok(first !== undefined);
+  const secrets = lattice.dealt.secrets[3];
+  assert.ok(secrets !== undefined);
+  const given = {
+    nowMs: lattice.nowMs,
+    committee: first.member.committee,
+    apply: () => assert.fail("not applied here"),
+  };
+  const liar = new ScriptedAuthor(given, 3, secrets);
+  liar.incarnation = 1n;
+  liar.incarnationKey = liar.keyOf(1n);
+  const join = { type: "join", incarnation: 1n, key: liar.incarnationKey.publicKey } as const;
+  const skip = (toSlot: bigint) => ({ type: "skip", stage: "accepted", toSlot }) as const;
+  const log = (await lattice.log(0n)).member(3);
+  for (const raw of [
+    liar.sign(join, "ctl", { signer: liar.memberKey }),
+    liar.sign(skip(0n), "ctl", { aside: true }),
+    liar.sign(skip(1n), "ctl"),
+  ])
+    await log.append("ctl", raw, toHex(raw.slice(-8)));
+  await lattice.until("it is blocked", () =>
+    [0, 1, 2].every((index) => lattice.at(index).member.committee.isBlocked(3)),
+  );
+  await lattice.certified(2n);
+  damages = true;
+  // The others have no quorum without it: what they still say is for the slots that may be in flight.
+  const stopped = (reason: string): boolean => lattice.at(2).fatal.some((each) => each.startsWith(reason));
+  for (let slot = 3; !stopped("OTHERS_GO_ON"); slot++) {
+    assert.ok(slot < 40, `it still waits, after ${lattice.at(2).lines.at(-1)}`);
+    lattice.nowMs = Math.max(lattice.nowMs, slotStartMs(lattice.dealt.config, BigInt(slot)));
+    await new Promise((resolve) => setTimeout(resolve, 400));
+    if (!stopped("LOG_FORKED")) continue;
+    await lattice.crash(2);
+    await lattice.start(2);
+  }
+  await lattice.crash(2);
   await isBack();
 });
 

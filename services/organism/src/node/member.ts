@@ -51,7 +51,7 @@ import { Intake, type VerifyElsewhere } from "./intake.ts";
 import { IntegrityWatch } from "./integrity-watch.ts";
 import { LogPressure } from "./log-pressure.ts";
 import { nodeTimers } from "./node-timers.ts";
-import { OthersGoOn } from "./others-go-on.ts";
+import { OthersGoOn, othersNeeded } from "./others-go-on.ts";
 import type { OutcomeArchive } from "./outcome-archive.ts";
 import {
   type CommitteeClient,
@@ -759,7 +759,11 @@ export class Member<State, Command, D extends Duty, Settings> {
   /** It may have lost its own view only. */
   #watchOthers(): void {
     const { generation } = this.committee;
-    const others = new OthersGoOn(this.committee.quorum.quorum, this.#marks.furthest());
+    const needed = (): number => {
+      const { roster, quorum } = this.committee;
+      return othersNeeded(quorum, roster.members.filter(({ index }) => this.committee.isBlocked(index)).length);
+    };
+    const others = new OthersGoOn(needed, this.#marks.furthest());
     let looking = false;
     // A committee that goes on writes something in every slot.
     const stop = this.#timers.every(this.#options.config.slotMs, () => {
@@ -769,7 +773,8 @@ export class Member<State, Command, D extends Duty, Settings> {
       this.#integrity
         .heads(others.asks)
         .then(async (heads) => {
-          if (!others.look(heads) || !this.#ending || this.committee.generation !== generation) return;
+          const unblocked = new Map([...heads].filter(([member]) => !this.committee.isBlocked(member)));
+          if (!others.look(unblocked) || !this.#ending || this.committee.generation !== generation) return;
           stop();
           await this.#forgetOwnView();
         })

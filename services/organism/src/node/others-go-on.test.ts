@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { OthersGoOn, type ReadHead } from "./others-go-on.ts";
+import { OthersGoOn, othersNeeded, type ReadHead } from "./others-go-on.ts";
 
 /** A chain by its name: the head after a position. */
 const headOf = (chain: number, position: bigint): Uint8Array => new Uint8Array([chain, Number(position)]);
@@ -18,14 +18,14 @@ const seen = (
   );
 
 test("a quorum of others that reads on twice, past what this member has read, has left it alone", () => {
-  const others = new OthersGoOn(2, 10n);
+  const others = new OthersGoOn(() => 2, 10n);
   assert.equal(others.look(seen(others, [0, 12n], [1, 12n])), false);
   assert.equal(others.look(seen(others, [0, 13n], [1, 14n])), false);
   assert.equal(others.look(seen(others, [0, 15n], [1, 15n])), true);
 });
 
 test("others that have read further and stand still may have lost the log as well", () => {
-  const others = new OthersGoOn(2, 10n);
+  const others = new OthersGoOn(() => 2, 10n);
   for (let turn = 0; turn < 5; turn++) assert.equal(others.look(seen(others, [0, 12n], [1, 12n])), false);
   // What they had kept is taken in once.
   assert.equal(others.look(seen(others, [0, 13n], [1, 13n])), false);
@@ -33,9 +33,9 @@ test("others that have read further and stand still may have lost the log as wel
 });
 
 test("fewer than a quorum, or such as are still behind, do not count", () => {
-  const fewer = new OthersGoOn(2, 10n);
+  const fewer = new OthersGoOn(() => 2, 10n);
   for (let turn = 11n; turn < 20n; turn++) assert.equal(fewer.look(seen(fewer, [0, turn])), false);
-  const behind = new OthersGoOn(2, 10n);
+  const behind = new OthersGoOn(() => 2, 10n);
   // A round that compares at a position that this member has read says nothing of what follows it.
   for (let turn = 1n; turn <= 11n; turn++) assert.equal(behind.look(seen(behind, [0, turn], [1, turn])), false);
   assert.equal(behind.look(seen(behind, [0, 12n], [1, 12n])), false);
@@ -43,7 +43,7 @@ test("fewer than a quorum, or such as are still behind, do not count", () => {
 });
 
 test("looks that show it have to follow one another", () => {
-  const others = new OthersGoOn(2, 10n);
+  const others = new OthersGoOn(() => 2, 10n);
   others.look(seen(others, [0, 11n], [1, 11n]));
   assert.equal(others.look(seen(others, [0, 12n], [1, 12n])), false);
   assert.equal(others.look(seen(others, [0, 13n])), false);
@@ -54,14 +54,14 @@ test("looks that show it have to follow one another", () => {
 
 describe("others on two chains", () => {
   test("are no quorum, however far they read: one may have certified with this member what it alone has read", () => {
-    const others = new OthersGoOn(2, 10n);
+    const others = new OthersGoOn(() => 2, 10n);
     for (let turn = 11n; turn < 30n; turn++) {
       assert.equal(others.look(seen(others, [0, turn], [2, turn + 1n, 1])), false);
     }
   });
 
   test("are one as soon as enough are on one of them", () => {
-    const others = new OthersGoOn(3, 10n);
+    const others = new OthersGoOn(() => 3, 10n);
     for (let turn = 11n; turn < 20n; turn++) {
       assert.equal(others.look(seen(others, [0, turn], [1, turn], [3, turn, 1])), false);
     }
@@ -71,12 +71,45 @@ describe("others on two chains", () => {
   });
 
   test("one that reads less far than where it is asked is not known to be on the chain of the others", () => {
-    const others = new OthersGoOn(2, 10n);
+    const others = new OthersGoOn(() => 2, 10n);
     for (let turn = 0n; turn < 10n; turn++) {
       const [ahead, behind] = [100n + turn, 11n + turn];
       const answers = seen(others, [0, ahead], [1, behind]);
       answers.set(1, { newest: behind, position: 10n, head: headOf(0, 10n) });
       assert.equal(others.look(answers), false);
+    }
+  });
+});
+
+describe("how many others it takes", () => {
+  const quorums = [
+    { members: 3, faults: 0, quorum: 2 },
+    { members: 4, faults: 1, quorum: 3 },
+    { members: 5, faults: 1, quorum: 4 },
+    { members: 7, faults: 2, quorum: 5 },
+  ];
+
+  test("is a quorum, and one fewer for each proven fraud, as far as frauds are counted on", () => {
+    const needed = quorums.map((quorum) => [0, 1, 2, 3].map((blocked) => othersNeeded(quorum, blocked)));
+    assert.deepEqual(needed, [
+      [2, 2, 2, 2],
+      [3, 2, 2, 2],
+      [4, 3, 3, 3],
+      [5, 4, 3, 3],
+    ]);
+  });
+
+  test("leaves no quorum that may have signed on what one member alone has read, and no two sides to change to", () => {
+    for (const { members, faults, quorum } of quorums) {
+      for (let blocked = 0; blocked <= faults; blocked++) {
+        const shown = othersNeeded({ members, faults, quorum }, blocked);
+        const unknown = faults - blocked;
+        assert.ok(members - shown + unknown < quorum);
+        // On the other chain: everybody else who is not blocked, and the corrupt ones of these a second time.
+        assert.ok(members - shown - blocked + unknown < shown);
+        // One fewer would do for neither.
+        assert.ok(members - (shown - 1) - blocked + unknown >= shown - 1);
+      }
     }
   });
 });

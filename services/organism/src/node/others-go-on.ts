@@ -1,12 +1,13 @@
 /**
  * Tells a member that has lost its view of the log, alone, from one whose log is lost for all (docs/decisions/0030): a quorum of
- * others goes on reading along one chain, past everything that this member has read.
+ * others goes on reading along one chain, past everything that this member has read; fewer where frauds are proven.
  *
  * Then nothing was certified on what it alone had read: whatever q members signed, one honest member of any q others has read
  * too, on the chain that it goes on with. Others that read on along two chains show nothing of the kind.
  */
 import { toHex } from "../codec/codec.ts";
 import type { HeadStatement } from "../committee/heads.ts";
+import type { Quorum } from "../committee/roster.ts";
 
 /** Looks in a row at which enough others had read on: members that stop for the end of a generation still take in what they kept. */
 const ADVANCES = 2;
@@ -16,26 +17,38 @@ const NEWEST = 2n ** 63n;
 /** What another member has signed just now of the chain that it reads. */
 export type ReadHead = Pick<HeadStatement, "position" | "head" | "newest">;
 
+/**
+ * How many others it takes, of those whose keys are not blocked. Each proven fraud is one fewer that may be corrupt among them:
+ * with b proven, whoever may have signed on what this member alone has read are itself, n − 1 − c that do not show the other
+ * chain, and f − b of the c that do, fewer than q for c = q − b. And q − b on one chain leave too few for the same on another,
+ * so no two members change sides past each other.
+ */
+export function othersNeeded({ quorum, faults }: Quorum, blocked: number): number {
+  return quorum - Math.min(blocked, faults);
+}
+
 export class OthersGoOn {
-  readonly #quorum: number;
+  readonly #needed: () => number;
   /** How far this member is known to have read. */
   readonly #furthest: bigint;
   #before: ReadonlyMap<number, bigint> = new Map();
   #advances = 0;
   #asks = NEWEST;
 
-  constructor(quorum: number, furthest: bigint) {
-    this.#quorum = quorum;
+  /** @param needed see `othersNeeded`; looked at whenever it counts */
+  constructor(needed: () => number, furthest: bigint) {
+    this.#needed = needed;
     this.#furthest = furthest;
   }
 
-  /** Where to ask for heads at the next look: where a quorum was at the last one. */
+  /** Where to ask for heads at the next look: where enough were at the last one. */
   get asks(): bigint {
     return this.#asks;
   }
 
-  /** @param seen the answer of each other member, asked at `asks`, in this generation */
+  /** @param seen the answer of each other member whose key is not blocked, asked at `asks`, in this generation */
   look(seen: ReadonlyMap<number, ReadHead>): boolean {
+    const needed = this.#needed();
     const together = new Map<string, number>();
     for (const [member, { position, head, newest }] of seen) {
       const before = this.#before.get(member);
@@ -46,8 +59,8 @@ export class OthersGoOn {
     }
     this.#before = new Map([...seen].map(([member, { newest }]) => [member, newest]));
     const positions = [...this.#before.values()].sort((a, b) => (a < b ? 1 : -1));
-    this.#asks = positions[this.#quorum - 1] ?? NEWEST;
-    this.#advances = Math.max(0, ...together.values()) >= this.#quorum ? this.#advances + 1 : 0;
+    this.#asks = positions[needed - 1] ?? NEWEST;
+    this.#advances = Math.max(0, ...together.values()) >= needed ? this.#advances + 1 : 0;
     return this.#advances >= ADVANCES;
   }
 }
