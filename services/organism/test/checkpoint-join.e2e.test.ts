@@ -367,7 +367,15 @@ describe("joining from checkpoints", () => {
       { name: "newer", held: async () => [strange], state: async () => unreadable },
       archiveSource(honest),
     ];
-    const options = { committee: empty, log: log.member(2), store, sources, logger: SILENT, timers: nodeTimers };
+    const options = {
+      committee: empty,
+      log: log.member(2),
+      store,
+      sources,
+      logger: SILENT,
+      timers: nodeTimers,
+      keyIsOver: () => false,
+    };
     await syncState({ ...options, patienceMs: 5000 });
     assert.equal(empty.position, honest.held()[0]?.checkpoint.position);
     assert.deepEqual(store.held()[0]?.checkpoint, honest.held()[0]?.checkpoint);
@@ -386,7 +394,8 @@ describe("joining from checkpoints", () => {
     const { Committee } = await import("../src/committee/committee.ts");
     const { machine } = member(0).committee;
     const empty = () => new Committee({ config, roster: committee.rosters.relay, machine, checkpointEvery: EVERY });
-    const options = { log: log.member(2), store, logger: SILENT, timers: nodeTimers, patienceMs: 0 };
+    const keyIsOver = () => false;
+    const options = { log: log.member(2), store, logger: SILENT, timers: nodeTimers, keyIsOver, patienceMs: 0 };
     await assert.rejects(syncState({ ...options, committee: empty(), sources: [] }), NoSnapshot);
     const damaged = await readdir(join(directory, "archive"));
     assert.equal(damaged.length, 1);

@@ -74,6 +74,8 @@ export interface GenerationChangeOptions<State, Command, D extends Duty> {
   readonly certificateShare: (epoch: bigint) => Uint8Array | undefined;
   /** The eras known; the pinned one only when left out. */
   readonly eras?: KnownEras;
+  /** Epochs whose certificate key is over for this member: what it says is not taken. */
+  readonly keyIsOver: (epoch: bigint) => boolean;
   readonly journal: Journal;
   readonly tail: EntryTail;
   readonly snapshots: SnapshotStore;
@@ -342,7 +344,7 @@ export class GenerationChange<State, Command, D extends Duty> implements EndGoss
 
   /** The newest certified state up to a position that anybody hands over, when it is newer than this member's own. */
   async #fetchBase(position: bigint): Promise<Uint8Array | undefined> {
-    const { committee, snapshots, sources, logger, eras } = this.#options;
+    const { committee, snapshots, sources, logger, eras, keyIsOver } = this.#options;
     const { generation } = this;
     const known = this.#base?.certified.checkpoint.position;
     if (known !== undefined && known > position) this.#base = undefined;
@@ -356,7 +358,7 @@ export class GenerationChange<State, Command, D extends Duty> implements EndGoss
       sources,
       wanted: ({ checkpoint }) =>
         checkpoint.generation === generation &&
-        !committee.keyIsOver(checkpoint.epoch) &&
+        !keyIsOver(checkpoint.epoch) &&
         checkpoint.position > newest &&
         checkpoint.position <= position,
       log: logger,
@@ -468,13 +470,13 @@ export class GenerationChange<State, Command, D extends Duty> implements EndGoss
 
   /** The others have gone on: their certified beginning, or whatever they have certified since. */
   async #adopt(): Promise<boolean> {
-    const { committee, sources, logger, onBirth } = this.#options;
+    const { committee, sources, logger, keyIsOver, onBirth } = this.#options;
     const { generation } = this;
     const found = await fetchSnapshot({
       config: committee.config,
       organism: committee.organism,
       sources,
-      wanted: ({ checkpoint }) => checkpoint.generation > generation && !committee.keyIsOver(checkpoint.epoch),
+      wanted: ({ checkpoint }) => checkpoint.generation > generation && !keyIsOver(checkpoint.epoch),
       log: logger,
       eras: this.#options.eras,
     });

@@ -44,6 +44,7 @@ import { DutyRound } from "./duty-round.ts";
 import { type EntryTail, tailHash } from "./entry-tail.ts";
 import { type EpochKeys, singleEpochKeys } from "./epoch-keys.ts";
 import { EraBook } from "./era-book.ts";
+import { EraMark } from "./era-mark.ts";
 import { FraudProofs } from "./fraud-proofs.ts";
 import { type Birth, GenerationChange } from "./generation-change.ts";
 import { GenerationLog } from "./generation-log.ts";
@@ -158,6 +159,7 @@ export class Member<State, Command, D extends Duty, Settings> {
   readonly #log: GenerationLog;
   readonly #journal: MemberJournal;
   readonly #marks: ReadMarks;
+  readonly #eraMark: EraMark;
   readonly #pressure: LogPressure;
   readonly #abstention: Abstention;
   readonly #duties: DutyRound<State, Command, D>;
@@ -196,6 +198,7 @@ export class Member<State, Command, D extends Duty, Settings> {
       log: GenerationLog;
       tail: EntryTail | undefined;
       marks: ReadMarks;
+      eraMark: EraMark;
       eras: EraBook;
       book: RosterBook;
     },
@@ -204,6 +207,7 @@ export class Member<State, Command, D extends Duty, Settings> {
     this.#log = parts.log;
     this.#tail = parts.tail;
     this.#marks = parts.marks;
+    this.#eraMark = parts.eraMark;
     this.#snapshots = parts.snapshots;
     this.organism = options.definition.organism;
     this.committee = parts.committee;
@@ -353,11 +357,13 @@ export class Member<State, Command, D extends Duty, Settings> {
     const eras = options.eras ?? new EraBook(config);
     const kept = eras.learnAll((await storage.eras?.()) ?? {});
     if (kept !== undefined) logger.error("what was kept of eras does not stand", { problem: kept });
-    const book = new RosterBook({ config, rosters, log: logger, meters, eras, evidenceDirectory: directory });
+    const evidence = options.storage === undefined ? { evidenceDirectory: directory } : {};
+    const book = new RosterBook({ config, rosters, log: logger, meters, eras, ...evidence });
     const snapshots = await storage.snapshots(config, organism, eras.of);
     await restoreOwn(committee, snapshots, logger);
     const tail = options.nextLog === undefined ? undefined : await storage.tail?.();
     const log = new GenerationLog(options.log);
+    const eraMark = new EraMark(committee, options.journal, eras.of);
     const { endpoints, connect } = options;
     const learnEras = (): Promise<void> => askOwnRosters({ organism, config, book, endpoints, connect, logger });
     const sync = {
@@ -367,6 +373,7 @@ export class Member<State, Command, D extends Duty, Settings> {
       sources: snapshotSources(options),
       logger,
       eras: eras.of,
+      keyIsOver: eraMark.isOver,
       learnEras,
     };
     if (tail !== undefined) await syncGeneration(sync);
@@ -392,7 +399,18 @@ export class Member<State, Command, D extends Duty, Settings> {
     const saveEras = (): void => {
       storage.saveEras?.(eras.all).catch((error: unknown) => logger.error("eras cannot be kept", errorFields(error)));
     };
-    const member = new Member(options, { archive, bodies, snapshots, committee, log, tail, marks, eras, book });
+    const member = new Member(options, {
+      archive,
+      bodies,
+      snapshots,
+      committee,
+      log,
+      tail,
+      marks,
+      eraMark,
+      eras,
+      book,
+    });
     member.#succession.takeEras();
     eras.onLearned((of, { number, fromSlot }) => {
       logger.info("an era is known", { of, era: number, from_slot: fromSlot });
@@ -637,6 +655,9 @@ export class Member<State, Command, D extends Duty, Settings> {
     }
     if (applied.announced !== undefined) this.#succession.announced(applied.announced);
     if (applied.era !== undefined) this.#succession.eraBegins(applied.era);
+    this.#eraMark
+      .note()
+      ?.catch((error: unknown) => logger.error("the era that this log stands in cannot be kept", errorFields(error)));
     for (const outcome of applied.decided) this.#decided(outcome);
     for (const outcome of applied.certified) this.#certify(outcome);
     this.#onPosition(position);
@@ -688,6 +709,7 @@ export class Member<State, Command, D extends Duty, Settings> {
       memberKey: this.#memberKey,
       certificateShare: (epoch) => this.#keys.of(epoch)?.certificateShare,
       eras: this.#eras.of,
+      keyIsOver: this.#eraMark.isOver,
       journal,
       tail: this.#tail,
       snapshots: this.#snapshots,
@@ -811,7 +833,7 @@ export class Member<State, Command, D extends Duty, Settings> {
         config,
         organism: this.organism,
         sources: snapshotSources(this.#options),
-        wanted: ({ checkpoint }) => checkpoint.generation > generation && !this.committee.keyIsOver(checkpoint.epoch),
+        wanted: ({ checkpoint }) => checkpoint.generation > generation && !this.#eraMark.isOver(checkpoint.epoch),
         log: logger,
         eras: this.#eras.of,
       });

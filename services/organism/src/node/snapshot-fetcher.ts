@@ -10,7 +10,7 @@ import {
   guestHash,
   stateHash,
 } from "../committee/checkpoint.ts";
-import { type Eras, eraOfEpoch } from "../committee/eras.ts";
+import { eraOfEpoch } from "../committee/eras.ts";
 import { signReader } from "../committee/reader.ts";
 import type { SigningKey } from "../crypto/ed25519.ts";
 import { committeeId, type LatticeConfig } from "../identity/lattice-config.ts";
@@ -55,7 +55,8 @@ export interface FetchOptions {
 }
 
 /**
- * The newest snapshot that any source lists, is wanted, certified and whole, preferring newer over closer.
+ * The newest snapshot that any source lists, is wanted, certified and whole, preferring newer over closer, of the newest
+ * era that a checkpoint of any source is certified in.
  * Undefined when nobody has one.
  */
 export async function fetchSnapshot(options: FetchOptions): Promise<FetchedSnapshot | undefined> {
@@ -67,7 +68,8 @@ export async function fetchSnapshot(options: FetchOptions): Promise<FetchedSnaps
     view === "full"
       ? state.length === stateBytes && equalBytes(stateHash(state), full)
       : state.length === guestBytes && equalBytes(guestHash(state), guest);
-  const offers: { readonly source: SnapshotSource; readonly certified: CertifiedCheckpoint }[] = [];
+  const verified: { readonly source: SnapshotSource; readonly certified: CertifiedCheckpoint; readonly era: number }[] =
+    [];
   const listed = await Promise.all(
     sources.map(async (source) => {
       try {
@@ -81,17 +83,22 @@ export async function fetchSnapshot(options: FetchOptions): Promise<FetchedSnaps
   const judge = (certified: CertifiedCheckpoint) => checkCheckpoint(config, organism, certified, eras?.(organism));
   // An era that began while this process was away: its certificates say nothing before its key is known.
   if (listed.flat().some((certified) => judge(certified)?.reason === "BAD_CERTIFICATE")) await learnEras?.();
+  const learned = eras?.(organism);
   for (const [index, source] of sources.entries()) {
     for (const certified of listed[index] ?? []) {
       const refusal = judge(certified);
       if (refusal !== undefined) log.warn("a checkpoint that does not verify", { source: source.name, ...refusal });
-      else if (wanted(certified)) offers.push({ source, certified });
+      else {
+        const era = learned === undefined ? 0 : eraOfEpoch(learned, certified.checkpoint.epoch).number;
+        verified.push({ source, certified, era });
+      }
     }
   }
+  // Where a later key has certified anything, the log has come to its era: before it whoever has an old key may speak.
+  const newest = Math.max(...verified.map(({ era }) => era));
+  const offers = verified.filter(({ era, certified }) => era === newest && wanted(certified));
   // A stable sort: sources of the same checkpoint stay in their order.
-  offers.sort(
-    (a, b) => byEra(b.certified, a.certified, eras?.(organism)) || compareCheckpoints(b.certified, a.certified),
-  );
+  offers.sort((a, b) => compareCheckpoints(b.certified, a.certified));
   for (const { source, certified } of offers) {
     const { checkpoint } = certified;
     try {
@@ -112,13 +119,6 @@ export async function fetchSnapshot(options: FetchOptions): Promise<FetchedSnaps
     }
   }
   return undefined;
-}
-
-/** What is certified under a later key comes before anything under one that is over. */
-function byEra(a: CertifiedCheckpoint, b: CertifiedCheckpoint, eras: Eras | undefined): number {
-  if (eras === undefined) return 0;
-  const [one, other] = [eraOfEpoch(eras, a.checkpoint.epoch), eraOfEpoch(eras, b.checkpoint.epoch)];
-  return one.number - other.number;
 }
 
 /** By (generation, position). */

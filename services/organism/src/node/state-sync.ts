@@ -70,6 +70,8 @@ export interface StateSyncOptions<State, Command, D extends Duty> {
   readonly patienceMs?: number;
   /** The eras known; what `learnEras` learns comes in. The pinned one only when left out. */
   readonly eras?: KnownEras;
+  /** Epochs whose certificate key is over for this member: what it says is not taken. */
+  readonly keyIsOver: (epoch: bigint) => boolean;
   /** Asks the other members for theirs: certificates of a later era mean nothing before. */
   readonly learnEras?: () => Promise<void>;
 }
@@ -112,7 +114,7 @@ export async function syncState<State, Command, D extends Duty>(
 }
 
 function fetchNewer<State, Command, D extends Duty>(
-  { committee, sources, logger, eras, learnEras }: StateSyncOptions<State, Command, D>,
+  { committee, sources, logger, eras, keyIsOver, learnEras }: StateSyncOptions<State, Command, D>,
   first: bigint,
   refused: ReadonlySet<bigint>,
 ): Promise<FetchedSnapshot | undefined> {
@@ -125,7 +127,7 @@ function fetchNewer<State, Command, D extends Duty>(
     learnEras,
     wanted: ({ checkpoint: { generation, position, epoch } }) =>
       generation === committee.generation &&
-      !committee.keyIsOver(epoch) &&
+      !keyIsOver(epoch) &&
       position > committee.position &&
       position + 1n >= first &&
       !refused.has(position),
@@ -139,11 +141,12 @@ export async function syncGeneration<State, Command, D extends Duty>({
   sources,
   logger,
   eras,
+  keyIsOver,
   learnEras,
 }: Omit<StateSyncOptions<State, Command, D>, "timers">): Promise<void> {
   const { config, organism, generation } = committee;
   const wanted = ({ checkpoint }: CertifiedCheckpoint): boolean =>
-    checkpoint.generation > generation && !committee.keyIsOver(checkpoint.epoch);
+    checkpoint.generation > generation && !keyIsOver(checkpoint.epoch);
   const fetched = await fetchSnapshot({ config, organism, sources, wanted, log: logger, eras, learnEras });
   if (fetched === undefined) return;
   const { checkpoint } = fetched.certified;
