@@ -23,7 +23,7 @@ export const BEHAVIOURS = [
   "vote-twice",
 ] as const;
 /** The others are of one committee alone (`log/byzantine.ts`). */
-export type Behaviour = (typeof BEHAVIOURS)[number] | "lie-heads" | "lie-ends";
+export type Behaviour = (typeof BEHAVIOURS)[number] | "lie-heads" | "lie-ends" | "old-key";
 
 export interface Corruption {
   readonly behaviours: ReadonlySet<Behaviour>;

@@ -5,11 +5,14 @@ import { signHead } from "@lattice/organism/committee/heads.ts";
 import { blsSign } from "@lattice/organism/crypto/bls.ts";
 import { generateSigningKey } from "@lattice/organism/crypto/ed25519.ts";
 import type { Machine } from "@lattice/organism/machine.ts";
+import { toWireCheckpoint, toWireOutcome } from "@lattice/organism/node/committee-wire.ts";
+import type { EpochKeys } from "@lattice/organism/node/epoch-keys.ts";
 import { toWireHead } from "@lattice/organism/node/integrity-wire.ts";
 import type { Call, GrpcService } from "@lattice/organism/rpc/define.ts";
 import type { OrganismNode } from "@lattice/organism/service.ts";
 import { CommitteeService } from "@lattice/proto/lattice/committee/v1/committee_service_pb.ts";
 import { BEHAVIOURS, type Behaviour, type Corruption } from "../byzantine.ts";
+import type { LogReplica } from "./observer.ts";
 import {
   INPUT,
   INPUT_COMMITMENT,
@@ -20,9 +23,10 @@ import {
   OPENED,
   openingDigest,
 } from "./organism.ts";
+import type { Thief } from "./thief.ts";
 import type { LogMember } from "./world.ts";
 
-export const LOG_BEHAVIOURS: readonly Behaviour[] = [...BEHAVIOURS, "lie-heads", "lie-ends"];
+export const LOG_BEHAVIOURS: readonly Behaviour[] = [...BEHAVIOURS, "lie-heads", "lie-ends", "old-key"];
 /** Positions by which a lie about the end of a generation is off. */
 const OFF_MOST = 12;
 
@@ -66,21 +70,75 @@ export function earlyNode(
 
 type Handlers = GrpcService["handlers"];
 
-/** Answers to other members that are not true: heads of another chain, ends of generations that it has not read. */
+/** Every so often, a stolen roster in place of what the member would propose. */
+export function stolenKeys(
+  keys: EpochKeys,
+  { behaviours, acted }: Corruption,
+  thief: Thief,
+  replica: () => LogReplica | undefined,
+): EpochKeys {
+  if (!behaviours.has("old-key")) return keys;
+  return {
+    ...keys,
+    roster(epoch) {
+      const current = replica();
+      const stolen = current === undefined ? undefined : thief.follower(current);
+      if (stolen === undefined) return keys.roster(epoch);
+      acted("old-key");
+      return stolen;
+    },
+  };
+}
+
+/**
+ * Answers to other members that are not true: heads of another chain, ends of generations that it has not read, and what a
+ * key that is over certifies.
+ */
 export function corruptServices(
   services: readonly GrpcService[],
   host: LogMember,
   { behaviours, random, acted }: Corruption,
+  thief: Thief,
 ): readonly GrpcService[] {
   const key = generateSigningKey(host.secrets.memberKey);
+  const stolen = <T>(of: (replica: LogReplica) => T): T | undefined =>
+    behaviours.has("old-key") && host.replica !== undefined ? of(host.replica) : undefined;
   const bent = ({ handlers }: GrpcService): Handlers => ({
+    async getRosters(request: never, call: Call) {
+      const answer = (await handlers.getRosters?.(request, call)) as { readonly rosters: readonly unknown[] };
+      const rosters = stolen((replica) => thief.rosters(replica)) ?? [];
+      return { ...answer, rosters: [...rosters.map(toWireOutcome), ...answer.rosters] };
+    },
+    async getCheckpoint(request: never, call: Call) {
+      const answer = (await handlers.getCheckpoint?.(request, call)) as { readonly held: readonly unknown[] };
+      const state = stolen((replica) => thief.state(replica));
+      if (state === undefined) return answer;
+      acted("old-key");
+      return { ...answer, held: [toWireCheckpoint(state.certified), ...answer.held] };
+    },
+    async *fetchSnapshot(
+      request: {
+        readonly generation: bigint;
+        readonly position: bigint;
+        readonly offset: bigint;
+        readonly requesterIndex: number;
+      },
+      call: Call,
+    ) {
+      const { generation, position, offset, requesterIndex } = request;
+      const state = stolen(() => thief.give(generation, position, requesterIndex));
+      if (state === undefined) yield* handlers.fetchSnapshot?.(request as never, call) as AsyncIterable<unknown>;
+      else yield { offset, data: state.state.subarray(Number(offset)) };
+    },
     async getHead(request: { readonly position: bigint }, call: Call) {
       const replica = host.replica;
-      if (replica === undefined || !behaviours.has("lie-heads") || random.chance(0.4)) {
-        return handlers.getHead?.(request as never, call);
-      }
-      acted("lie-heads");
-      const { id, generation, position: newest } = replica;
+      // Somebody who says that there is a later generation is asked for its beginning.
+      const later = stolen((current) => thief.rosters(current).length > 0) === true && random.chance(0.3);
+      const lies = later || (behaviours.has("lie-heads") && !random.chance(0.4));
+      if (replica === undefined || !lies) return handlers.getHead?.(request as never, call);
+      acted(later ? "old-key" : "lie-heads");
+      const { id, position: newest } = replica;
+      const generation = replica.generation + (later ? 1n : 0n);
       const position = request.position < newest ? request.position : newest;
       return toWireHead(
         signHead(key, {

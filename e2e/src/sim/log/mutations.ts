@@ -17,6 +17,16 @@ const COMMITTEE = "organism/src/committee/committee.ts";
 const ENDS = "organism/src/committee/generation-end.ts";
 const ORGANISM = "../e2e/src/sim/log/organism.ts";
 const calm = { mode: "log-calm", slots: 10, seeds: 2, members: 3 } as const;
+/** Somebody has the old key. */
+const stolen = {
+  mode: "log",
+  slots: 26,
+  seeds: 20,
+  members: 4,
+  behaviours: ["old-key"],
+  faults: ["kill", "isolated"],
+  eras: true,
+} as const;
 const usual = { mode: "log", slots: 12, seeds: 30 } as const;
 
 /** Ends the generation as early as any report does, whatever others have read. */
@@ -32,6 +42,13 @@ const SHORTEST: readonly Edit[] = [
     replace: "return a.end.position < b.end.position ? 1 : -1;",
   },
 ];
+/** Takes snapshots of any era that is wanted, whatever the others show. */
+const ANY_ERA: Edit = {
+  file: "organism/src/node/snapshot-fetcher.ts",
+  find: "era === newest && wanted(certified)",
+  replace: "wanted(certified)",
+};
+
 export const LOG_MUTATIONS: readonly Mutation[] = [
   {
     name: "one committee: a quorum one too few certifies two things in a fork",
@@ -220,6 +237,45 @@ export const LOG_MUTATIONS: readonly Mutation[] = [
     ],
     ...calm,
     eras: true,
+  },
+  {
+    name: "one committee: states and generations under a key that is over are taken",
+    caughtBy: "a key that is over is believed by nobody",
+    edits: [
+      ANY_ERA,
+      {
+        file: "organism/src/node/era-mark.ts",
+        find: "this.#committee.keyIsOver(epoch) || eraOfEpoch(",
+        replace: "epoch < 0n && eraOfEpoch(",
+      },
+    ],
+    ...stolen,
+  },
+  {
+    name: "one committee: a restart forgets that a key is over",
+    caughtBy: "a key that is over is believed by nobody",
+    edits: [
+      ANY_ERA,
+      {
+        file: "organism/src/node/era-mark.ts",
+        find: "if (stands <= this.#stoodIn) return undefined;",
+        replace: "if (stands >= 0) return undefined;",
+      },
+    ],
+    ...stolen,
+    seeds: 60,
+  },
+  {
+    name: "one committee: the pinned key goes on certifying rosters",
+    caughtBy: "a key that is over is believed by nobody",
+    edits: [
+      {
+        file: "organism/src/committee/roster.ts",
+        find: "newestEra(erasBefore(eras, outcome.epoch))",
+        replace: "newestEra(eras.slice(0, 1))",
+      },
+    ],
+    ...stolen,
   },
   {
     name: "one committee: shares of the old key are kept",

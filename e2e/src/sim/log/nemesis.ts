@@ -319,7 +319,7 @@ export class LogNemesis {
     const broker = world.current;
     const branch = broker.fork(some.map(({ index }) => index));
     const ends = world.hosts
-      .filter((host) => !host.honest && host.alive && world.generation === 0n)
+      .filter((host) => host.corruption !== undefined && host.alive && world.generation === 0n)
       .map((host) => world.double(host, branch));
     return () => {
       for (const end of ends) end();
@@ -393,7 +393,9 @@ export function bringEpochs(world: LogWorld, untilSlot: number, lies: boolean, e
     for (const [index, shares] of next.secrets.entries()) {
       const before = world.seat(index);
       const isNew = (change === "replace" && index === seat) || index >= length;
-      const host = isNew ? world.addHost(index, `relay/${index}+${epoch}`, shares, before?.honest === false) : before;
+      const host = isNew
+        ? world.addHost(index, `relay/${index}+${epoch}`, shares, before?.corruption !== undefined)
+        : before;
       if (host === undefined) continue;
       if (isNew) newcomers.push(host);
       world.time.after(random.between(0, 1.5 * SLOT_MS), () => host.keys.give(epoch, shares, next.certified));

@@ -1,4 +1,5 @@
 /** What the simulation of one committee shows to those who judge it. */
+import type { Checkpoint } from "@lattice/organism/committee/checkpoint.ts";
 import type { Committee } from "@lattice/organism/committee/committee.ts";
 import type { CertifiedOutcome } from "@lattice/organism/committee/outcome.ts";
 import type { LogCommand, LogDuty, LogState } from "./organism.ts";
@@ -22,6 +23,8 @@ export interface LogChecker {
   stored?(generation: bigint, position: number, raw: Uint8Array): void;
   /** A member keeps a certificate. */
   certified?(place: LogPlace, certified: CertifiedOutcome): void;
+  /** Somebody fetches a state that a key which is over has certified. */
+  stolen?(host: LogMember, checkpoint: Checkpoint): void;
   /** At the end, everything healed. */
   finished?(world: LogWorld): void;
 }

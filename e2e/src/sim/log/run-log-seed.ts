@@ -35,6 +35,8 @@ const LIVE_ONE_IN = 16;
 /** Seeds that last long enough for other epochs. */
 const EPOCHS_ONE_IN = 10;
 const EPOCH_SHAPE: Shape = { faultsUntil: 16, judged: undefined, slots: 26 };
+/** Faults go on beyond the border. */
+const ERA_SHAPE: Shape = { ...EPOCH_SHAPE, faultsUntil: 21 };
 /** Of those, how many begin an era; and of these, how many last until the shares of the old key are erased. */
 const ERAS_CHANCE = 0.5;
 const ERASED_CHANCE = 0.1;
@@ -61,7 +63,8 @@ export async function runLogSeed(options: SeedOptions): Promise<SeedResult> {
   const drawnErased = draw.chance(ERASED_CHANCE);
   const eras = options.eras ?? (epochs && drawnEras);
   const erased = options.eras === undefined ? eras && drawnErased : options.slots >= ERASED_SLOTS;
-  const epochShape = erased ? { ...EPOCH_SHAPE, slots: ERASED_SLOTS } : EPOCH_SHAPE;
+  const eraShape = erased ? { ...ERA_SHAPE, slots: ERASED_SLOTS } : ERA_SHAPE;
+  const epochShape = eras ? eraShape : EPOCH_SHAPE;
   const shape = epochs ? epochShape : shapeOf(options.slots, live);
   const known: { world?: LogWorld; clients?: LogClients } = {};
   const needed = <T>(value: T | undefined): T => {

@@ -25,10 +25,11 @@ import { SimNetwork } from "../network.ts";
 import { Broken } from "../observer.ts";
 import { SeededRandom } from "../random.ts";
 import { SimProcess, VirtualTime } from "../virtual-time.ts";
-import { corruptServices, earlyNode, earlyShares, LOG_BEHAVIOURS } from "./byzantine.ts";
+import { corruptServices, earlyNode, earlyShares, LOG_BEHAVIOURS, stolenKeys } from "./byzantine.ts";
 import { type Epoch, firstEpoch, SimEpochKeys } from "./epochs.ts";
 import type { LogChecker, LogPlace, LogReplica } from "./observer.ts";
 import { type LogDoor, makeDefinition, ORGANISM } from "./organism.ts";
+import { Thief } from "./thief.ts";
 
 export const SLOT_MS = 500;
 const QUIET: Logger = { debug: () => undefined, info: () => undefined, warn: () => undefined, error: () => undefined };
@@ -79,6 +80,8 @@ export class LogMember {
   tailLost = 0;
   /** How far it must know a generation again, before it says anything about its end. */
   lacks: { readonly generation: bigint; readonly position: bigint } | undefined;
+  /** It goes on from what somebody with an old key has certified: nothing is owed to it, and nothing asked of it, any more. */
+  misled = false;
   /** Its disk was full once: what it says then may be that. */
   wasFull = false;
   shown: Branch | undefined;
@@ -100,7 +103,7 @@ export class LogMember {
   }
 
   get honest(): boolean {
-    return this.corruption === undefined;
+    return this.corruption === undefined && !this.misled;
   }
   /** Another number once it does not know any more all that it had read. */
   get memory(): number {
@@ -137,6 +140,7 @@ export class LogWorld {
   readonly certificates = new Map<string, CertifiedOutcome>();
   /** Every epoch that has been dealt, oldest first. */
   readonly epochs: Epoch[];
+  readonly thief: Thief;
   readonly acts = new Map<string, number>();
   readonly isolated = new Set<string>();
   readonly cutPairs = new Set<string>();
@@ -163,6 +167,7 @@ export class LogWorld {
       dealing.bytes(length),
     );
     this.epochs = [firstEpoch(this.dealt)];
+    this.thief = new Thief(this);
     this.network = new SimNetwork({
       time: this.time,
       random: this.random.fork("network"),
@@ -255,7 +260,7 @@ export class LogWorld {
   readonly activationEntries = ACTIVATION_ENTRIES;
 
   get corrupt(): number {
-    return this.hosts.filter(({ honest }) => !honest).length;
+    return this.hosts.filter(({ corruption }) => corruption !== undefined).length;
   }
 
   rosterAt(slot: bigint): Roster {
@@ -354,7 +359,14 @@ export class LogWorld {
     host.door = undefined;
     host.replica = undefined;
     this.note(`start ${process.name}`);
-    const place: LogPlace = { index, honest: host.honest, run: `${host.name}#${host.run}`, host };
+    const place: LogPlace = {
+      index,
+      run: `${host.name}#${host.run}`,
+      host,
+      get honest() {
+        return host.honest;
+      },
+    };
     const random = this.random.fork(process.name);
     const drawn = new DrawnKeys();
     const draw = (count: number): Uint8Array => random.bytes(count);
@@ -395,6 +407,9 @@ export class LogWorld {
             createNode: (memberHost: Parameters<typeof definition.createNode>[0]) =>
               corruptNode(earlyNode(definition.createNode(memberHost), memberHost, corruption), corruption),
           };
+    const ownKeys = host.keys.of(corruption);
+    const epochKeys =
+      corruption === undefined ? ownKeys : stolenKeys(ownKeys, corruption, this.thief, () => host.replica);
     void Member.start({
       definition: watched,
       settings: {},
@@ -403,7 +418,7 @@ export class LogWorld {
       rosters,
       certifiedRoster,
       secrets: host.secrets,
-      epochKeys: host.keys.of(corruption),
+      epochKeys,
       endpoints: () => this.#endpoints(),
       log: open(0n),
       nextLog: async (generation) => open(generation),
@@ -431,7 +446,7 @@ export class LogWorld {
       (member) => {
         if (!process.alive) return;
         const services =
-          corruption === undefined ? member.services : corruptServices(member.services, host, corruption);
+          corruption === undefined ? member.services : corruptServices(member.services, host, corruption, this.thief);
         host.member = { services, ready: () => member.ready() };
       },
       (error: unknown) => this.#crashed(host, process, error),
@@ -479,7 +494,8 @@ export class LogWorld {
 
   /** Asks members for their checkpoints again and again. */
   keepStreams(): void {
-    for (const { disk } of this.hosts) for (const { checkpoint } of disk.snapshots) this.#begun(checkpoint);
+    const believed = this.hosts.filter(({ misled }) => !misled);
+    for (const { disk } of believed) for (const { checkpoint } of disk.snapshots) this.#begun(checkpoint);
     this.time.after(this.random.between(20, KEEPER_MS), () => {
       this.#makeStream();
       this.keepStreams();
@@ -508,6 +524,13 @@ export class LogWorld {
       this.kill(twin);
       twin.ended = true;
     };
+  }
+
+  /** It fetches a state that the thief has certified. */
+  misled(host: LogMember, checkpoint: Checkpoint): void {
+    this.judge((checker) => checker.stolen?.(host, checkpoint));
+    if (host.honest) this.count("misled");
+    host.misled = true;
   }
 
   #fatal(host: LogMember, process: SimProcess, reason: string, detail: string): void {
