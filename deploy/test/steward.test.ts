@@ -12,12 +12,14 @@ import { equalBytes, fromHex, toHex } from "@lattice/organism/codec/codec.ts";
 import type { CommitteeCommand } from "@lattice/organism/committee/commands.ts";
 import { type CertifiedOutcome, verifyCertificate } from "@lattice/organism/committee/outcome.ts";
 import type { Roster } from "@lattice/organism/committee/roster.ts";
+import { ERAS } from "@lattice/organism/committee/rules.ts";
 import { generateSigningKey } from "@lattice/organism/crypto/ed25519.ts";
 import { initCrypto } from "@lattice/organism/crypto/engine.ts";
 import { configToHex, latticeId, slotAt, slotStartMs } from "@lattice/organism/identity/lattice-config.ts";
 import { ORGANISMS } from "@lattice/organism/identity/organisms.ts";
 import { EmbeddedLog } from "@lattice/organism/log/embedded-log.ts";
 import { FileEpochKeys } from "@lattice/organism/node/epoch-keys.ts";
+import { EraBook } from "@lattice/organism/node/era-book.ts";
 import { EraWatch } from "@lattice/organism/node/era-watch.ts";
 import { EXIT } from "@lattice/organism/node/exit.ts";
 import { readKeyFile } from "@lattice/organism/node/kit.ts";
@@ -29,6 +31,7 @@ import { ScriptedAuthor } from "@lattice/organism/testing/committee-driver.ts";
 import { dealCommittee, SILENT, startToyMember } from "../../services/organism/test/test-lattice.ts";
 import { runBuilder } from "../src/ceremony/local-ceremony.ts";
 import { MemberFolder, publicOf } from "../src/ceremony/member-folder.ts";
+import { successionToJson, takeShare } from "../src/ceremony/reshare.ts";
 import { Program } from "../src/chain/child-process.ts";
 import { freePorts } from "../src/local/free-ports.ts";
 import { dealNats, writeCredentials } from "../src/nats/nats-config.ts";
@@ -36,6 +39,7 @@ import { createCommitteeStream, type NatsServer, startNatsServer } from "../src/
 import { findNatsServer, NatsServerMissing } from "../src/nats/nats-server.ts";
 import { type Trimmed, trimOnce } from "../src/nats/trimmer.ts";
 import { askCommittee, judgeCommittee } from "../src/roster/committee-view.ts";
+import { earliestActivation, propose } from "../src/roster/proposal.ts";
 import { judgeStandby, makeStandby, STANDBY_FILE } from "../src/roster/standby.ts";
 import { Steward } from "../src/roster/steward.ts";
 
@@ -92,6 +96,7 @@ describe("epochs that start by themselves", {
   async function startMember(index: number): Promise<void> {
     const keyFile = join(holder(index), "key.json");
     const { secrets } = readKeyFile(keyFile);
+    const eras = new EraBook(config);
     const epochKeys = await FileEpochKeys.open({
       config,
       organism: "relay",
@@ -100,6 +105,7 @@ describe("epochs that start by themselves", {
       first: secrets.certificateShare.length > 0 ? committee.rosters.relay : undefined,
       keyFile,
       directory: join(holder(index), "shares"),
+      eras: eras.of,
       onProblem: (problem) => problems.push(problem),
     });
     const member = await startToyMember({
@@ -110,6 +116,7 @@ describe("epochs that start by themselves", {
       clock,
       secrets,
       epochKeys,
+      eras,
       endpoints: addresses,
       onFatal: (reason) => fatal.push(`${index}: ${reason}`),
     });
@@ -207,8 +214,8 @@ describe("epochs that start by themselves", {
       running().every((each) => each.committee.rosters.some((roster) => roster.epoch === epoch)),
     );
 
-  /** A slot of the epoch is certified, under the key that the config pins. @returns its roster */
-  async function inEpoch(epoch: bigint, slot: bigint) {
+  /** A slot of the epoch is certified, under the key that the config pins or another one. @returns its roster */
+  async function inEpoch(epoch: bigint, slot: bigint, under = key) {
     await passTo(slot + 1n);
     const [first] = running();
     assert.ok(first !== undefined);
@@ -220,7 +227,7 @@ describe("epochs that start by themselves", {
     }
     assert.ok(found !== undefined);
     assert.equal(found.outcome.epoch, epoch);
-    assert.ok(verifyCertificate(key, found.outcome, found.signature));
+    assert.ok(verifyCertificate(under, found.outcome, found.signature));
     return first.host.rosterAt(slot);
   }
 
@@ -499,6 +506,54 @@ describe("epochs that start by themselves", {
     assert.ok("standby" in judged && judged.standby.seat === 1);
     assert.equal(await make(), EXIT.ok);
     assert.equal(await readFile(join(folder, "standby.json"), "utf8"), first, "the same again");
+  });
+
+  test("an operator begins an era; the refresh that is due after its border shares the new key", async () => {
+    await Promise.all([...stewards.values()].map(({ stop }) => stop()));
+    await until("rules 5 govern", () => running().every((each) => each.committee.rules.active >= ERAS));
+    const before = await view();
+    const nowSlot = slotAt(config, nowMs);
+    const activationSlot = earliestActivation(config.pipelineDepth, nowSlot) + 1n;
+    const terms = { replace: undefined, with: undefined, activationSlot, nowSlot };
+    const proposed = propose(before, { ...terms, newEra: true });
+    const succession = "succession" in proposed ? proposed.succession : assert.fail(proposed.problems.join());
+    const file = join(directory, "era.json");
+    await writeFile(file, successionToJson(succession, before.certified, before.links));
+    const codes = await Promise.all(
+      SEATS.map((index) =>
+        takeShare({
+          directory: holder(index),
+          succession: file,
+          nats: [nats.url],
+          credentials: join(directory, `participant-${index}.json`),
+          retry: false,
+          discard: false,
+          clock,
+          patienceMs: () => Number.POSITIVE_INFINITY,
+          signal: AbortSignal.timeout(60_000),
+          tell: () => undefined,
+          publish: () => undefined,
+        }),
+      ),
+    );
+    assert.deepEqual(new Set(codes), new Set([EXIT.ok]));
+    await announced(4n);
+    for (const index of SEATS) startSteward(index);
+    const next = (await view()).roster.era?.certificateKey ?? assert.fail("it names its key");
+    assert.ok(!equalBytes(next, key));
+    await inEpoch(3n, activationSlot - 1n);
+    await inEpoch(4n, activationSlot, next);
+    await slotsUntil(async () => running().every((each) => each.committee.rosters.at(-1)?.epoch === 5n));
+    const { roster, certified, links, eras } = await view();
+    assert.deepEqual([roster.epoch, roster.era], [5n, { number: 1, certificateKey: next }]);
+    assert.ok(verifyCertificate(next, certified.outcome, certified.signature), "certified by shares of the new key");
+    assert.deepEqual([eras.length, links.map(({ outcome }) => outcome.epoch)], [2, [4n]]);
+    await inEpoch(5n, roster.activationSlot, next);
+    for (const { meters } of stewards.values()) {
+      const ceremonies = (end: string) => meters.value("lattice_steward_ceremonies_total", { why: "refresh", end });
+      assert.deepEqual([ceremonies("done"), ceremonies("failed")], [1, 0]);
+    }
+    assert.deepEqual([fatal, problems], [[], []]);
   });
 
   /** Ceremonies for the replacement that came to nothing. */
