@@ -1,5 +1,6 @@
 /** What corrupt members of one committee do besides `../byzantine.ts`: early shares, and lies past the broker. */
 import { encode } from "@lattice/organism/codec/codec.ts";
+import type { Checkpoint } from "@lattice/organism/committee/checkpoint.ts";
 import { type EndStatement, signEnd } from "@lattice/organism/committee/generation-end.ts";
 import { signHead } from "@lattice/organism/committee/heads.ts";
 import { blsSign } from "@lattice/organism/crypto/bls.ts";
@@ -103,6 +104,10 @@ export function corruptServices(
   const key = generateSigningKey(host.secrets.memberKey);
   const stolen = <T>(of: (replica: LogReplica) => T): T | undefined =>
     behaviours.has("old-key") && host.replica !== undefined ? of(host.replica) : undefined;
+  const holds = ({ generation, position }: Pick<Checkpoint, "generation" | "position">): boolean =>
+    host.disk.snapshots.some(
+      ({ checkpoint }) => checkpoint.generation === generation && checkpoint.position === position,
+    );
   const bent = ({ handlers }: GrpcService): Handlers => ({
     async getRosters(request: never, call: Call) {
       const answer = (await handlers.getRosters?.(request, call)) as { readonly rosters: readonly unknown[] };
@@ -112,7 +117,7 @@ export function corruptServices(
     async getCheckpoint(request: never, call: Call) {
       const answer = (await handlers.getCheckpoint?.(request, call)) as { readonly held: readonly unknown[] };
       const state = stolen((replica) => thief.state(replica));
-      if (state === undefined) return answer;
+      if (state === undefined || holds(state.certified.checkpoint)) return answer;
       acted("old-key");
       return { ...answer, held: [toWireCheckpoint(state.certified), ...answer.held] };
     },
@@ -126,7 +131,9 @@ export function corruptServices(
       call: Call,
     ) {
       const { generation, position, offset, requesterIndex } = request;
-      const state = stolen(() => thief.give(generation, position, requesterIndex));
+      // What it lists of its own it gives: else nobody could say which of two was meant.
+      const own = holds({ generation, position });
+      const state = own ? undefined : stolen(() => thief.give(generation, position, requesterIndex));
       if (state === undefined) yield* handlers.fetchSnapshot?.(request as never, call) as AsyncIterable<unknown>;
       else yield { offset, data: state.state.subarray(Number(offset)) };
     },
