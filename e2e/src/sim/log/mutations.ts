@@ -24,7 +24,6 @@ const stolen = {
   seeds: 20,
   members: 4,
   behaviours: ["old-key"],
-  faults: ["kill", "isolated"],
   eras: true,
 } as const;
 const usual = { mode: "log", slots: 12, seeds: 30 } as const;
@@ -250,6 +249,7 @@ export const LOG_MUTATIONS: readonly Mutation[] = [
       },
     ],
     ...stolen,
+    faults: ["kill", "isolated"],
   },
   {
     name: "one committee: a restart forgets that a key is over",
@@ -276,6 +276,7 @@ export const LOG_MUTATIONS: readonly Mutation[] = [
       },
     ],
     ...stolen,
+    faults: ["kill", "isolated"],
   },
   {
     name: "one committee: shares of the old key are kept",
