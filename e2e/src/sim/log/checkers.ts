@@ -3,7 +3,7 @@ import { equalBytes, toHex, tryDecode } from "@lattice/organism/codec/codec.ts";
 import { checkpointDigest } from "@lattice/organism/committee/checkpoint.ts";
 import { type CommitteeCommand, decodeCommand } from "@lattice/organism/committee/commands.ts";
 import { Committee } from "@lattice/organism/committee/committee.ts";
-import { ENTRY_TAG, type EntryBody, LANES, readEntry } from "@lattice/organism/committee/entry.ts";
+import { ENTRY_TAG, type EntryBody, LANES, nextHead, readEntry } from "@lattice/organism/committee/entry.ts";
 import { type CertifiedOutcome, outcomeDigest, verifyCertificate } from "@lattice/organism/committee/outcome.ts";
 import { blsVerify } from "@lattice/organism/crypto/bls.ts";
 import { verifyTagged } from "@lattice/organism/crypto/ed25519.ts";
@@ -489,6 +489,36 @@ export function logCheckers(world: () => LogWorld, clients: () => LogClients): r
   ];
 }
 
+/**
+ * A quorum goes on along a chain that no log holds: the broker had shown it entries of its own, and went over to the log of all.
+ * Whoever reads that one cannot follow before they are started again (docs/testing.md, limit (c)).
+ */
+function leftOnTheLog(world: LogWorld, host: LogMember): boolean {
+  const { replica } = host;
+  if (replica === undefined || !onTrunk(world, host)) return false;
+  const { messages } = world.broker(replica.generation).trunk;
+  const away = world.ready.filter((other) => {
+    if (!other.honest || other.replica?.generation !== replica.generation) return false;
+    const parted = partedAt(replica, other.replica);
+    const [before, raw] = [replica.headAt((parted ?? 0n) - 1n), messages[Number(parted ?? 0n) - 1]];
+    if (parted === undefined || before === undefined || raw === undefined) return false;
+    return equalBytes(nextHead(before, parted, raw), replica.headAt(parted) ?? before);
+  });
+  return new Set(away.map(({ index }) => index)).size >= world.quorumAt(world.slot);
+}
+
+/** The first position at which two chains differ, as far as both are known. */
+function partedAt(one: LogReplica, other: LogReplica): bigint | undefined {
+  let parted: bigint | undefined;
+  for (let at = one.position < other.position ? one.position : other.position; at >= 0n; at--) {
+    const [a, b] = [one.headAt(at), other.headAt(at)];
+    if (a === undefined || b === undefined) return undefined;
+    if (equalBytes(a, b)) return parted;
+    parted = at;
+  }
+  return parted;
+}
+
 /** I15: once all is well again, the committee decides slots, and every honest member takes part. */
 export function missingLogLiveness(world: LogWorld, fromSlot: number, toSlot: number): string | undefined {
   if (world.undecidable) {
@@ -502,7 +532,11 @@ export function missingLogLiveness(world: LogWorld, fromSlot: number, toSlot: nu
   for (const host of world.hosts) {
     if (!host.honest || host.ended || host.run === 0 || world.seat(host.index) !== host) continue;
     if (world.epochs.length > 1 && host.replica?.hasSeat(host.index, world.slot) === false) continue;
-    if (!(host.alive && host.member?.ready() === true)) return `${host.name} is not ready`;
+    if (!(host.alive && host.member?.ready() === true)) {
+      if (!leftOnTheLog(world, host)) return `${host.name} is not ready`;
+      world.count("left on the log by a quorum");
+      continue;
+    }
     if (host.replica?.generation !== world.generation) return `${host.name} is in another generation`;
   }
   let good = 0;
