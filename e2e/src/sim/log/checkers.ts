@@ -475,6 +475,8 @@ function liedTo(): LogChecker {
 
 export function logCheckers(world: () => LogWorld, clients: () => LogClients): readonly LogChecker[] {
   return [
+    // First: they say who has been misled, of whom the others ask nothing.
+    ...eraCheckers(world),
     history(world),
     sameState(),
     goesOn(world),
@@ -485,7 +487,6 @@ export function logCheckers(world: () => LogWorld, clients: () => LogClients): r
     stands(world),
     ...additions(clients),
     liedTo(),
-    ...eraCheckers(world),
   ];
 }
 

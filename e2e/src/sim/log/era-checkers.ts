@@ -80,6 +80,12 @@ function overIsOver(world: () => LogWorld): LogChecker {
     name,
     applied({ honest, host, run }, replica) {
       if (!honest || world().epochs.length === 1) return;
+      // From the thief's hands or from somebody's who has believed them.
+      const stolen = host.disk.snapshots.find((each) => world().thief.has(each));
+      if (stolen !== undefined) {
+        world().misled(host, stolen.checkpoint);
+        return;
+      }
       const eras = replica.eras();
       if (eras.length === 1) return;
       if (chains.get(replica) !== eras.length) {

@@ -2,6 +2,7 @@
  * Somebody who has collected a quorum of the shares of a certificate key that is over, and certifies with it what it likes:
  * other beginnings of eras, states, generations. Corrupt members spread it.
  */
+import { toHex } from "@lattice/organism/codec/codec.ts";
 import { type CertifiedCheckpoint, checkpointDigest } from "@lattice/organism/committee/checkpoint.ts";
 import { Committee } from "@lattice/organism/committee/committee.ts";
 import type { CertifiedOutcome } from "@lattice/organism/committee/outcome.ts";
@@ -27,6 +28,8 @@ export class Thief {
   readonly #random: SeededRandom;
   readonly #rosters = new Map<string, readonly CertifiedOutcome[]>();
   readonly #states = new Map<string, StolenState>();
+  /** Signatures of the states. */
+  readonly #signed = new Set<string>();
 
   constructor(world: LogWorld) {
     this.#world = world;
@@ -92,9 +95,15 @@ export class Thief {
           stateBytes: given.length,
         };
     const certified = { checkpoint, signature: blsSign(over.old.secret, checkpointDigest(checkpoint)), signers: [] };
+    this.#signed.add(toHex(certified.signature));
     const stolen = { certified, state: given };
     this.#states.set(`${checkpoint.generation}/${checkpoint.position}`, stolen);
     return stolen;
+  }
+
+  /** Whether the thief has certified it, whoever hands it over. */
+  has({ signature }: CertifiedCheckpoint): boolean {
+    return this.#signed.size > 0 && this.#signed.has(toHex(signature));
   }
 
   /** What was offered under this name, given to whoever holds the seat that fetches it. */

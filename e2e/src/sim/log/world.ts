@@ -494,8 +494,9 @@ export class LogWorld {
 
   /** Asks members for their checkpoints again and again. */
   keepStreams(): void {
-    const believed = this.hosts.filter(({ misled }) => !misled);
-    for (const { disk } of believed) for (const { checkpoint } of disk.snapshots) this.#begun(checkpoint);
+    for (const { disk } of this.hosts) {
+      for (const each of disk.snapshots) if (!this.thief.has(each)) this.#begun(each.checkpoint);
+    }
     this.time.after(this.random.between(20, KEEPER_MS), () => {
       this.#makeStream();
       this.keepStreams();
