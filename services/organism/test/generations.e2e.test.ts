@@ -556,27 +556,16 @@ test("one damaged delivery: the member stops, perhaps again over what it kept, r
   await isBack();
 });
 
-test("n = 4, and one proven to say two things: who alone has lost its view reads anew once both others read on without it", async () => {
-  lattice = await Lattice.deal(4, "third");
-  const [first] = await lattice.startAll([0, 1]);
-  let damages = false;
-  let damaged = false;
-  const shown = ({ position, raw }: LogMessage): LogMessage => {
-    if (damaged || !damages) return { position, raw };
-    damaged = true;
-    return { position, raw: raw.map((byte, at) => (at === raw.length - 1 ? byte ^ 1 : byte)) };
-  };
-  await lattice.start(2, undefined, (log) => seenAs(log, shown));
-  await lattice.certified(1n);
-  assert.ok(first !== undefined);
+/** Member 3, played by hand, says two things in the log that `seenBy` reads. */
+async function equivocate(seenBy: Running): Promise<void> {
   const secrets = lattice.dealt.secrets[3];
   assert.ok(secrets !== undefined);
-  const given = {
+  const view = {
     nowMs: lattice.nowMs,
-    committee: first.member.committee,
+    committee: seenBy.member.committee,
     apply: () => assert.fail("not applied here"),
   };
-  const liar = new ScriptedAuthor(given, 3, secrets);
+  const liar = new ScriptedAuthor(view, 3, secrets);
   liar.incarnation = 1n;
   liar.incarnationKey = liar.keyOf(1n);
   const join = { type: "join", incarnation: 1n, key: liar.incarnationKey.publicKey } as const;
@@ -588,24 +577,51 @@ test("n = 4, and one proven to say two things: who alone has lost its view reads
     liar.sign(skip(1n), "ctl"),
   ])
     await log.append("ctl", raw, toHex(raw.slice(-8)));
-  await lattice.until("it is blocked", () =>
-    [0, 1, 2].every((index) => lattice.at(index).member.committee.isBlocked(3)),
-  );
-  await lattice.certified(2n);
-  damages = true;
-  // The others have no quorum without it: what they still say is for the slots that may be in flight.
-  const stopped = (reason: string): boolean => lattice.at(2).fatal.some((each) => each.startsWith(reason));
-  for (let slot = 3; !stopped("OTHERS_GO_ON"); slot++) {
-    assert.ok(slot < 40, `it still waits, after ${lattice.at(2).lines.at(-1)}`);
-    lattice.nowMs = Math.max(lattice.nowMs, slotStartMs(lattice.dealt.config, BigInt(slot)));
-    await new Promise((resolve) => setTimeout(resolve, 400));
-    if (!stopped("LOG_FORKED")) continue;
+}
+
+for (const when of ["before", "after"] as const) {
+  test(`n = 4, one proven to say two things, ${when} another alone loses its view: this one reads anew once both others read on`, async () => {
+    lattice = await Lattice.deal(4, "third");
+    const [first] = await lattice.startAll([0, 1]);
+    assert.ok(first !== undefined);
+    let damages = false;
+    let damaged = false;
+    const shown = ({ position, raw }: LogMessage): LogMessage => {
+      if (damaged || !damages) return { position, raw };
+      damaged = true;
+      return { position, raw: raw.map((byte, at) => (at === raw.length - 1 ? byte ^ 1 : byte)) };
+    };
+    await lattice.start(2, undefined, (log) => seenAs(log, shown));
+    await lattice.certified(1n);
+    const blocked = (index: number): boolean => lattice.at(index).member.committee.isBlocked(3);
+    if (when === "before") {
+      await equivocate(first);
+      await lattice.until("it is blocked", () => [0, 1, 2].every(blocked));
+    }
+    await lattice.certified(2n);
+    damages = true;
+    // The others have no quorum without it: what they still say is for the slots that may be in flight.
+    const stopped = (reason: string): boolean => lattice.at(2).fatal.some((each) => each.startsWith(reason));
+    let slot = 3n;
+    const passes = async (): Promise<void> => {
+      assert.ok(slot < 40n, `it still waits, after ${lattice.at(2).lines.at(-1)}`);
+      lattice.nowMs = Math.max(lattice.nowMs, slotStartMs(lattice.dealt.config, slot++));
+      await new Promise((resolve) => setTimeout(resolve, 400));
+      if (!stopped("LOG_FORKED")) return;
+      await lattice.crash(2);
+      await lattice.start(2);
+    };
+    if (when === "after") {
+      while (lattice.at(2).meters.value("lattice_generation_ending") !== 1) await passes();
+      await equivocate(first);
+      await lattice.until("it is blocked", () => [0, 1].every(blocked));
+      assert.equal(blocked(2), false);
+    }
+    while (!stopped("OTHERS_GO_ON")) await passes();
     await lattice.crash(2);
-    await lattice.start(2);
-  }
-  await lattice.crash(2);
-  await isBack();
-});
+    await isBack();
+  });
+}
 
 test("one member is shown a log that ends early: the others go on, it reads anew once it is shown the rest", async () => {
   lattice = await Lattice.deal(3);

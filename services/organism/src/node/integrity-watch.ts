@@ -64,6 +64,8 @@ export class IntegrityWatch<State, Command, D extends Duty> {
   readonly #options: IntegrityOptions<State, Command, D>;
   #forks: ForkWatch;
   readonly #collector: FraudCollector;
+  /** Member keys that others have shown proofs against. */
+  readonly #provenElsewhere = new Set<string>();
   readonly #accusations = new Map<string, Caught & { readonly atMs: number }>();
   /** What others had applied when last asked, and when that was. */
   #others: readonly bigint[] = [];
@@ -304,6 +306,40 @@ export class IntegrityWatch<State, Command, D extends Duty> {
       found.set(answer.statement.member, answer.statement);
     }
     return found;
+  }
+
+  /**
+   * Members whose keys are blocked, in this log or by a proof that others show: what it reads itself may not hold that one any
+   * more. Nobody's word is taken for it.
+   */
+  async blockedAnywhere(): Promise<ReadonlySet<number>> {
+    const { committee, peers } = this.#options;
+    const { members } = committee.roster;
+    await Promise.all(peers().map((peer) => this.#learnFrauds(peer)));
+    const blocked = members.filter(
+      ({ index, memberKey }) => committee.isBlocked(index) || this.#provenElsewhere.has(toHex(memberKey)),
+    );
+    return new Set(blocked.map(({ index }) => index));
+  }
+
+  async #learnFrauds(peer: CommitteeClient): Promise<void> {
+    const { config, committee, logger } = this.#options;
+    const { members } = committee.roster;
+    try {
+      const { frauds } = await peer.listFrauds({}, { deadlineMs: ANSWER_MS });
+      for (const { memberIndex, memberKey, proofHash } of frauds.slice(0, members.length)) {
+        const seated = equalBytes(members[memberIndex]?.memberKey ?? new Uint8Array(), memberKey);
+        if (!seated || committee.isBlocked(memberIndex) || this.#provenElsewhere.has(toHex(memberKey))) continue;
+        const { proof } = await peer.getFraud({ proofHash }, { deadlineMs: ANSWER_MS });
+        const verdict = verifyFraudProof(config, committee.organism, proof, {
+          eras: committee.eras(),
+          rosters: committee.rosters,
+        });
+        if ("fraud" in verdict) this.#provenElsewhere.add(toHex(verdict.fraud.memberKey));
+      }
+    } catch (error) {
+      logger.debug("a member does not say what it knows of frauds", errorFields(error));
+    }
   }
 
   async #ask(peer: CommitteeClient, position: bigint): Promise<SignedHead | undefined> {

@@ -781,22 +781,18 @@ export class Member<State, Command, D extends Duty, Settings> {
   /** It may have lost its own view only. */
   #watchOthers(): void {
     const { generation } = this.committee;
-    const needed = (): number => {
-      const { roster, quorum } = this.committee;
-      return othersNeeded(quorum, roster.members.filter(({ index }) => this.committee.isBlocked(index)).length);
-    };
-    const others = new OthersGoOn(needed, this.#marks.furthest());
+    const others = new OthersGoOn(this.#marks.furthest());
     let looking = false;
     // A committee that goes on writes something in every slot.
     const stop = this.#timers.every(this.#options.config.slotMs, () => {
       if (looking) return;
       if (!this.#ending || this.#draining || this.committee.generation !== generation) return stop();
       looking = true;
-      this.#integrity
-        .heads(others.asks)
-        .then(async (heads) => {
-          const unblocked = new Map([...heads].filter(([member]) => !this.committee.isBlocked(member)));
-          if (!others.look(unblocked) || !this.#ending || this.committee.generation !== generation) return;
+      Promise.all([this.#integrity.heads(others.asks), this.#integrity.blockedAnywhere()])
+        .then(async ([heads, blocked]) => {
+          const unblocked = new Map([...heads].filter(([member]) => !blocked.has(member)));
+          const goOn = others.look(unblocked, othersNeeded(this.committee.quorum, blocked.size));
+          if (!goOn || !this.#ending || this.committee.generation !== generation) return;
           stop();
           await this.#forgetOwnView();
         })

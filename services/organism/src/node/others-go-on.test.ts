@@ -2,12 +2,23 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { OthersGoOn, othersNeeded, type ReadHead } from "./others-go-on.ts";
 
+/** One that has read ten entries, and looks for so many others. */
+function beginning(needed: number): { readonly asks: bigint; look(seen: ReadonlyMap<number, ReadHead>): boolean } {
+  const others = new OthersGoOn(10n);
+  return {
+    get asks() {
+      return others.asks;
+    },
+    look: (seen) => others.look(seen, needed),
+  };
+}
+
 /** A chain by its name: the head after a position. */
 const headOf = (chain: number, position: bigint): Uint8Array => new Uint8Array([chain, Number(position)]);
 
 /** What members answer, asked where `others` asks: how far each has read, and on which chain. */
 const seen = (
-  others: OthersGoOn,
+  others: { readonly asks: bigint },
   ...members: readonly (readonly [member: number, newest: bigint, chain?: number])[]
 ): Map<number, ReadHead> =>
   new Map(
@@ -18,14 +29,14 @@ const seen = (
   );
 
 test("a quorum of others that reads on twice, past what this member has read, has left it alone", () => {
-  const others = new OthersGoOn(() => 2, 10n);
+  const others = beginning(2);
   assert.equal(others.look(seen(others, [0, 12n], [1, 12n])), false);
   assert.equal(others.look(seen(others, [0, 13n], [1, 14n])), false);
   assert.equal(others.look(seen(others, [0, 15n], [1, 15n])), true);
 });
 
 test("others that have read further and stand still may have lost the log as well", () => {
-  const others = new OthersGoOn(() => 2, 10n);
+  const others = beginning(2);
   for (let turn = 0; turn < 5; turn++) assert.equal(others.look(seen(others, [0, 12n], [1, 12n])), false);
   // What they had kept is taken in once.
   assert.equal(others.look(seen(others, [0, 13n], [1, 13n])), false);
@@ -33,9 +44,9 @@ test("others that have read further and stand still may have lost the log as wel
 });
 
 test("fewer than a quorum, or such as are still behind, do not count", () => {
-  const fewer = new OthersGoOn(() => 2, 10n);
+  const fewer = beginning(2);
   for (let turn = 11n; turn < 20n; turn++) assert.equal(fewer.look(seen(fewer, [0, turn])), false);
-  const behind = new OthersGoOn(() => 2, 10n);
+  const behind = beginning(2);
   // A round that compares at a position that this member has read says nothing of what follows it.
   for (let turn = 1n; turn <= 11n; turn++) assert.equal(behind.look(seen(behind, [0, turn], [1, turn])), false);
   assert.equal(behind.look(seen(behind, [0, 12n], [1, 12n])), false);
@@ -43,7 +54,7 @@ test("fewer than a quorum, or such as are still behind, do not count", () => {
 });
 
 test("looks that show it have to follow one another", () => {
-  const others = new OthersGoOn(() => 2, 10n);
+  const others = beginning(2);
   others.look(seen(others, [0, 11n], [1, 11n]));
   assert.equal(others.look(seen(others, [0, 12n], [1, 12n])), false);
   assert.equal(others.look(seen(others, [0, 13n])), false);
@@ -54,14 +65,14 @@ test("looks that show it have to follow one another", () => {
 
 describe("others on two chains", () => {
   test("are no quorum, however far they read: one may have certified with this member what it alone has read", () => {
-    const others = new OthersGoOn(() => 2, 10n);
+    const others = beginning(2);
     for (let turn = 11n; turn < 30n; turn++) {
       assert.equal(others.look(seen(others, [0, turn], [2, turn + 1n, 1])), false);
     }
   });
 
   test("are one as soon as enough are on one of them", () => {
-    const others = new OthersGoOn(() => 3, 10n);
+    const others = beginning(3);
     for (let turn = 11n; turn < 20n; turn++) {
       assert.equal(others.look(seen(others, [0, turn], [1, turn], [3, turn, 1])), false);
     }
@@ -71,7 +82,7 @@ describe("others on two chains", () => {
   });
 
   test("one that reads less far than where it is asked is not known to be on the chain of the others", () => {
-    const others = new OthersGoOn(() => 2, 10n);
+    const others = beginning(2);
     for (let turn = 0n; turn < 10n; turn++) {
       const [ahead, behind] = [100n + turn, 11n + turn];
       const answers = seen(others, [0, ahead], [1, behind]);

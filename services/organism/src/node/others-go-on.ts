@@ -28,16 +28,13 @@ export function othersNeeded({ quorum, faults }: Quorum, blocked: number): numbe
 }
 
 export class OthersGoOn {
-  readonly #needed: () => number;
   /** How far this member is known to have read. */
   readonly #furthest: bigint;
   #before: ReadonlyMap<number, bigint> = new Map();
   #advances = 0;
   #asks = NEWEST;
 
-  /** @param needed see `othersNeeded`; looked at whenever it counts */
-  constructor(needed: () => number, furthest: bigint) {
-    this.#needed = needed;
+  constructor(furthest: bigint) {
     this.#furthest = furthest;
   }
 
@@ -46,9 +43,11 @@ export class OthersGoOn {
     return this.#asks;
   }
 
-  /** @param seen the answer of each other member whose key is not blocked, asked at `asks`, in this generation */
-  look(seen: ReadonlyMap<number, ReadHead>): boolean {
-    const needed = this.#needed();
+  /**
+   * @param seen the answer of each other member whose key is not blocked, asked at `asks`, in this generation
+   * @param needed see `othersNeeded`
+   */
+  look(seen: ReadonlyMap<number, ReadHead>, needed: number): boolean {
     const together = new Map<string, number>();
     for (const [member, { position, head, newest }] of seen) {
       const before = this.#before.get(member);
