@@ -238,6 +238,25 @@ async function goesOn(): Promise<void> {
   assert.ok([1n, 2n, 3n, 4n, 5n].every((slot) => lattice.certificates.has(slot)));
 }
 
+/** A journal in which named values are put as `put` does. */
+function journalThat(
+  put: (journal: MemberJournal, name: string, value: Uint8Array) => Promise<void>,
+): (journal: MemberJournal) => MemberJournal {
+  return (journal) => ({
+    nextIncarnation: (atLeast) => journal.nextIncarnation(atLeast),
+    promise: (key, slot, value) => journal.promise(key, slot, value),
+    promised: (key) => journal.promised(key),
+    isPromised: (key) => journal.isPromised(key),
+    entry: (id, raw) => journal.entry(id, raw),
+    put: (name, value) => put(journal, name, value),
+    get: (name) => journal.get(name),
+    trim: (slot) => journal.trim(slot),
+    close: () => journal.close(),
+    wrote: (id) => journal.wrote(id),
+    newestEntry: () => journal.newestEntry(),
+  });
+}
+
 /** A log that has nothing, and takes nothing. */
 function emptied(log: Log): Log {
   return {
@@ -466,26 +485,14 @@ for (const step of [1, 2, 4]) {
     await loseStream("a part");
     let puts = 0;
     let killed = false;
-    const stuck = (journal: MemberJournal): MemberJournal => ({
-      nextIncarnation: (atLeast) => journal.nextIncarnation(atLeast),
-      promise: (key, slot, value) => journal.promise(key, slot, value),
-      promised: (key) => journal.promised(key),
-      isPromised: (key) => journal.isPromised(key),
-      entry: (id, raw) => journal.entry(id, raw),
-      async put(name, value) {
-        if (name === "generation-end" && ++puts === step) {
-          killed = true;
-          // On odd steps it is on disk, on even ones it is not; either way nobody hears of it.
-          if (step % 2 === 1) await journal.put(name, value);
-          return new Promise<void>((_, reject) => setTimeout(() => reject(new Error("killed")), 1000));
-        }
-        return journal.put(name, value);
-      },
-      get: (name) => journal.get(name),
-      trim: (slot) => journal.trim(slot),
-      close: () => journal.close(),
-      wrote: (id) => journal.wrote(id),
-      newestEntry: () => journal.newestEntry(),
+    const stuck = journalThat(async (journal, name, value) => {
+      if (name === "generation-end" && ++puts === step) {
+        killed = true;
+        // On odd steps it is on disk, on even ones it is not; either way nobody hears of it.
+        if (step % 2 === 1) await journal.put(name, value);
+        return new Promise<void>((_, reject) => setTimeout(() => reject(new Error("killed")), 1000));
+      }
+      return journal.put(name, value);
     });
     await Promise.all([lattice.start(0, stuck), lattice.start(1), lattice.start(2)]);
     await lattice.until(
@@ -639,6 +646,49 @@ test("one member is shown a log that ends early: the others go on, it reads anew
   await lattice.until("it takes the log for lost", () => cutOff.meters.value("lattice_generation_ending") === 1);
   await stops(/OTHERS_GO_ON/);
   await isBack();
+});
+
+test("who has said where it ends, is killed and reads on, says nothing before a quorum has given that round up", async () => {
+  lattice = await Lattice.deal(3);
+  await lattice.startAll();
+  for (const slot of [1n, 2n, 3n]) await lattice.certified(slot);
+  await lattice.crash(2);
+  const none = (log: Log): Log =>
+    seenAs(
+      log,
+      (message) => message,
+      () => 5n,
+    );
+  let reported = false;
+  const noted = journalThat(async (journal, name, value) => {
+    await journal.put(name, value);
+    reported ||= name === "generation-end";
+  });
+  await lattice.start(2, noted, none);
+  await lattice.until("it has reported", () => reported);
+  await lattice.crashAll();
+
+  // The log is as it should be, and nobody else is there: its report may still be counted.
+  const { member, lines } = await lattice.start(2);
+  const said = () => member.committee.author(2)?.incarnation;
+  const before = said();
+  await lattice.until("it asks", () => lines.some((line) => /asks the others to pass over that/.test(line)));
+  assert.ok(!member.ready() && said() === before);
+  await lattice.startAll([0, 1]);
+  await lattice.inGeneration(0n);
+  assert.notEqual(said(), before);
+  for (const slot of [4n, 5n]) await lattice.certified(slot, 2);
+  lattice.assertAlike();
+
+  // It is let go of in this generation, which ends like any other when its stream is gone.
+  await lattice.crashAll();
+  await rm(lattice.path(0n));
+  await lattice.startAll();
+  await lattice.inGeneration(1n);
+  for (const slot of [6n, 7n]) await lattice.certified(slot, 2);
+  lattice.collect();
+  assert.ok([1n, 2n, 3n, 4n, 5n, 6n].every((slot) => lattice.certificates.has(slot)));
+  lattice.assertAlike();
 });
 
 test("each delivery is another than what the log shows later: the member takes what it read for replaced, and reads anew", async () => {

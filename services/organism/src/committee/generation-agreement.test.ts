@@ -191,6 +191,12 @@ class World {
     else this.all.push(raw);
   }
 
+  /** Gives up the rounds below `round`. */
+  pass(index: number, round: number): void {
+    this.#say(index, { statement: { type: "pass", round } }, false);
+    this.nodes[index]?.agreement.passed(this.nowMs);
+  }
+
   crash(index: number): void {
     const node = this.nodes[index];
     if (node !== undefined) node.up = false;
@@ -240,6 +246,133 @@ class World {
     );
   }
 }
+
+/** What members do besides: lose the log, or only their own view of it, read on, and sign on the chain that the others read. */
+type Move = "lose" | "return" | "wait" | "sign" | "step" | "hear";
+const MOVES: readonly Move[] = ["lose", "return", "wait", "sign", "sign", "step", "step", "hear", "hear", "hear"];
+
+/**
+ * Members that read and sign on one chain, one of them on another at first. Any may see its log lost, report, and come
+ * back to the chain of the others. `lets` false: it does so without asking anybody.
+ */
+class Readers extends World {
+  static readonly trunk = chain(60);
+  static readonly branch = chain(30, "y", 4);
+  readonly lets: boolean;
+  readonly modes: ("reads" | "waits" | "ends")[];
+  /** How far each has signed on the trunk. */
+  readonly signed: number[];
+  length = 5;
+
+  constructor(members: number, faults: number, apart: number, lets: boolean) {
+    const tips = Array.from({ length: members }, (_, index) =>
+      index === apart ? Readers.branch : Readers.trunk.slice(0, 6),
+    );
+    super(members, faults, tips, []);
+    this.lets = lets;
+    this.modes = tips.map((tip) => (tip === Readers.branch ? "ends" : "reads"));
+    this.signed = tips.map((_, index) => (index < faults ? Number.POSITIVE_INFINITY : 0));
+  }
+
+  move(move: Move, who: number, other: number, rounds: number): void {
+    const node = this.nodes[who];
+    const mode = this.modes[who];
+    assert.ok(node !== undefined);
+    this.nowMs += 20;
+    switch (move) {
+      case "lose":
+        if (mode === "reads") this.modes[who] = "ends";
+        return;
+      case "return":
+        if (mode !== "ends") return;
+        this.crash(who);
+        this.restart(who);
+        this.modes[who] = "waits";
+        this.#read(who);
+        return;
+      case "wait": {
+        const owed = this.lets ? node.agreement.owed : undefined;
+        if (mode !== "waits") return;
+        if (owed === undefined) this.modes[who] = "reads";
+        else if (owed === "never") this.modes[who] = "ends";
+        else if (!node.agreement.hasPassed(owed)) this.pass(who, owed);
+        return;
+      }
+      case "sign":
+        if (mode !== "reads") return;
+        this.length = Math.min(this.length + 1, 59);
+        this.#read(who);
+        this.signed[who] = this.length;
+        return;
+      case "step":
+        if (mode === "ends") this.step(who);
+        return;
+      case "hear": {
+        this.exchange(other, who);
+        const due = node.agreement.passDue(this.nowMs + rounds * 1000);
+        if (due !== undefined) this.pass(who, due);
+      }
+    }
+  }
+
+  #read(who: number): void {
+    const heads = Readers.trunk.slice(0, this.length + 1);
+    const node = this.nodes[who];
+    if (node !== undefined) node.own = { lost: true, position: BigInt(heads.length - 1), heads };
+  }
+
+  /** Up to where a quorum has signed on the trunk, corrupt ones everything. */
+  get certified(): number {
+    return [...this.signed].sort((a, b) => b - a)[quorumOf(this.members, this.faults) - 1] ?? 0;
+  }
+
+  /** An end that leaves out what a quorum has signed; undefined when there is none. */
+  get leftOut(): string | undefined {
+    const ends = Array.from({ length: 60 - this.certified }, (_, at) => this.certified + at).map((position) =>
+      this.name({ position: BigInt(position), head: Readers.trunk[position] ?? new Uint8Array() }),
+    );
+    return this.decisions().find((end) => !ends.includes(end));
+  }
+}
+
+/** Plays, lets everybody end the generation beside liars that lead to the other chain, and looks whether anything certified was left out. */
+function playReaders(
+  lets: boolean,
+  members: number,
+  faults: number,
+  script: readonly (readonly [number, number, number])[],
+): { readonly leftOut: string | undefined; readonly returned: number; readonly decided: number } {
+  const world = new Readers(members, faults, members - 1, lets);
+  let returned = 0;
+  for (const [move, who, other] of script) {
+    const index = faults + (who % (members - faults));
+    const before = world.modes[index];
+    world.move(MOVES[move] ?? "hear", index, faults + (other % (members - faults)), other);
+    if (before === "waits" && world.modes[index] === "reads") returned += 1;
+  }
+  for (let turn = 0; turn < 120; turn++) {
+    world.nowMs += 100;
+    for (let index = faults; index < members; index++) {
+      world.modes[index] = "ends";
+      world.step(index);
+      for (let to = faults; to < members; to++) world.exchange(index, to);
+    }
+    // A report of theirs, a proposal from whatever was ever reported, and their votes for it.
+    for (let liar = 0; liar < faults; liar++) {
+      for (let to = faults; turn < 4 && to < members; to++) {
+        for (const kind of [0, 3, 1, 2]) {
+          lie(world, liar, [Readers.branch], { type: "lie", kind, to, round: turn, branch: 0 });
+        }
+      }
+    }
+  }
+  return { leftOut: world.leftOut, returned, decided: world.decisions().length };
+}
+
+const readersScripts = (count: number) => {
+  const step = fc.tuple(fc.nat(MOVES.length - 1), fc.nat(6), fc.nat(6));
+  return fc.sample(fc.array(step, { minLength: 60, maxLength: 240, size: "max" }), { numRuns: count, seed: 5 });
+};
 
 /** Each is many signatures; more on demand. */
 const RUNS = Number(process.env["LATTICE_TEST_RUNS"] ?? 8);
@@ -410,6 +543,17 @@ for (const { members, faults } of SIZES) {
       });
     }
 
+    test("whoever has reported signs nothing more before a quorum has given that round up: what is certified is in the end", () => {
+      const played = readersScripts(Math.ceil((4 * RUNS) / members)).map((script) =>
+        playReaders(true, members, faults, script),
+      );
+      assert.ok(played.some(({ returned }) => returned > 0));
+      assert.deepEqual(
+        played.flatMap(({ leftOut }) => leftOut ?? []),
+        [],
+      );
+    });
+
     test("a member that is alone in seeing it lost ends nothing; with enough others all follow", () => {
       const tips = Array.from({ length: members }, () => chain(5));
       const alone = new World(members, faults, tips, [true, ...Array.from({ length: members - 1 }, () => false)]);
@@ -429,3 +573,8 @@ for (const { members, faults } of SIZES) {
     });
   });
 }
+
+test("members that go on without asking lose what they certify", () => {
+  const played = readersScripts(40).map((script) => playReaders(false, 3, 0, script));
+  assert.ok(played.some(({ leftOut }) => leftOut !== undefined));
+});

@@ -5,6 +5,10 @@
  * propose two ends in one round, and a single vote would leave open which of them a quorum has. Shares of the certificate
  * are given only once a quorum has committed, because shares of several rounds combine and commits do not.
  *
+ * A report binds: whoever has said how far it has read says nothing more in the log of that generation, because what it
+ * would sign there is not in its report. A member that alone had lost its view, and reads on with the others, has to be
+ * let go first: a quorum gives up the rounds in which it spoke (`pass`), and none of them has prepared in one.
+ *
  * Deterministic and without I/O: messages and time go in, what to do comes out. Whoever carries it out journals it first.
  */
 import { equalBytes, toHex } from "../codec/codec.ts";
@@ -34,7 +38,7 @@ export interface OwnEnd {
 
 /** What to say next. `end`: only once the state at that point is held. */
 export interface EndIntent {
-  readonly statement: Exclude<EndStatement, { readonly type: "share" }>;
+  readonly statement: Exclude<EndStatement, { readonly type: "share" | "pass" }>;
   readonly reach?: GenerationEndPoint;
 }
 
@@ -69,6 +73,7 @@ export class GenerationAgreement {
   readonly #prepares = new Map<number, Said<"prepare">>();
   readonly #commits = new Map<number, Said<"commit">>();
   readonly #shares = new Map<number, Said<"share">>();
+  readonly #passes = new Map<number, Said<"pass">>();
   /** Ends whose entries nobody hands over: reports that hold them are left out of this member's proposals. */
   readonly #unreachable = new Map<string, GenerationEndPoint>();
   readonly #heard = new Set<string>();
@@ -76,6 +81,7 @@ export class GenerationAgreement {
   readonly #judged = new Map<string, boolean>();
   #round = 0;
   #roundSince: number | undefined;
+  #passedAtMs: number | undefined;
   #quorumSince: number | undefined;
   #locked: Prepared | undefined;
   #decided: GenerationEndPoint | undefined;
@@ -108,16 +114,18 @@ export class GenerationAgreement {
   /** Everything worth telling others, by hash. */
   messages(): Map<string, Uint8Array> {
     const all = new Map<string, Uint8Array>();
-    for (const kept of [this.#reports, this.#proposals, this.#prepares, this.#commits, this.#shares]) {
-      for (const { message } of kept.values()) all.set(message.hash, message.raw);
-    }
+    for (const kept of this.#kept()) for (const { message } of kept.values()) all.set(message.hash, message.raw);
     return all;
+  }
+
+  #kept(): readonly ReadonlyMap<number, { readonly message: EndMessage }>[] {
+    return [this.#reports, this.#proposals, this.#prepares, this.#commits, this.#shares, this.#passes];
   }
 
   /** What this member has said itself: to be journaled before anybody hears it. */
   own(): Uint8Array[] {
     const { self } = this.#options;
-    return [this.#reports, this.#proposals, this.#prepares, this.#commits, this.#shares].flatMap((kept) => {
+    return this.#kept().flatMap((kept) => {
       const said = kept.get(self);
       return said === undefined ? [] : [said.message.raw];
     });
@@ -132,10 +140,60 @@ export class GenerationAgreement {
     this.#locked = locked;
     for (const raw of said) this.receive(raw);
     const { self } = this.#options;
-    for (const kept of [this.#reports, this.#prepares, this.#commits]) {
+    for (const kept of [this.#reports, this.#prepares, this.#commits, this.#passes]) {
       const round = kept.get(self)?.statement.round ?? 0;
       if (round > this.#round) this.#round = round;
     }
+  }
+
+  /** A quorum may have prepared an end, or this member has helped it: it cannot be let go. */
+  get #held(): boolean {
+    const { self } = this.#options;
+    return this.#locked !== undefined || this.#decided !== undefined || this.#shares.has(self);
+  }
+
+  /**
+   * The round below which a quorum must have given up all before this member may speak in the log again; undefined when
+   * it may. `never`: it has seen a quorum prepare.
+   */
+  get owed(): number | "never" | undefined {
+    const { self, quorum } = this.#options;
+    const said = [this.#reports, this.#prepares, this.#commits].flatMap(
+      (kept) => kept.get(self)?.statement.round ?? [],
+    );
+    const own = this.#passes.get(self)?.statement.round ?? 0;
+    const round = Math.max(own, ...said.map((each) => each + 1));
+    if (this.#held) return "never";
+    if (round === 0) return undefined;
+    const given = [...this.#passes].filter(
+      ([member, { statement }]) => statement.round >= round && (member !== self || !this.#prepares.has(self)),
+    );
+    return own >= round && given.length >= quorum.quorum ? undefined : round;
+  }
+
+  /**
+   * The round below which this member should give up all, because another one asks for it. One more than its own at a
+   * time, and not often: one corrupt member must not use up the rounds that there are.
+   */
+  passDue(nowMs: number): number | undefined {
+    const { self, roundMs } = this.#options;
+    if (this.#held || this.#prepares.has(self)) return undefined;
+    const own = this.#passes.get(self)?.statement.round ?? 0;
+    const asked = Math.max(0, ...[...this.#passes.values()].map(({ statement }) => statement.round));
+    if (asked <= own) return undefined;
+    const round = Math.min(asked, Math.max(own, this.#round) + 1);
+    if (round <= this.#round) return round;
+    return this.#passedAtMs !== undefined && nowMs - this.#passedAtMs < roundMs ? undefined : round;
+  }
+
+  /** Whether this member has given up all below this round. */
+  hasPassed(round: number): boolean {
+    return (this.#passes.get(this.#options.self)?.statement.round ?? 0) >= round;
+  }
+
+  /** Call it when that was said. */
+  passed(nowMs: number): void {
+    this.#passedAtMs = nowMs;
   }
 
   /** Takes note of a message, whoever brings it. @returns true when it is news */
@@ -152,6 +210,7 @@ export class GenerationAgreement {
       case "report":
         if (statement.prepared !== undefined && !verifyPrepared(ending, roster, quorum, statement.prepared))
           return false;
+        if (statement.round < (this.#passes.get(message.member)?.statement.round ?? 0)) return false;
         return keep(this.#reports, message, statement);
       case "proposal":
         if (message.member !== this.#leader(statement.round)) return false;
@@ -164,7 +223,21 @@ export class GenerationAgreement {
         if (this.#shares.has(message.member)) return false;
         this.#shares.set(message.member, { message, statement });
         return true;
+      case "pass":
+        if (!keep(this.#passes, message, statement)) return false;
+        this.#givenUp(message.member, statement.round);
+        return true;
     }
+  }
+
+  /** Its report is of a round that it has given up: nothing follows from it any more, nor does it tell of a loss. */
+  #givenUp(member: number, round: number): void {
+    const report = this.#reports.get(member);
+    if (report !== undefined && report.statement.round < round) this.#reports.delete(member);
+    if (member !== this.#options.self || round <= this.#round) return;
+    this.#round = round;
+    this.#roundSince = undefined;
+    this.#quorumSince = undefined;
   }
 
   /** Nobody hands over what lies before this end. */
@@ -223,7 +296,10 @@ export class GenerationAgreement {
     const ahead = others.sort((a, b) => b - a)[quorum.faults] ?? 0;
     const heard = others.length + 1 >= quorum.quorum;
     if (!heard) this.#roundSince = nowMs;
-    const limitMs = roundMs * Math.min(2 ** Math.min(this.#round, 16), ROUND_GROWTH_MAX);
+    // Rounds that an honest member among those who did has given up make none longer.
+    const passed = [...this.#passes.values()].map(({ statement }) => statement.round).sort((a, b) => b - a);
+    const tried = Math.max(0, this.#round - (passed[quorum.faults] ?? 0));
+    const limitMs = roundMs * Math.min(2 ** Math.min(tried, 16), ROUND_GROWTH_MAX);
     const late = heard && nowMs - this.#roundSince >= limitMs;
     const next = ahead > this.#round ? ahead : late ? this.#round + 1 : this.#round;
     if (next === this.#round) return;

@@ -73,6 +73,8 @@ const STATEMENT = union({
   commit: struct({ round: count, end: END }),
   /** A share of the certificate over the first checkpoint of the next generation; given once a quorum has committed. */
   share: struct({ end: END, epoch: u64, stateHash: fixed(32), stateBytes: count, share: fixed(G2_BYTES) }),
+  /** "I take no part in rounds below this one, and have prepared nothing in them": lets whoever reported in them go on. */
+  pass: struct({ round: count }),
 });
 export type EndStatement = Infer<typeof STATEMENT>;
 

@@ -34,7 +34,7 @@ import { slotAt } from "../identity/lattice-config.ts";
 import type { Duty } from "../machine.ts";
 import { errorFields, type Logger } from "../observe/logger.ts";
 import type { Meters } from "../observe/meters.ts";
-import type { Clock, Journal, Timers } from "../ports.ts";
+import { type Clock, type Journal, pause, type Timers } from "../ports.ts";
 import type { EntryTail } from "./entry-tail.ts";
 import type { KnownEras } from "./era-book.ts";
 import { type EndGossip, knownHashes, missing, signEntriesRequest } from "./generation-service.ts";
@@ -48,6 +48,8 @@ const ENTRIES_IDLE_MS = 5000;
 /** A round has to leave time for fetching entries; a leader waits so long for members that may have read further. */
 const ROUND_MS = 8000;
 const GRACE_MS = 2000;
+/** So many first rounds a member waits to be let go of what it has said before it helps to end the generation. */
+const WITHDRAW_ROUNDS = 4;
 /** What has been said about the end, in the journal. */
 const KEPT = "generation-end";
 const KEPT_RECORD = struct({
@@ -124,6 +126,7 @@ export class GenerationChange<State, Command, D extends Duty> implements EndGoss
   /** What it had to fetch to know again what it had spoken on. */
   #spokenTip: Pick<OwnEnd, "position" | "heads"> | undefined;
   #newer = false;
+  #withdrawing = false;
   #waits = "";
 
   constructor(options: GenerationChangeOptions<State, Command, D>) {
@@ -156,9 +159,53 @@ export class GenerationChange<State, Command, D extends Duty> implements EndGoss
   receive(messages: readonly Uint8Array[]): void {
     let news = false;
     for (const raw of messages) news = this.#agreement.receive(raw) || news;
-    if (!news) return;
-    if (this.#active) this.#work();
-    else if (this.#agreement.convincing) this.#options.onConvinced();
+    if (news && !this.#active && this.#agreement.convincing) this.#options.onConvinced();
+    else if (news || this.#passDue() !== undefined) this.#work();
+  }
+
+  #passDue(): number | undefined {
+    return this.#agreement.passDue(this.#options.timers.elapsedMs());
+  }
+
+  /** What this member has said about the end keeps it from saying anything in the log of this generation. */
+  get bound(): boolean {
+    return this.#agreement.owed !== undefined;
+  }
+
+  /**
+   * For a member that reads on after it has said where the generation ends: asks the others to give up the rounds in
+   * which it spoke. @returns true once it may speak in the log, false when they do not let it go, undefined when the
+   * generation ends meanwhile
+   */
+  async withdraw(): Promise<boolean | undefined> {
+    const { timers, logger, roundMs = ROUND_MS } = this.#options;
+    const { generation } = this;
+    const until = timers.elapsedMs() + WITHDRAW_ROUNDS * roundMs;
+    logger.warn("it has said where this generation ends, and asks the others to pass over that", { generation });
+    this.#withdrawing = true;
+    try {
+      for (;;) {
+        if (this.#closed || this.#active || this.#newer || this.generation !== generation) return undefined;
+        const { owed } = this.#agreement;
+        if (owed === undefined) return true;
+        if (owed === "never" || timers.elapsedMs() >= until) return false;
+        this.#work();
+        this.#gossip();
+        await pause(timers, TICK_MS);
+      }
+    } finally {
+      this.#withdrawing = false;
+    }
+  }
+
+  /** Gives up the rounds that it is asked to, or itself asks others to. */
+  async #pass(): Promise<void> {
+    const { owed } = this.#agreement;
+    const own = this.#withdrawing && typeof owed === "number" && !this.#agreement.hasPassed(owed) ? owed : undefined;
+    const round = own ?? this.#passDue();
+    if (round === undefined) return;
+    await this.#speak({ type: "pass", round });
+    this.#agreement.passed(this.#options.timers.elapsedMs());
   }
 
   /** The others' generation is a higher one: its beginning is fetched. */
@@ -236,9 +283,10 @@ export class GenerationChange<State, Command, D extends Duty> implements EndGoss
   }
 
   #work(): void {
-    if (this.#busy || this.#closed || !this.#active) return;
+    if (this.#busy || this.#closed) return;
     this.#busy = true;
-    this.#working = this.#turn()
+    this.#working = this.#pass()
+      .then(() => (this.#active ? this.#turn() : undefined))
       .catch((error: unknown) => {
         if (error instanceof RulesUnknown) this.#options.onRulesUnknown(error);
         else this.#options.logger.error("the end of a generation failed", errorFields(error));

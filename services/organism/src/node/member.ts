@@ -488,6 +488,27 @@ export class Member<State, Command, D extends Duty, Settings> {
     if (!this.#started && this.#forking !== undefined) return;
     await this.#forking;
     if (this.#silent || this.#ending) return;
+    // It is served meanwhile: others may wait for the same.
+    if (this.#change?.bound === true) this.#withdraw(this.#change);
+    else await this.#takePart();
+  }
+
+  /** It has said where this generation ends, and reads on in it: it says nothing here before the others let it. */
+  #withdraw(change: GenerationChange<State, Command, D>): void {
+    change
+      .withdraw()
+      .then(async (free) => {
+        if (free === undefined || this.#silent || this.#ending || this.#draining) return;
+        if (free) await this.#takePart();
+        else this.#lose("LOG_LOST", "the others hold this member to what it has said about the end of its generation");
+      })
+      .catch((error: unknown) => {
+        if (!this.#draining) this.#fail("LOG_LOST", error instanceof Error ? error.message : "it cannot go on");
+      });
+  }
+
+  async #takePart(): Promise<void> {
+    const { logger } = this.#options;
     this.#caughtUp = true;
     await this.#join();
     if (this.#ending) return;
@@ -1125,7 +1146,7 @@ export class Member<State, Command, D extends Duty, Settings> {
 
   /** True while the member takes part: caught up and not draining. */
   ready(): boolean {
-    return this.#caughtUp && !this.#draining && !this.#silent && !this.#ending && this.#appender !== undefined;
+    return this.#caughtUp && !this.#draining && !this.#silent && !this.#ending && this.#appender?.admitted === true;
   }
 
   /** Stops taking up duties, lets what is in flight land, saves a snapshot, closes everything. */
