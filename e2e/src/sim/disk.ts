@@ -85,6 +85,8 @@ export class SimDisk {
   slowness = 1;
   /** Nothing can be written. */
   full = false;
+  /** What is read goes to the tail no more, until the process is started again: as in the real one after a failed write. */
+  tailFailed = false;
   readonly #time: VirtualTime;
   readonly #random: SeededRandom;
 
@@ -271,6 +273,7 @@ export class SimDisk {
     const newestOf = new Map<bigint, bigint>();
     for (const [generation, entries] of tail) for (const position of entries.keys()) newestOf.set(generation, position);
     let closed = false;
+    this.tailFailed = false;
     return {
       newest: (generation) => newestOf.get(generation),
       hashAt(generation, position) {
@@ -279,12 +282,13 @@ export class SimDisk {
       },
       append: (generation, position, raw) => {
         const newest = newestOf.get(generation);
-        if (closed || this.full || (newest !== undefined && position <= newest)) return;
+        this.tailFailed ||= this.full;
+        if (closed || this.tailFailed || (newest !== undefined && position <= newest)) return;
         const entries = tail.get(generation) ?? new Map<bigint, Uint8Array>();
         tail.set(generation, entries.set(position, raw));
         newestOf.set(generation, position);
       },
-      read: async (generation, position) => tail.get(generation)?.get(position),
+      read: async (generation, position) => (this.tailFailed ? undefined : tail.get(generation)?.get(position)),
       async keepFrom(generation, position) {
         for (const [held, entries] of tail) {
           if (held === generation) for (const at of entries.keys()) if (at < position) entries.delete(at);

@@ -380,7 +380,7 @@ function additions(clients: () => LogClients): readonly LogChecker[] {
         seen.set(replica, ledger.length);
         if (!honest || ledger.length !== from + 1) return;
         const addition = clients().additions.get(toHex(ledger.at(-1)?.id ?? new Uint8Array()));
-        if (addition === undefined) return;
+        if (addition === undefined || host.disk.full || host.disk.tailFailed) return;
         const chain = chainOf(replica);
         const by = addition.appliedBy.get(chain) ?? new Map<LogMember, number>();
         addition.appliedBy.set(chain, by.set(host, host.memory));
