@@ -578,3 +578,70 @@ test("members that go on without asking lose what they certify", () => {
   const played = readersScripts(40).map((script) => playReaders(false, 3, 0, script));
   assert.ok(played.some(({ leftOut }) => leftOut !== undefined));
 });
+
+describe("letting go", () => {
+  const tips = Array.from({ length: 4 }, () => chain(5));
+  const fresh = () => new World(4, 1, tips, []);
+  const nodeOf = (world: World, index: number) => world.nodes[index]?.agreement ?? assert.fail(`no member ${index}`);
+  const tell = (world: World, to: number, from: number, statement: EndStatement): boolean => {
+    const key = KEYS[from];
+    assert.ok(key !== undefined);
+    return nodeOf(world, to).receive(signEnd(key, ENDING, from, statement));
+  };
+  const end = { position: 5n, head: chain(5)[5] ?? assert.fail() };
+
+  test("whoever has said nothing owes nothing; a report is owed for until a quorum has given its round up", () => {
+    const world = fresh();
+    assert.equal(nodeOf(world, 2).owed, undefined);
+    world.step(2);
+    assert.equal(nodeOf(world, 2).owed, 1);
+    world.pass(2, 1);
+    tell(world, 2, 0, { type: "pass", round: 1 });
+    assert.equal(nodeOf(world, 2).owed, 1, "two of three");
+    tell(world, 2, 1, { type: "pass", round: 1 });
+    assert.equal(nodeOf(world, 2).owed, undefined);
+    // It takes part again, in the next round, and owes for that one.
+    world.step(2);
+    assert.equal(nodeOf(world, 2).owed, 2);
+  });
+
+  test("whoever has prepared lets nobody go, and counts for nothing in being let go itself", () => {
+    const world = fresh();
+    tell(world, 2, 2, { type: "prepare", round: 0, end });
+    for (const from of [0, 1]) tell(world, 2, from, { type: "pass", round: 1 });
+    assert.equal(nodeOf(world, 2).passDue(0), undefined);
+    world.pass(2, 1);
+    assert.equal(nodeOf(world, 2).owed, 1, "two others");
+    tell(world, 2, 3, { type: "pass", round: 1 });
+    assert.equal(nodeOf(world, 2).owed, undefined);
+  });
+
+  test("who has seen a quorum prepare is never let go", () => {
+    const world = fresh();
+    world.step(2);
+    for (const from of [0, 1, 3]) tell(world, 2, from, { type: "prepare", round: 0, end });
+    world.step(2);
+    for (const from of [0, 1, 3]) tell(world, 2, from, { type: "pass", round: 1 });
+    assert.equal(nodeOf(world, 2).owed, "never");
+  });
+
+  test("rounds rise by one, once in a round's time, whatever one member asks for", () => {
+    const world = fresh();
+    tell(world, 1, 3, { type: "pass", round: 999_999 });
+    assert.equal(nodeOf(world, 1).passDue(world.nowMs), 1);
+    world.pass(1, 1);
+    assert.equal(nodeOf(world, 1).round, 1);
+    assert.equal(nodeOf(world, 1).passDue(999), undefined);
+    assert.equal(nodeOf(world, 1).passDue(1000), 2);
+  });
+
+  test("a report of a round that its author has given up is none, and tells of no loss", () => {
+    const world = fresh();
+    const report = { type: "report" as const, ...reportOf(chain(5)) };
+    for (const from of [2, 3]) tell(world, 1, from, report);
+    assert.ok(nodeOf(world, 1).convincing);
+    tell(world, 1, 3, { type: "pass", round: 1 });
+    assert.ok(!nodeOf(world, 1).convincing);
+    assert.equal(tell(world, 1, 3, { ...report, position: 4n, heads: chain(4) }), false);
+  });
+});

@@ -186,6 +186,11 @@ export class GenerationAgreement {
     return this.#passedAtMs !== undefined && nowMs - this.#passedAtMs < roundMs ? undefined : round;
   }
 
+  /** Somebody has prepared an end: such members let nobody go. */
+  get anyPrepared(): boolean {
+    return this.#prepares.size > 0;
+  }
+
   /** Whether this member has given up all below this round. */
   hasPassed(round: number): boolean {
     return (this.#passes.get(this.#options.self)?.statement.round ?? 0) >= round;

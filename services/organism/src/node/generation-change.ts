@@ -48,7 +48,7 @@ const ENTRIES_IDLE_MS = 5000;
 /** A round has to leave time for fetching entries; a leader waits so long for members that may have read further. */
 const ROUND_MS = 8000;
 const GRACE_MS = 2000;
-/** So many first rounds a member waits to be let go of what it has said before it helps to end the generation. */
+/** So many rounds a member waits to be let go, where others have prepared an end, before it helps to end the generation. */
 const WITHDRAW_ROUNDS = 4;
 /** What has been said about the end, in the journal. */
 const KEPT = "generation-end";
@@ -188,7 +188,9 @@ export class GenerationChange<State, Command, D extends Duty> implements EndGoss
         if (this.#closed || this.#active || this.#newer || this.generation !== generation) return undefined;
         const { owed } = this.#agreement;
         if (owed === undefined) return true;
-        if (owed === "never" || timers.elapsedMs() >= until) return false;
+        // With nothing prepared it is only that too few are there.
+        const held = this.#agreement.anyPrepared && timers.elapsedMs() >= until;
+        if (owed === "never" || held) return false;
         this.#work();
         this.#gossip();
         await pause(timers, TICK_MS);
