@@ -146,16 +146,21 @@ describe("a flooded log", { skip: binary === undefined ? "there is no nats-serve
     assert.equal(ownShare, 1);
     await flood.close();
 
-    // The first one has taken a number and waits; what comes after it is refused, and has certainly not been said.
-    const waiting = c.host.submit(add(4n, 7));
-    await until("it says so", () =>
-      lines.includes(`${FLOODER} the log refuses this member's entries; they are tried again`),
-    );
-    await assert.rejects(c.host.submit(add(4n, 11)), (error: unknown) => {
+    // The first one has taken a number and waits; what comes after it is refused, and has certainly not been said. The
+    // first may have been a duty of its own during the flood: then this one is refused as well.
+    const assertRefused = (error: unknown): true => {
       assert.ok(error instanceof Fault);
       assert.deepEqual([error.code, error.reason], ["RESOURCE_EXHAUSTED", "LOG_REFUSED"]);
       return true;
-    });
+    };
+    const waiting = c.host.submit(add(4n, 7)).then(
+      (refusal) => refusal === undefined,
+      (error: unknown) => !assertRefused(error),
+    );
+    await until("it says so", () =>
+      lines.includes(`${FLOODER} the log refuses this member's entries; they are tried again`),
+    );
+    await assert.rejects(c.host.submit(add(4n, 11)), assertRefused);
 
     assert.equal(await a.host.submit(add(2n, 3)), undefined);
     const second = await certified(b, 2n);
@@ -172,9 +177,10 @@ describe("a flooded log", { skip: binary === undefined ? "there is no nats-serve
     const [account] = nats.accounts;
     assert.ok(account !== undefined);
     assert.ok((await purgeStream([server.url], account.trimmer, below.position + 1n)) > 0);
-    assert.equal(await waiting, undefined, "what waited is said, once there is room");
+    const said = await waiting;
     await until("it says that too", () => lines.includes(`${FLOODER} the log takes this member's entries again`));
-    assert.equal(decode(SUM, (await certified(c, 4n)).commitment).sum, 7, "and what was refused is not");
+    const { sum } = decode(SUM, (await certified(c, 4n)).commitment);
+    assert.equal(sum, said ? 7 : 0, "what waited is said, once there is room, and what was refused is not");
     for (const member of [a, b, c]) assert.ok(member.ready());
     assert.deepEqual(a.committee.blocked, [], "nobody is taken for a fraud");
     assert.deepEqual(fatal, []);
