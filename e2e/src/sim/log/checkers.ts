@@ -458,6 +458,9 @@ function liedTo(): LogChecker {
     finished(world) {
       const newest = world.lies.at(-1);
       if (newest === undefined || world.time.nowMs < newest.atMs + FOUND_AFTER_SLOTS * SLOT_MS) return;
+      // With fewer than a quorum there, nothing is signed on any side, and too few may be left to show another one.
+      const { quorum } = world.hosts.find(({ honest, replica }) => honest && replica !== undefined)?.replica ?? {};
+      if (quorum === undefined || world.ready.filter(({ honest }) => honest).length < quorum.quorum) return;
       for (const host of world.ready) {
         const { replica, honest } = host;
         if (!honest || replica === undefined || replica.generation !== world.generation) continue;
