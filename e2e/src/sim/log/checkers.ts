@@ -458,19 +458,19 @@ function liedTo(): LogChecker {
     finished(world) {
       const newest = world.lies.at(-1);
       if (newest === undefined || world.time.nowMs < newest.atMs + FOUND_AFTER_SLOTS * SLOT_MS) return;
-      // With fewer than a quorum there, nothing is signed on any side, and too few may be left to show another one.
-      const { quorum } = world.hosts.find(({ honest, replica }) => honest && replica !== undefined)?.replica ?? {};
-      if (quorum === undefined || world.ready.filter(({ honest }) => honest).length < quorum.quorum) return;
-      for (const host of world.ready) {
-        const { replica, honest } = host;
-        if (!honest || replica === undefined || replica.generation !== world.generation) continue;
-        for (const other of world.ready) {
-          if (!other.honest || other.replica?.generation !== replica.generation) continue;
+      const reading = world.ready.flatMap(({ name: host, honest, replica }) =>
+        honest && replica !== undefined && replica.generation === world.generation ? [{ host, replica }] : [],
+      );
+      for (const { host, replica } of reading) {
+        const apart = reading.flatMap((other) => {
           const at = other.replica.position < replica.position ? other.replica.position : replica.position;
           const [a, b] = [replica.headAt(at), other.replica.headAt(at)];
-          if (a === undefined || b === undefined || equalBytes(a, b)) continue;
-          throw new Broken(name, `${host.name} and ${other.name} go on along two logs from position ${at}`);
-        }
+          return a === undefined || b === undefined || equalBytes(a, b) ? [] : [`${other.host} from position ${at}`];
+        });
+        // It can know once no quorum may be on its own side (ForkWatch): with fewer there that show it, it waits for one.
+        const { members, quorum } = replica.quorum;
+        if (apart.length <= members - quorum) continue;
+        throw new Broken(name, `${host} goes on along another log than ${apart.join(", ")}`);
       }
     },
   };
