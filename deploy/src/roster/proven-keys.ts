@@ -1,8 +1,8 @@
 /** Member keys that a fraud proof stands against: whoever shows it, it is judged here, by the lattice config alone. */
 import { encode, equalBytes, toHex } from "@lattice/organism/codec/codec.ts";
-import { verifyFraudProof } from "@lattice/organism/committee/fraud.ts";
 import { ROSTER, type Roster } from "@lattice/organism/committee/roster.ts";
 import { committeeId } from "@lattice/organism/identity/lattice-config.ts";
+import { provenBy } from "@lattice/organism/node/proven-frauds.ts";
 import { connectService } from "@lattice/organism/rpc/client.ts";
 import { CommitteeService } from "@lattice/proto/lattice/committee/v1/committee_service_pb.ts";
 import type { CommitteeView } from "./committee-view.ts";
@@ -30,18 +30,19 @@ export async function provenKeys(view: CommitteeView, known: ReadonlySet<string>
   const wanted = seats.filter(({ blocked, memberKey }) => blocked && !known.has(toHex(memberKey)));
   if (wanted.length === 0) return proven;
   const committee = committeeId(config, organism);
-  const rosters = rostersTold(view);
+  const question = {
+    config,
+    organism,
+    eras,
+    rosters: rostersTold(view),
+    wanted: (key: Uint8Array) => wanted.some(({ memberKey }) => equalBytes(memberKey, key)),
+    deadlineMs: DEADLINE_MS,
+  };
   for (const { address, problem } of answers) {
     if (problem !== undefined || wanted.every(({ memberKey }) => proven.has(toHex(memberKey)))) continue;
-    const client = connectService(CommitteeService, address, { committee, deadlineMs: DEADLINE_MS });
+    const client = connectService(CommitteeService, address, { committee });
     try {
-      const { frauds } = await client.listFrauds({});
-      for (const { memberKey, proofHash } of frauds) {
-        if (!wanted.some((seat) => equalBytes(seat.memberKey, memberKey))) continue;
-        const { proof } = await client.getFraud({ proofHash });
-        const verdict = verifyFraudProof(config, organism, proof, { eras, rosters });
-        if ("fraud" in verdict) proven.add(toHex(verdict.fraud.memberKey));
-      }
+      for await (const key of provenBy(client, question)) proven.add(key);
     } catch {
       // The next one may have it.
     } finally {

@@ -1,5 +1,4 @@
 /** Scenarios about the broker: cells of the fault matrix, run together, every check of theirs one of the scenario's. */
-
 import type { Cell } from "../faults/cell.ts";
 import { resultLine } from "../faults/cell-report.ts";
 import { BASELINE, CELLS } from "../faults/cells.ts";

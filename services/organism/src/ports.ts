@@ -32,6 +32,18 @@ export function pause(timers: Timers, ms: number, signal?: AbortSignal): Promise
   });
 }
 
+/** Runs `work`, which does not reject, every `ms`, but not while it still runs. @returns what ends it */
+export function everyWhenDone(timers: Timers, ms: number, work: () => Promise<void>): () => void {
+  let running = false;
+  return timers.every(ms, () => {
+    if (running) return;
+    running = true;
+    void work().finally(() => {
+      running = false;
+    });
+  });
+}
+
 /** Cryptographic randomness: `count` fresh bytes. */
 export type Random = (count: number) => Uint8Array;
 

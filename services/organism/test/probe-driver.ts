@@ -1,11 +1,13 @@
 /** A committee of four on the probe machine, driven by hand, and what tests of the committee layer say to it and of it. */
 import assert from "node:assert/strict";
+import { before, beforeEach } from "node:test";
 import { encode, toHex } from "../src/codec/codec.ts";
 import { commandDigest } from "../src/committee/chunks.ts";
 import type { CommitteeCommand } from "../src/committee/commands.ts";
 import type { Applied } from "../src/committee/committee.ts";
 import { CHUNK_BYTES } from "../src/committee/entry.ts";
 import type { Outcome } from "../src/committee/outcome.ts";
+import { initCrypto } from "../src/crypto/engine.ts";
 import { slotStartMs } from "../src/identity/lattice-config.ts";
 import type { Duty } from "../src/machine.ts";
 import { CommitteeDriver, type ScriptedAuthor } from "../src/testing/committee-driver.ts";
@@ -15,7 +17,7 @@ import { dealCommittee, type TestCommittee } from "./test-lattice.ts";
 /** n = 4, f = 1, q = 3. */
 export const MEMBERS = 4;
 
-export function dealFour(): TestCommittee {
+function dealFour(): TestCommittee {
   return dealCommittee(MEMBERS, {}, "third");
 }
 
@@ -58,6 +60,25 @@ export function accepted(applied: Applied): Applied {
   assert.equal(applied.refusal, undefined);
   assert.equal(applied.landed, true);
   return applied;
+}
+
+/** A fresh committee, all joined, and its first author, before each test of the file that calls it. */
+export function joinedBeforeEach(
+  take: (fresh: {
+    readonly dealt: TestCommittee;
+    readonly driver: ProbeDriver;
+    readonly author: ScriptedAuthor;
+  }) => void,
+): void {
+  let dealt: TestCommittee;
+  before(async () => {
+    await initCrypto();
+    dealt = dealFour();
+  });
+  beforeEach(() => {
+    const driver = ProbeDriver.joined(dealt);
+    take({ dealt, driver, author: driver.author(0) });
+  });
 }
 
 export class ProbeDriver extends CommitteeDriver<ProbeState, ProbeCommand, Duty> {

@@ -1,10 +1,9 @@
 /** One test per refusal of an entry, each beside the nearest one that is taken. */
 import assert from "node:assert/strict";
-import { before, beforeEach, describe, test } from "node:test";
-import { accepted, chunk, dealFour, hash32, MEMBERS, note, ProbeDriver } from "../../test/probe-driver.ts";
+import { describe, test } from "node:test";
+import { accepted, chunk, hash32, joinedBeforeEach, MEMBERS, note, ProbeDriver } from "../../test/probe-driver.ts";
 import type { TestCommittee } from "../../test/test-lattice.ts";
 import { concat } from "../codec/codec.ts";
-import { initCrypto } from "../crypto/engine.ts";
 import { committeeId } from "../identity/lattice-config.ts";
 import type { ScriptedAuthor } from "../testing/committee-driver.ts";
 import { type CommitteeCommand, encodeCommand } from "./commands.ts";
@@ -15,14 +14,8 @@ let dealt: TestCommittee;
 let driver: ProbeDriver;
 let author: ScriptedAuthor;
 
-before(async () => {
-  await initCrypto();
-  dealt = dealFour();
-});
-
-beforeEach(() => {
-  driver = ProbeDriver.joined(dealt);
-  author = driver.author(0);
+joinedBeforeEach((fresh) => {
+  ({ dealt, driver, author } = fresh);
 });
 
 describe("an entry that is not its author's next one", () => {

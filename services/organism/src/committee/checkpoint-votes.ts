@@ -185,6 +185,6 @@ export class CheckpointVotes {
   }
 
   #quorum({ epoch }: CheckpointRecord): number {
-    return (this.#epochs.quorumOf(epoch) ?? this.#epochs.quorum).quorum;
+    return this.#epochs.quorumOf(epoch).quorum;
   }
 }

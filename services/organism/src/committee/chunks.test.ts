@@ -1,26 +1,25 @@
 /** Large commands in parts: what joins, and what does not. */
 import assert from "node:assert/strict";
-import { before, beforeEach, describe, test } from "node:test";
-import { accepted, chunk, dealFour, hash32, note, ProbeDriver, sayLarge } from "../../test/probe-driver.ts";
-import type { TestCommittee } from "../../test/test-lattice.ts";
-import { initCrypto } from "../crypto/engine.ts";
+import { describe, test } from "node:test";
+import {
+  accepted,
+  chunk,
+  hash32,
+  joinedBeforeEach,
+  note,
+  type ProbeDriver,
+  sayLarge,
+} from "../../test/probe-driver.ts";
 import type { ScriptedAuthor } from "../testing/committee-driver.ts";
 import { commandDigest } from "./chunks.ts";
 import { type CommitteeCommand, encodeCommand } from "./commands.ts";
 import { CHUNK_BYTES, CHUNKS_MAX } from "./entry.ts";
 
-let dealt: TestCommittee;
 let driver: ProbeDriver;
 let author: ScriptedAuthor;
 
-before(async () => {
-  await initCrypto();
-  dealt = dealFour();
-});
-
-beforeEach(() => {
-  driver = ProbeDriver.joined(dealt);
-  author = driver.author(0);
+joinedBeforeEach((fresh) => {
+  ({ driver, author } = fresh);
 });
 
 /** An encoded command of `chunks` chunks. */

@@ -1,25 +1,16 @@
 /** What makes a close count, and what is refused beside it. */
 import assert from "node:assert/strict";
-import { before, beforeEach, describe, test } from "node:test";
-import { accepted, dealFour, hash32, machine, ProbeDriver, sayLarge } from "../../test/probe-driver.ts";
-import type { TestCommittee } from "../../test/test-lattice.ts";
-import { initCrypto } from "../crypto/engine.ts";
+import { describe, test } from "node:test";
+import { accepted, hash32, joinedBeforeEach, machine, type ProbeDriver, sayLarge } from "../../test/probe-driver.ts";
 import type { ScriptedAuthor } from "../testing/committee-driver.ts";
 import { type CommitteeCommand, encodeCommand } from "./commands.ts";
 import { CLOSE_INPUTS_PER_AUTHOR, CLOSES_PER_AUTHOR, WINDOW_AHEAD } from "./state.ts";
 
-let dealt: TestCommittee;
 let driver: ProbeDriver;
 let author: ScriptedAuthor;
 
-before(async () => {
-  await initCrypto();
-  dealt = dealFour();
-});
-
-beforeEach(() => {
-  driver = ProbeDriver.joined(dealt);
-  author = driver.author(0);
+joinedBeforeEach((fresh) => {
+  ({ driver, author } = fresh);
 });
 
 describe("closes", () => {

@@ -1,13 +1,13 @@
 /** Log time, observed outcomes, what is forgotten, snapshots, random histories. */
 import assert from "node:assert/strict";
-import { before, beforeEach, describe, test } from "node:test";
+import { describe, test } from "node:test";
 import fc from "fast-check";
 import {
   accepted,
   chunk,
-  dealFour,
   decide,
   hash32,
+  joinedBeforeEach,
   MEMBERS,
   machine,
   note,
@@ -16,7 +16,6 @@ import {
 import { probeMachine } from "../../test/probe-machine.ts";
 import { dealCommittee, type TestCommittee } from "../../test/test-lattice.ts";
 import { CodecError, concat } from "../codec/codec.ts";
-import { initCrypto } from "../crypto/engine.ts";
 import { committeeId, slotStartMs } from "../identity/lattice-config.ts";
 import { CommitteeDriver, type ScriptedAuthor } from "../testing/committee-driver.ts";
 import { type CommitteeCommand, encodeCommand } from "./commands.ts";
@@ -29,14 +28,8 @@ let dealt: TestCommittee;
 let driver: ProbeDriver;
 let author: ScriptedAuthor;
 
-before(async () => {
-  await initCrypto();
-  dealt = dealFour();
-});
-
-beforeEach(() => {
-  driver = ProbeDriver.joined(dealt);
-  author = driver.author(0);
+joinedBeforeEach((fresh) => {
+  ({ dealt, driver, author } = fresh);
 });
 
 describe("log time", () => {

@@ -205,8 +205,8 @@ export class Committee<State, Command, D extends Duty> {
   quorumAt(slot: bigint): Quorum {
     return this.#epochs.quorumAt(slot);
   }
-  /** Members, faults and quorum of an epoch; undefined when its roster is not known here. */
-  quorumOfEpoch(epoch: bigint): Quorum | undefined {
+  /** Members, faults and quorum of an epoch; of the one in force when its roster is not known here. */
+  quorumOfEpoch(epoch: bigint): Quorum {
     return this.#epochs.quorumOf(epoch);
   }
   /** True when a slot's epoch has that seat. */

@@ -1,10 +1,9 @@
 /** What is decided, voted on and let expire: one test per refusal, each beside the nearest thing that is accepted. */
 import assert from "node:assert/strict";
-import { before, beforeEach, describe, test } from "node:test";
-import { accepted, dealFour, decide, note, ProbeDriver } from "../../test/probe-driver.ts";
+import { describe, test } from "node:test";
+import { accepted, decide, joinedBeforeEach, note, type ProbeDriver } from "../../test/probe-driver.ts";
 import { probeMachine } from "../../test/probe-machine.ts";
 import type { TestCommittee } from "../../test/test-lattice.ts";
-import { initCrypto } from "../crypto/engine.ts";
 import { Bug } from "../fault.ts";
 import { slotStartMs } from "../identity/lattice-config.ts";
 import { CommitteeDriver, type ScriptedAuthor } from "../testing/committee-driver.ts";
@@ -16,14 +15,8 @@ let dealt: TestCommittee;
 let driver: ProbeDriver;
 let author: ScriptedAuthor;
 
-before(async () => {
-  await initCrypto();
-  dealt = dealFour();
-});
-
-beforeEach(() => {
-  driver = ProbeDriver.joined(dealt);
-  author = driver.author(0);
+joinedBeforeEach((fresh) => {
+  ({ dealt, driver, author } = fresh);
 });
 
 function vote(index: number, outcome: Outcome, share = driver.share(index, outcome)): CommitteeCommand {

@@ -148,6 +148,6 @@ export class Decisions {
   }
 
   #quorum({ epoch }: Outcome): number {
-    return (this.#epochs.quorumOf(epoch) ?? this.#epochs.quorum).quorum;
+    return this.#epochs.quorumOf(epoch).quorum;
   }
 }

@@ -124,9 +124,9 @@ export class Epochs {
   quorumAt(slot: bigint): Quorum {
     return this.#quorumIn(this.at(slot));
   }
-  quorumOf(epoch: bigint): Quorum | undefined {
-    const roster = this.of(epoch);
-    return roster === undefined ? undefined : this.#quorumIn(roster);
+  /** That of the epoch in force for one whose roster is not known here. */
+  quorumOf(epoch: bigint): Quorum {
+    return this.#quorumIn(this.of(epoch) ?? this.current);
   }
   /** Of every epoch known here. */
   get quorums(): Map<bigint, Quorum> {

@@ -1,25 +1,16 @@
 /** What makes a fact agreed, and what is refused beside it. */
 import assert from "node:assert/strict";
-import { before, beforeEach, describe, test } from "node:test";
-import { accepted, dealFour, ProbeDriver } from "../../test/probe-driver.ts";
-import type { TestCommittee } from "../../test/test-lattice.ts";
-import { initCrypto } from "../crypto/engine.ts";
+import { describe, test } from "node:test";
+import { accepted, joinedBeforeEach, type ProbeDriver } from "../../test/probe-driver.ts";
 import type { ScriptedAuthor } from "../testing/committee-driver.ts";
 import type { CommitteeCommand } from "./commands.ts";
 import { FACT_BYTES_PER_AUTHOR, FACTS_PER_AUTHOR, WINDOW_AHEAD } from "./state.ts";
 
-let dealt: TestCommittee;
 let driver: ProbeDriver;
 let author: ScriptedAuthor;
 
-before(async () => {
-  await initCrypto();
-  dealt = dealFour();
-});
-
-beforeEach(() => {
-  driver = ProbeDriver.joined(dealt);
-  author = driver.author(0);
+joinedBeforeEach((fresh) => {
+  ({ driver, author } = fresh);
 });
 
 describe("facts", () => {

@@ -1,4 +1,5 @@
 /** Which brokers a member uses: new enough, with room for an entry, and none that acknowledges before it syncs. */
+
 /** The oldest server that keeps a stream through process crashes (nats-server#6888). */
 export const SERVER_VERSION_MIN = "2.10.23";
 

@@ -75,12 +75,9 @@ export class Abstention {
   applied({ author, entry, position }: Applied): void {
     const { journal, committee, logger, self } = this.#options;
     if (author !== self || entry === undefined || journal.wrote(entry)) return;
-    const { generation } = this.#accounted;
-    if (
-      committee.generation === generation ? position <= this.#accounted.position : committee.generation < generation
-    ) {
-      return;
-    }
+    const accounted = this.#accounted;
+    if (committee.generation < accounted.generation) return;
+    if (committee.generation === accounted.generation && position <= accounted.position) return;
     if (!this.#watching) {
       this.#unknownRead = true;
       return;

@@ -499,7 +499,7 @@ export class GenerationChange<State, Command, D extends Duty> implements EndGoss
       const { epoch, stateHash, stateBytes } = checkpoint;
       await this.#speak({ type: "share", end, epoch, stateHash, stateBytes, share: blsSign(secret, digest) });
     }
-    const { quorum } = committee.quorumOfEpoch(checkpoint.epoch) ?? committee.quorum;
+    const { quorum } = committee.quorumOfEpoch(checkpoint.epoch);
     const roster = committee.rosters.find(({ epoch }) => epoch === checkpoint.epoch);
     const good = this.#agreement.shares(end).filter(({ member, share }) => {
       const key = roster?.members[member]?.certificateShare;

@@ -245,7 +245,7 @@ export class Guest<State, Command, D extends Duty> {
     epoch: bigint,
     votes: ReadonlyMap<number, Uint8Array>,
   ): { readonly signature: Uint8Array; readonly signers: number[] } {
-    const { quorum } = this.#committee.quorumOfEpoch(epoch) ?? this.#committee.quorum;
+    const { quorum } = this.#committee.quorumOfEpoch(epoch);
     const shares = [...votes].sort(([a], [b]) => a - b).slice(0, quorum);
     const signature = combineSignatures(
       shares.map(([index, share]) => ({ index, signature: share })),

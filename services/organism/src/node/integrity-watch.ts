@@ -22,6 +22,7 @@ import type { FraudProofs } from "./fraud-proofs.ts";
 import { fromWireDecision, fromWireHead } from "./integrity-wire.ts";
 import type { ReadHead } from "./others-go-on.ts";
 import type { CommitteeClient } from "./outcome-follower.ts";
+import { provenBy } from "./proven-frauds.ts";
 
 /** How long an answer may take. */
 const ANSWER_MS = 2000;
@@ -324,19 +325,19 @@ export class IntegrityWatch<State, Command, D extends Duty> {
 
   async #learnFrauds(peer: CommitteeClient): Promise<void> {
     const { config, committee, logger } = this.#options;
-    const { members } = committee.roster;
+    const question = {
+      config,
+      organism: committee.organism,
+      eras: committee.eras(),
+      rosters: committee.rosters,
+      wanted: (key: Uint8Array) =>
+        !committee.isBlockedKey(key) &&
+        !this.#provenElsewhere.has(toHex(key)) &&
+        committee.roster.members.some(({ memberKey }) => equalBytes(memberKey, key)),
+      deadlineMs: ANSWER_MS,
+    };
     try {
-      const { frauds } = await peer.listFrauds({}, { deadlineMs: ANSWER_MS });
-      for (const { memberIndex, memberKey, proofHash } of frauds.slice(0, members.length)) {
-        const seated = equalBytes(members[memberIndex]?.memberKey ?? new Uint8Array(), memberKey);
-        if (!seated || committee.isBlocked(memberIndex) || this.#provenElsewhere.has(toHex(memberKey))) continue;
-        const { proof } = await peer.getFraud({ proofHash }, { deadlineMs: ANSWER_MS });
-        const verdict = verifyFraudProof(config, committee.organism, proof, {
-          eras: committee.eras(),
-          rosters: committee.rosters,
-        });
-        if ("fraud" in verdict) this.#provenElsewhere.add(toHex(verdict.fraud.memberKey));
-      }
+      for await (const key of provenBy(peer, question)) this.#provenElsewhere.add(key);
     } catch (error) {
       logger.debug("a member does not say what it knows of frauds", errorFields(error));
     }

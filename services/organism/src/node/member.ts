@@ -22,6 +22,7 @@ import type { SlotTracer } from "../observe/tracing.ts";
 import { ATTRIBUTION } from "../outcomes/tally.ts";
 import {
   type Clock,
+  everyWhenDone,
   HistoryGone,
   type Log,
   LogLost,
@@ -216,7 +217,7 @@ export class Member<State, Command, D extends Duty, Settings> {
     this.#memberKey = generateSigningKey(options.secrets.memberKey);
     this.#checkpoints = new CheckpointKeeper(
       {
-        quorumOf: (epoch) => (this.committee.quorumOfEpoch(epoch) ?? this.committee.quorum).quorum,
+        quorumOf: (epoch) => this.committee.quorumOfEpoch(epoch).quorum,
         votes: (position) => this.committee.checkpointVotes(position),
         stores: [parts.snapshots, ...(options.archive === undefined ? [] : [options.archive.snapshots])],
         logger: options.logger,
@@ -464,7 +465,7 @@ export class Member<State, Command, D extends Duty, Settings> {
     });
     const reached = new Promise<void>((resolve) => {
       this.#onPosition = (position) => {
-        if (position >= target || this.#ending || this.#silent) resolve();
+        if (position >= target || this.#ending || this.#silent || this.#draining) resolve();
       };
       this.#onPosition(this.committee.position);
     });
@@ -479,7 +480,7 @@ export class Member<State, Command, D extends Duty, Settings> {
     await reached;
     stopLooking();
     this.#onPosition = () => undefined;
-    if (this.#ending) return;
+    if (this.#ending || this.#draining) return;
     if (this.committee.isBlockedKey(this.#memberKey.publicKey)) {
       this.#fail("KEY_BLOCKED", "this member's own key was proven to say two things");
     }
@@ -544,19 +545,12 @@ export class Member<State, Command, D extends Duty, Settings> {
       if (last >= target || this.#silent || this.#ending || this.committee.position >= target) return;
       this.#lose("LOG_ROLLED_BACK", `the log ends at ${last}, it ended at ${target} when this member began to read it`);
     };
-    let looking = false;
-    return this.#timers.every(Math.max(config.slotMs, READING_LOOK_MS), () => {
-      if (looking) return;
-      looking = true;
-      look()
-        .catch((error: unknown) => {
-          if (error instanceof LogLost && error.history) this.#lose("LOG_LOST", error.message);
-          else logger.warn("the end of the log cannot be asked for", errorFields(error));
-        })
-        .finally(() => {
-          looking = false;
-        });
-    });
+    return everyWhenDone(this.#timers, Math.max(config.slotMs, READING_LOOK_MS), () =>
+      look().catch((error: unknown) => {
+        if (error instanceof LogLost && error.history) this.#lose("LOG_LOST", error.message);
+        else logger.warn("the end of the log cannot be asked for", errorFields(error));
+      }),
+    );
   }
 
   async #consume(reading: AbortSignal): Promise<void> {
@@ -803,24 +797,22 @@ export class Member<State, Command, D extends Duty, Settings> {
   #watchOthers(): void {
     const { generation } = this.committee;
     const others = new OthersGoOn(this.#marks.furthest());
-    let looking = false;
     // A committee that goes on writes something in every slot.
-    const stop = this.#timers.every(this.#options.config.slotMs, () => {
-      if (looking) return;
-      if (!this.#ending || this.#draining || this.committee.generation !== generation) return stop();
-      looking = true;
-      Promise.all([this.#integrity.heads(others.asks), this.#integrity.blockedAnywhere()])
-        .then(async ([heads, blocked]) => {
-          const unblocked = new Map([...heads].filter(([member]) => !blocked.has(member)));
-          const goOn = others.look(unblocked, othersNeeded(this.committee.quorum, blocked.size));
-          if (!goOn || !this.#ending || this.committee.generation !== generation) return;
-          stop();
-          await this.#forgetOwnView();
-        })
-        .catch((error: unknown) => this.#options.logger.warn("others could not be asked", errorFields(error)))
-        .finally(() => {
-          looking = false;
-        });
+    const stop = everyWhenDone(this.#timers, this.#options.config.slotMs, async () => {
+      const over = (): boolean => !this.#ending || this.#draining || this.committee.generation !== generation;
+      if (over()) return stop();
+      try {
+        const [heads, blocked] = await Promise.all([
+          this.#integrity.heads(others.asks),
+          this.#integrity.blockedAnywhere(),
+        ]);
+        const unblocked = new Map([...heads].filter(([member]) => !blocked.has(member)));
+        if (!others.look(unblocked, othersNeeded(this.committee.quorum, blocked.size)) || over()) return;
+        stop();
+        await this.#forgetOwnView();
+      } catch (error) {
+        this.#options.logger.warn("others could not be asked", errorFields(error));
+      }
     });
   }
 
@@ -1153,6 +1145,7 @@ export class Member<State, Command, D extends Duty, Settings> {
   async stop(graceMs = 2000): Promise<void> {
     if (this.#draining) return;
     this.#draining = true;
+    this.#onPosition(this.committee.position);
     this.#stopTicking();
     this.#stopMeasuring();
     const until = this.#timers.elapsedMs() + graceMs;
