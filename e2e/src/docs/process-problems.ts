@@ -52,7 +52,11 @@ export const PROCESS_PROBLEMS: readonly ProblemGroup[] = [
   },
   {
     title: "A member that must stop",
-    files: ["services/organism/src/node/member.ts", "services/organism/src/node/appender.ts"],
+    files: [
+      "services/organism/src/node/member.ts",
+      "services/organism/src/node/own-standing.ts",
+      "services/organism/src/node/appender.ts",
+    ],
     about:
       "Logged as `this member must stop` with the reason; the process exits with 1, with 5 for `RULES_UNKNOWN`, with 6 for `HISTORY_GONE` and `OTHERS_GO_ON`.",
     problems: [

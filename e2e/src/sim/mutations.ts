@@ -34,6 +34,7 @@ const COMMITTEE = "organism/src/committee/committee.ts";
 const ADMISSION = "organism/src/committee/admission.ts";
 const DECISIONS = "organism/src/committee/decisions.ts";
 const MEMBER = "organism/src/node/member.ts";
+const KEPT_OUTCOMES = "organism/src/node/kept-outcomes.ts";
 const DUTIES = "organism/src/node/duty-round.ts";
 /** Edits that break builds of six committees and of one (`log/mutations.ts`). */
 export const SHARES_TAKEN_UNSEEN: readonly Edit[] = [
@@ -120,7 +121,7 @@ export const MUTATIONS: readonly Mutation[] = [
     caughtBy: "a certificate has a quorum",
     edits: [
       {
-        file: MEMBER,
+        file: KEPT_OUTCOMES,
         find: "signers: [...votes.keys()]",
         replace: "signers: [...votes.keys()].slice(1)",
       },
@@ -132,10 +133,10 @@ export const MUTATIONS: readonly Mutation[] = [
     caughtBy: "one certificate per stage and slot",
     edits: [
       {
-        file: MEMBER,
+        file: KEPT_OUTCOMES,
         find: "    const certified: CertifiedOutcome = {\n      outcome,",
         replace:
-          "    const certified: CertifiedOutcome = {\n      outcome: { ...outcome, generation: BigInt(this.#options.self) },",
+          "    const certified: CertifiedOutcome = {\n      outcome: { ...outcome, generation: BigInt(Math.floor(Math.random() * 2 ** 40)) },",
       },
     ],
     ...quick,

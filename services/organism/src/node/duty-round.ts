@@ -18,6 +18,7 @@ import type { Duty, Submission } from "../machine.ts";
 import { errorFields, type Logger } from "../observe/logger.ts";
 import { type Clock, type MemberJournal, PromiseConflict, type Timers } from "../ports.ts";
 import type { OrganismNode } from "../service.ts";
+import { BUILD_NAME } from "./build.ts";
 import type { EpochKeys } from "./epoch-keys.ts";
 import type { EraBook } from "./era-book.ts";
 
@@ -85,6 +86,16 @@ export class DutyRound<State, Command, D extends Duty> {
     this.#skip(now);
     this.#tellEras();
     this.#observe(now);
+  }
+
+  /** Says once per incarnation how far this build can follow, when that is beyond what governs. */
+  announceRules(incarnation: bigint | undefined): void {
+    const { committee, self, append } = this.#options;
+    const { highest } = committee.speaks;
+    const said = committee.author(self)?.rules?.highest ?? 0;
+    if (highest <= committee.rules.active || highest <= said) return;
+    const command = encodeCommand({ type: "rules", highest, build: BUILD_NAME });
+    this.attempt(`rules/${incarnation}/${highest}`, () => append("ctl", command));
   }
 
   /** What this committee's machine wants done. */

@@ -2,129 +2,55 @@
  * One member of one committee, running: log → committee → duties → log. Production, the embedded lattice and tests
  * all start members here; they differ in the ports they pass in.
  */
-import { equalBytes, toHex, tryDecode } from "../codec/codec.ts";
+import { equalBytes } from "../codec/codec.ts";
 import { encodeCommand } from "../committee/commands.ts";
-import { type Applied, Committee } from "../committee/committee.ts";
-import type { Dissent } from "../committee/effects.ts";
+import type { Committee } from "../committee/committee.ts";
 import type { Lane, ReadEntry } from "../committee/entry.ts";
-import type { CertifiedOutcome, Outcome } from "../committee/outcome.ts";
-import { ROSTER_STAGE, type Roster } from "../committee/roster.ts";
-import { type RuleRange, RulesUnknown } from "../committee/rules.ts";
+import type { CertifiedOutcome } from "../committee/outcome.ts";
+import { ROSTER_STAGE } from "../committee/roster.ts";
+import { RulesUnknown } from "../committee/rules.ts";
 import { generateSigningKey, type SigningKey } from "../crypto/ed25519.ts";
 import { agreementKey } from "../crypto/x25519.ts";
 import { COMMON_FAULTS, faultsOf } from "../fault.ts";
-import { committeeId, type LatticeConfig, latticeId, slotAt } from "../identity/lattice-config.ts";
-import { ORGANISMS, type Organism } from "../identity/organisms.ts";
+import { committeeId, latticeId, slotAt } from "../identity/lattice-config.ts";
+import type { Organism } from "../identity/organisms.ts";
 import type { Duty, Refusal, Submission } from "../machine.ts";
-import { errorFields, type Logger } from "../observe/logger.ts";
-import type { Meters } from "../observe/meters.ts";
-import type { SlotTracer } from "../observe/tracing.ts";
-import { ATTRIBUTION } from "../outcomes/tally.ts";
-import {
-  type Clock,
-  everyWhenDone,
-  HistoryGone,
-  type Log,
-  LogLost,
-  type MemberJournal,
-  pause,
-  type Random,
-  type Timers,
-} from "../ports.ts";
+import { errorFields } from "../observe/logger.ts";
+import { everyWhenDone, HistoryGone, type Log, LogLost, type MemberJournal, pause, type Timers } from "../ports.ts";
 import type { GrpcService } from "../rpc/define.ts";
-import type { MemberHost, MemberSecrets, OrganismDefinition, OrganismNode } from "../service.ts";
+import type { MemberHost, OrganismNode } from "../service.ts";
 import { abstainingJournal } from "./abstaining-journal.ts";
 import { Abstention } from "./abstention.ts";
 import { Appender } from "./appender.ts";
-import type { Archive } from "./archive.ts";
+import { AppliedReport } from "./applied-report.ts";
 import { BodyFetcher } from "./body-fetcher.ts";
-import { BUILD_NAME } from "./build.ts";
 import { CheckpointKeeper } from "./checkpoint-keeper.ts";
 import { committeeService } from "./committee-service.ts";
 import { DutyRound } from "./duty-round.ts";
 import { type EntryTail, tailHash } from "./entry-tail.ts";
 import { type EpochKeys, singleEpochKeys } from "./epoch-keys.ts";
-import { EraBook } from "./era-book.ts";
-import { EraMark } from "./era-mark.ts";
+import type { EraBook } from "./era-book.ts";
+import type { EraMark } from "./era-mark.ts";
 import { FraudProofs } from "./fraud-proofs.ts";
 import { type Birth, GenerationChange } from "./generation-change.ts";
-import { GenerationLog } from "./generation-log.ts";
-import { Intake, type VerifyElsewhere } from "./intake.ts";
+import type { GenerationLog } from "./generation-log.ts";
+import { Halt } from "./halt.ts";
+import { Intake } from "./intake.ts";
 import { IntegrityWatch } from "./integrity-watch.ts";
+import { KeptOutcomes } from "./kept-outcomes.ts";
 import { LogPressure } from "./log-pressure.ts";
+import type { MemberOptions } from "./member-options.ts";
+import { freshCommittee, type MemberStart, snapshotSources, startMember } from "./member-start.ts";
 import { nodeTimers } from "./node-timers.ts";
 import { OthersGoOn, othersNeeded } from "./others-go-on.ts";
 import type { OutcomeArchive } from "./outcome-archive.ts";
-import {
-  type CommitteeClient,
-  type ConnectCommittee,
-  connectOverGrpc,
-  type Endpoints,
-  OutcomeFollower,
-} from "./outcome-follower.ts";
-import { ReadMarks } from "./read-marks.ts";
-import { RosterBook } from "./roster-book.ts";
-import { archiveSource, fetchSnapshot, peerSource, type SnapshotSource } from "./snapshot-fetcher.ts";
+import { type CommitteeClient, connectOverGrpc, OutcomeFollower } from "./outcome-follower.ts";
+import { OwnStanding } from "./own-standing.ts";
+import type { ReadMarks } from "./read-marks.ts";
+import { fetchSnapshot } from "./snapshot-fetcher.ts";
 import type { SnapshotStore } from "./snapshot-store.ts";
-import { restoreOwn, syncGeneration, syncState } from "./state-sync.ts";
-import { fileStorage, type KeptBodies, type MemberStorage } from "./storage.ts";
-import { askOwnRosters, Succession } from "./succession.ts";
-
-export interface MemberOptions<State, Command, D extends Duty, Settings> {
-  readonly definition: OrganismDefinition<State, Command, D, Settings>;
-  readonly settings: Settings;
-  readonly config: LatticeConfig;
-  readonly self: number;
-  readonly rosters: { readonly [O in Organism]: Roster };
-  /** This committee's own roster with its certificate: served to whoever needs a key or a member's name. */
-  readonly certifiedRoster?: CertifiedOutcome;
-  readonly secrets: MemberSecrets;
-  /** The eras that the kit tells of; those that the config pins when left out. */
-  readonly eras?: EraBook;
-  /** Shares of later epochs; without, those in `secrets` serve the first one and there is no other. */
-  readonly epochKeys?: EpochKeys;
-  readonly endpoints: () => Endpoints;
-  /** That of the first generation. */
-  readonly log: Log;
-  /**
-   * Opens the log of a later generation, which may not be there yet. Without it a lost stream stops the member, as does
-   * one that has come back with less.
-   */
-  readonly nextLog?: (generation: bigint) => Promise<Log>;
-  /** How long agreeing on the end of a generation may take in its parts, if not as usual: in tests. */
-  readonly endPatience?: { readonly roundMs: number; readonly graceMs: number };
-  readonly journal: MemberJournal;
-  /** False when the journal was just created: such a member may have promised what it no longer knows. */
-  readonly journalIsOld: boolean;
-  readonly directory: string;
-  /** Files in `directory` when left out. */
-  readonly storage?: MemberStorage;
-  /** Outcomes and snapshots go there too; snapshots may come from there. */
-  readonly archive?: Archive;
-  /** How members of other committees are reached; gRPC when left out. */
-  readonly connect?: ConnectCommittee;
-  /** When checkpoints are due, if not as usual: in tests, alike for all members. */
-  readonly checkpointEvery?: { readonly entries: bigint; readonly slots: bigint };
-  /** Rules that this member follows, if fewer than its build has: in throw-away lattices and tests. */
-  readonly rules?: RuleRange;
-  /** How far ahead rules are planned, if not as usual: in tests, alike for all members. */
-  readonly activationEntries?: bigint;
-  readonly clock: Clock;
-  /** Node's own when left out. */
-  readonly timers?: Timers;
-  readonly random: Random;
-  /** Verifies the signatures of bursts of entries on other threads; on the event loop when left out. */
-  readonly verify?: VerifyElsewhere;
-  readonly logger: Logger;
-  readonly meters: Meters;
-  readonly tracer: SlotTracer;
-  /** Called with each fraud proof that this member finds or reads, by its hash: to leave it where people find it. */
-  readonly onProof?: (hash: string, proof: Uint8Array) => void;
-  /** Called when the member must not go on: another incarnation speaks for it, or its log is forked. */
-  readonly onFatal: (reason: string, detail: string) => void;
-  /** Gives the committee to whoever watches it, before anything is applied. */
-  readonly onCommittee?: (committee: Committee<State, Command, D>) => void;
-}
+import type { KeptBodies } from "./storage.ts";
+import { Succession } from "./succession.ts";
 
 /** How often duties are looked at without anything happening. */
 const TICK_MS = 50;
@@ -155,7 +81,10 @@ export class Member<State, Command, D extends Duty, Settings> {
   readonly #memberKey: SigningKey;
   readonly #timers: Timers;
   readonly #follower: OutcomeFollower;
-  readonly #bodyFetcher: BodyFetcher;
+  readonly #kept: KeptOutcomes;
+  readonly #report: AppliedReport;
+  readonly #standing: OwnStanding;
+  readonly #halt: Halt;
   readonly #integrity: IntegrityWatch<State, Command, D>;
   readonly #log: GenerationLog;
   readonly #journal: MemberJournal;
@@ -167,7 +96,6 @@ export class Member<State, Command, D extends Duty, Settings> {
   readonly #tail: EntryTail | undefined;
   readonly #change: GenerationChange<State, Command, D> | undefined;
   readonly #snapshots: SnapshotStore;
-  readonly #stop = new AbortController();
   /** Ends the reading of one generation's log. */
   #reading = new AbortController();
   /** Between two generations: nothing is read, done or said in the log. */
@@ -185,26 +113,16 @@ export class Member<State, Command, D extends Duty, Settings> {
   #stopMeasuring: () => void = () => undefined;
   #woken = false;
   #caughtUp = false;
-  #draining = false;
-  /** Something fatal has happened: not another word. */
-  #silent = false;
 
-  private constructor(
-    options: MemberOptions<State, Command, D, Settings>,
-    parts: {
-      archive: OutcomeArchive;
-      bodies: KeptBodies;
-      snapshots: SnapshotStore;
-      committee: Committee<State, Command, D>;
-      log: GenerationLog;
-      tail: EntryTail | undefined;
-      marks: ReadMarks;
-      eraMark: EraMark;
-      eras: EraBook;
-      book: RosterBook;
-    },
-  ) {
+  private constructor(options: MemberOptions<State, Command, D, Settings>, parts: MemberStart<State, Command, D>) {
     this.#options = options;
+    this.#halt = new Halt({
+      onSilent: () => {
+        this.#appender?.close();
+        this.#onPosition(this.committee.position);
+      },
+      onFatal: options.onFatal,
+    });
     this.#log = parts.log;
     this.#tail = parts.tail;
     this.#marks = parts.marks;
@@ -264,15 +182,35 @@ export class Member<State, Command, D extends Duty, Settings> {
       logger,
       meters,
     });
-    this.#bodyFetcher = new BodyFetcher({
-      config,
-      self: this.organism,
-      index: self,
-      memberKey: this.#memberKey,
-      boxKey: agreementKey(secrets.boxKey),
-      endpoints,
-      clock,
-      follower: this.#follower,
+    this.#kept = new KeptOutcomes({
+      committee,
+      archive: this.#archive,
+      bodies: this.#bodies,
+      outside: options.archive,
+      others: new BodyFetcher({
+        config,
+        self: this.organism,
+        index: self,
+        memberKey: this.#memberKey,
+        boxKey: agreementKey(secrets.boxKey),
+        endpoints,
+        clock,
+        follower: this.#follower,
+      }),
+      logger,
+    });
+    const { organism } = this;
+    const { tracer } = options;
+    this.#report = new AppliedReport({ config, organism, self, committee, clock, logger, meters, tracer });
+    this.#standing = new OwnStanding({
+      self,
+      publicKey: this.#memberKey.publicKey,
+      committee,
+      incarnation: () => this.#appender?.incarnation,
+      keys: this.#keys,
+      halt: this.#halt,
+      logger,
+      meters,
     });
     const proofs = new FraudProofs(options.journal);
     this.#change = this.#makeChange();
@@ -313,7 +251,7 @@ export class Member<State, Command, D extends Duty, Settings> {
       append: (lane, command) => this.#append(lane, command),
       abstainBelow: () => this.#abstention.below,
       logFull: () => this.#pressure.full,
-      draining: () => this.#draining,
+      draining: () => this.#halt.draining,
       again: () => this.#schedule(),
     });
     this.services = [
@@ -350,91 +288,36 @@ export class Member<State, Command, D extends Duty, Settings> {
   static async start<State, Command, D extends Duty, Settings>(
     options: MemberOptions<State, Command, D, Settings>,
   ): Promise<Member<State, Command, D, Settings>> {
-    const { definition, config, directory, rosters, logger, meters } = options;
-    const { organism } = definition;
-    const committee = freshCommittee(options);
-    options.onCommittee?.(committee);
-    const storage = options.storage ?? fileStorage(directory);
-    const eras = options.eras ?? new EraBook(config);
-    const kept = eras.learnAll((await storage.eras?.()) ?? {});
-    if (kept !== undefined) logger.error("what was kept of eras does not stand", { problem: kept });
-    const evidence = options.storage === undefined ? { evidenceDirectory: directory } : {};
-    const book = new RosterBook({ config, rosters, log: logger, meters, eras, ...evidence });
-    const snapshots = await storage.snapshots(config, organism, eras.of);
-    await restoreOwn(committee, snapshots, logger);
-    const tail = options.nextLog === undefined ? undefined : await storage.tail?.();
-    const log = new GenerationLog(options.log);
-    const eraMark = new EraMark(committee, options.journal, eras.of);
-    const { endpoints, connect } = options;
-    const learnEras = (): Promise<void> => askOwnRosters({ organism, config, book, endpoints, connect, logger });
-    const sync = {
-      committee,
-      log,
-      store: snapshots,
-      sources: snapshotSources(options),
-      logger,
-      eras: eras.of,
-      keyIsOver: eraMark.isOver,
-      learnEras,
-    };
-    if (tail !== undefined) await syncGeneration(sync);
-    if (committee.generation > 0n) {
-      const later = await options.nextLog?.(committee.generation);
-      if (later === undefined) throw new Error(`no log is known for generation ${committee.generation}`);
-      await log.use(later);
-    }
-    const marks = new ReadMarks(committee, options.journal, tail);
-    const read = marks.furthest();
-    // Of a generation that has only just been agreed on there may be no stream yet: then nothing is lost.
-    const awaited = committee.generation > 0n && read === 0n && !(await log.present());
-    let lost: string | undefined;
-    try {
-      if (!awaited) await syncState({ ...sync, timers: options.timers ?? nodeTimers });
-    } catch (error) {
-      if (!(error instanceof LogLost) || !error.history || tail === undefined || read === 0n) throw error;
-      lost = error.message;
-    }
-    const archive = await storage.outcomes(organism);
-    if (options.certifiedRoster !== undefined) await archive.put(options.certifiedRoster);
-    const bodies = await storage.bodies();
-    const saveEras = (): void => {
-      storage.saveEras?.(eras.all).catch((error: unknown) => logger.error("eras cannot be kept", errorFields(error)));
-    };
-    const member = new Member(options, {
-      archive,
-      bodies,
-      snapshots,
-      committee,
-      log,
-      tail,
-      marks,
-      eraMark,
-      eras,
-      book,
-    });
-    member.#succession.takeEras();
-    eras.onLearned((of, { number, fromSlot }) => {
-      logger.info("an era is known", { of, era: number, from_slot: fromSlot });
-      member.#follower.lookAgain(of);
-      saveEras();
-    });
-    if (options.certifiedRoster !== undefined) member.#succession.learn(options.certifiedRoster);
-    for (const { activationSlot } of committee.rosters) {
-      const certified = await archive.get(ROSTER_STAGE, activationSlot);
-      if (certified !== undefined) member.#succession.learn(certified);
-    }
-    await member.#begin(lost, awaited);
+    const start = await startMember(options);
+    const member = new Member(options, start);
+    await member.#learnRosters(start);
+    await member.#begin(start);
     return member;
   }
 
-  /** @param awaited the log of this generation is still to be made: others can ask this member for its beginning meanwhile */
-  async #begin(lost: string | undefined, awaited: boolean): Promise<void> {
+  async #learnRosters({ archive, committee, eras, saveEras }: MemberStart<State, Command, D>): Promise<void> {
+    const { certifiedRoster, logger } = this.#options;
+    this.#succession.takeEras();
+    eras.onLearned((of, { number, fromSlot }) => {
+      logger.info("an era is known", { of, era: number, from_slot: fromSlot });
+      this.#follower.lookAgain(of);
+      saveEras();
+    });
+    if (certifiedRoster !== undefined) this.#succession.learn(certifiedRoster);
+    for (const { activationSlot } of committee.rosters) {
+      const certified = await archive.get(ROSTER_STAGE, activationSlot);
+      if (certified !== undefined) this.#succession.learn(certified);
+    }
+  }
+
+  async #begin({ state }: MemberStart<State, Command, D>): Promise<void> {
     await this.#node.start?.();
     this.#integrity.restore();
     this.#options.meters.gauge("lattice_generation", Number(this.committee.generation));
-    if (lost !== undefined) this.#lose("LOG_LOST", lost);
-    else if (awaited) this.#goOn(() => this.#readWhenPresent());
-    else await this.#read();
+    if (state === "there") await this.#read();
+    // Others can ask this member for the beginning of this generation meanwhile.
+    else if (state === "awaited") this.#goOn(() => this.#readWhenPresent());
+    else this.#lose("LOG_LOST", state.lost);
   }
 
   /** Reads the log of this generation to its end, joins, and takes part. */
@@ -453,7 +336,7 @@ export class Member<State, Command, D extends Duty, Settings> {
       return this.#lose("LOG_ROLLED_BACK", `the log ends at ${target}, this member has applied ${applied}`);
     }
     // Enough others have said meanwhile that this generation is over.
-    if (this.#ending || this.#draining) return;
+    if (this.#ending || this.#halt.draining) return;
     logger.info("member starts", {
       lattice: config.name,
       lattice_id: Buffer.from(latticeId(config)).toString("hex"),
@@ -465,30 +348,25 @@ export class Member<State, Command, D extends Duty, Settings> {
     });
     const reached = new Promise<void>((resolve) => {
       this.#onPosition = (position) => {
-        if (position >= target || this.#ending || this.#silent || this.#draining) resolve();
+        if (position >= target || this.#ending || this.#halt.silent || this.#halt.draining) resolve();
       };
       this.#onPosition(this.committee.position);
     });
-    // A crash may have kept the state that completed a certificate, and not the certificate.
-    for (const outcome of this.committee.complete()) {
-      if (!this.#archive.has(outcome.stage, outcome.slot)) this.#certify(outcome);
-    }
+    this.#kept.certifyMissing();
     this.#reading = new AbortController();
     this.#consuming = this.#consume(this.#reading.signal);
-    this.#noteRules();
+    this.#report.rules();
     const stopLooking = this.#watchEnd(target);
     await reached;
     stopLooking();
     this.#onPosition = () => undefined;
-    if (this.#ending || this.#draining) return;
-    if (this.committee.isBlockedKey(this.#memberKey.publicKey)) {
-      this.#fail("KEY_BLOCKED", "this member's own key was proven to say two things");
-    }
-    if (!this.#silent) await this.#integrity.begin();
+    if (this.#ending || this.#halt.draining) return;
+    this.#standing.checkKey();
+    if (!this.#halt.silent) await this.#integrity.begin();
     // What it sees at its first start others hear before it stops: it is served from here on, and silent in the log.
     if (!this.#started && this.#forking !== undefined) return;
     await this.#forking;
-    if (this.#silent || this.#ending) return;
+    if (this.#halt.silent || this.#ending) return;
     // It is served meanwhile: others may wait for the same.
     if (this.#change?.bound === true) this.#withdraw(this.#change);
     else await this.#takePart();
@@ -499,12 +377,13 @@ export class Member<State, Command, D extends Duty, Settings> {
     change
       .withdraw()
       .then(async (free) => {
-        if (free === undefined || this.#silent || this.#ending || this.#draining) return;
+        if (free === undefined || this.#halt.silent || this.#ending || this.#halt.draining) return;
         if (free) await this.#takePart();
         else this.#lose("LOG_LOST", "the others hold this member to what it has said about the end of its generation");
       })
       .catch((error: unknown) => {
-        if (!this.#draining) this.#fail("LOG_LOST", error instanceof Error ? error.message : "it cannot go on");
+        if (!this.#halt.draining)
+          this.#halt.fail("LOG_LOST", error instanceof Error ? error.message : "it cannot go on");
       });
   }
 
@@ -542,7 +421,7 @@ export class Member<State, Command, D extends Duty, Settings> {
       }
       logger.warn("waiting for the log", { position, to_position: target });
       const last = await log.lastPosition(target);
-      if (last >= target || this.#silent || this.#ending || this.committee.position >= target) return;
+      if (last >= target || this.#halt.silent || this.#ending || this.committee.position >= target) return;
       this.#lose("LOG_ROLLED_BACK", `the log ends at ${last}, it ended at ${target} when this member began to read it`);
     };
     return everyWhenDone(this.#timers, Math.max(config.slotMs, READING_LOOK_MS), () =>
@@ -554,7 +433,7 @@ export class Member<State, Command, D extends Duty, Settings> {
   }
 
   async #consume(reading: AbortSignal): Promise<void> {
-    const signal = AbortSignal.any([this.#stop.signal, reading]);
+    const signal = AbortSignal.any([this.#halt.signal, reading]);
     const intake = new Intake({
       deliver: ({ position, raw }, read) => {
         if (!reading.aborted) this.#deliver(position, raw, read);
@@ -571,9 +450,9 @@ export class Member<State, Command, D extends Duty, Settings> {
         .finally(() => intake.drained());
     } catch (error) {
       if (signal.aborted) return;
-      if (error instanceof HistoryGone) this.#fail("HISTORY_GONE", error.message);
+      if (error instanceof HistoryGone) this.#halt.fail("HISTORY_GONE", error.message);
       else if (error instanceof LogLost && error.history) this.#lose("LOG_LOST", error.message);
-      else this.#fail("LOG_LOST", error instanceof Error ? error.message : "the log cannot be read");
+      else this.#halt.fail("LOG_LOST", error instanceof Error ? error.message : "the log cannot be read");
     }
   }
 
@@ -583,11 +462,11 @@ export class Member<State, Command, D extends Duty, Settings> {
     await this.#abstention.begin(this.#appender !== undefined);
     if (this.#appender !== undefined) {
       const refusal = await this.#appender.resume().catch((error: unknown) => {
-        if (this.#silent || this.#draining) return undefined;
+        if (this.#halt.silent || this.#halt.draining) return undefined;
         throw error;
       });
       if (refusal !== undefined && !this.#ending) {
-        this.#fail("JOIN_REFUSED", `${refusal.reason}: ${refusal.detail}`);
+        this.#halt.fail("JOIN_REFUSED", `${refusal.reason}: ${refusal.detail}`);
       }
       return;
     }
@@ -607,106 +486,56 @@ export class Member<State, Command, D extends Duty, Settings> {
       view: () => ({ position: this.committee.position, head: this.committee.head }),
       joined: () => this.committee.author(self)?.incarnation ?? 0n,
       onPressure: (refused) => this.#pressure.noteRefused(refused),
-      onLost: (reason, detail) => this.#fail(reason, detail),
+      onLost: (reason, detail) => this.#halt.fail(reason, detail),
     });
     const refusal = await this.#appender.join().catch((error: unknown) => {
       // Told to fall silent while it joined: whoever told it has said why.
-      if (this.#silent) return undefined;
+      if (this.#halt.silent) return undefined;
       throw error;
     });
-    if (refusal !== undefined && !this.#ending) this.#fail("JOIN_REFUSED", `${refusal.reason}: ${refusal.detail}`);
-  }
-
-  /** Falls silent for good; whoever runs this member ends it. */
-  #fail(reason: string, detail: string): void {
-    if (this.#silent) return;
-    this.#silent = true;
-    this.#appender?.close();
-    this.#onPosition(this.committee.position);
-    this.#options.onFatal(reason, detail);
+    if (refusal !== undefined && !this.#ending) this.#halt.fail("JOIN_REFUSED", `${refusal.reason}: ${refusal.detail}`);
   }
 
   #deliver(position: bigint, raw: Uint8Array, read: ReadEntry | undefined): void {
-    const { self, logger, meters } = this.#options;
-    if (this.#silent || this.#ending) return;
+    const { logger } = this.#options;
+    if (this.#halt.silent || this.#ending) return;
     const before = this.#tail?.hashAt(this.committee.generation, position);
     if (before !== undefined && !equalBytes(before, tailHash(raw))) {
       this.#replaced(position);
       return;
     }
     if (position !== this.committee.position + 1n) {
-      this.#fail("LOG_HOLE", `position ${position} came, position ${this.committee.position + 1n} was to come`);
+      this.#halt.fail("LOG_HOLE", `position ${position} came, position ${this.committee.position + 1n} was to come`);
       return;
     }
-    this.#checkRules();
-    if (this.#silent) return;
+    this.#standing.checkRules();
+    if (this.#halt.silent) return;
     const startedAt = process.hrtime.bigint();
     const applied = this.committee.apply(position, raw, read);
     this.#tail?.append(this.committee.generation, position, raw);
-    meters.count("lattice_entries_applied_total");
-    meters.record("lattice_apply_seconds", Number(process.hrtime.bigint() - startedAt) / 1e9);
-    meters.gauge("lattice_log_position", Number(position));
-    if (applied.refusal !== undefined) {
-      meters.count("lattice_entries_refused_total", 1, { reason: applied.refusal.reason });
-      logger.debug("entry refused", { position, author: applied.author, ...applied.refusal });
-      if (applied.refusal.reason === "OTHER_ERA") this.#succession.noteOtherEra(applied);
-    }
+    this.#report.applied(applied, Number(process.hrtime.bigint() - startedAt) / 1e9);
+    if (applied.refusal?.reason === "OTHER_ERA") this.#succession.noteOtherEra(applied);
     this.#integrity.delivered(raw, applied);
-    if (applied.fraud !== undefined && this.committee.isBlockedKey(this.#memberKey.publicKey)) {
-      this.#fail("KEY_BLOCKED", "this member's own key was proven to say two things");
-    }
-    if (applied.planned !== undefined || applied.activated !== undefined) this.#noteRules();
-    this.#checkRules();
+    if (applied.fraud !== undefined) this.#standing.checkKey();
+    this.#standing.checkRules();
     if (!this.#marks.agrees()) this.#replaced(position);
-    this.#checkSucceeded(applied, self);
-    this.#checkLeft(self);
+    this.#standing.applied(applied);
     this.#abstention.applied(applied);
     this.#appender?.consumed(applied);
     this.#checkpoints.applied(applied);
-    if (applied.dissent !== undefined) this.#noteDissent(applied.dissent);
-    for (const { author, what } of applied.badShares ?? []) {
-      logger.error("a member's share is none; it does not count", { author, of: what, position });
-      meters.count("lattice_bad_shares_total", 1, { author: String(author) });
-    }
+    if (applied.dissent !== undefined) this.#standing.dissent(applied.dissent);
     if (applied.announced !== undefined) this.#succession.announced(applied.announced);
     if (applied.era !== undefined) this.#succession.eraBegins(applied.era);
     this.#eraMark
       .note()
       ?.catch((error: unknown) => logger.error("the era that this log stands in cannot be kept", errorFields(error)));
-    for (const outcome of applied.decided) this.#decided(outcome);
-    for (const outcome of applied.certified) this.#certify(outcome);
+    for (const outcome of applied.decided) {
+      this.#report.decided(outcome, this.#caughtUp);
+      if (this.#caughtUp) this.#node.decided?.(outcome);
+    }
+    for (const outcome of applied.certified) this.#kept.certify(outcome);
     this.#onPosition(position);
     this.#schedule();
-  }
-
-  /** What follows is beyond this build: whoever goes on would guess. */
-  #checkRules(): void {
-    const unknown = this.committee.unknownRules;
-    if (unknown !== undefined) this.#fail("RULES_UNKNOWN", unknown.message);
-  }
-
-  #noteRules(): void {
-    const { logger, meters } = this.#options;
-    const { rules, speaks, position } = this.committee;
-    const { active, since, next } = rules;
-    meters.gauge("lattice_rules_version", active);
-    meters.gauge("lattice_rules_next_version", next?.version ?? 0);
-    meters.gauge("lattice_rules_next_position", Number(next?.from ?? 0n));
-    meters.gauge("lattice_rules_build_version", speaks.highest);
-    if (since === position && since > 0n) logger.info("rules govern from here on", { rules: active, position });
-    if (next === undefined) return;
-    const planned = { rules: next.version, from_position: next.from, build_speaks: speaks.highest };
-    if (next.version <= speaks.highest) logger.info("a quorum can follow newer rules", planned);
-    else logger.error("a quorum can follow newer rules, this build cannot: it stops before them", planned);
-  }
-
-  /** Says once per incarnation how far this build can follow, when that is beyond what governs. */
-  #announceRules(): void {
-    const { highest } = this.committee.speaks;
-    const said = this.committee.author(this.#options.self)?.rules?.highest ?? 0;
-    if (highest <= this.committee.rules.active || highest <= said) return;
-    const command = encodeCommand({ type: "rules", highest, build: BUILD_NAME });
-    this.#duties.attempt(`rules/${this.#ownIncarnation}/${highest}`, () => this.#append("ctl", command));
   }
 
   #replaced(position: bigint): void {
@@ -737,7 +566,7 @@ export class Member<State, Command, D extends Duty, Settings> {
       spokenOn: () => this.#marks.spokenOn(),
       onConvinced: () => this.#lose("LOG_LOST", "other members have read what the log does not hold any more", true),
       onBirth: (birth) => this.#turn(birth),
-      onRulesUnknown: ({ message }) => this.#fail("RULES_UNKNOWN", message),
+      onRulesUnknown: ({ message }) => this.#halt.fail("RULES_UNKNOWN", message),
       ...(endPatience ?? {}),
     });
   }
@@ -760,9 +589,9 @@ export class Member<State, Command, D extends Duty, Settings> {
     await this.#change?.hear();
     // Who stops again at each start would never be heard by those on the other chain, who compare heads once a slot.
     if (!this.#started && !this.#ending) {
-      await pause(this.#timers, FORK_HEARD_SLOTS * this.#options.config.slotMs, this.#stop.signal);
+      await pause(this.#timers, FORK_HEARD_SLOTS * this.#options.config.slotMs, this.#halt.signal);
     }
-    if (!this.#ending && !this.#draining) this.#fail("LOG_FORKED", detail);
+    if (!this.#ending && !this.#halt.draining) this.#halt.fail("LOG_FORKED", detail);
   }
 
   /**
@@ -771,9 +600,9 @@ export class Member<State, Command, D extends Duty, Settings> {
    * @param others this member has not seen it itself
    */
   #lose(reason: string, detail: string, others = false): void {
-    if (this.#silent || this.#draining) return;
+    if (this.#halt.silent || this.#halt.draining) return;
     if (this.#change === undefined) {
-      this.#fail(reason, detail);
+      this.#halt.fail(reason, detail);
       return;
     }
     const { logger } = this.#options;
@@ -799,7 +628,7 @@ export class Member<State, Command, D extends Duty, Settings> {
     const others = new OthersGoOn(this.#marks.furthest());
     // A committee that goes on writes something in every slot.
     const stop = everyWhenDone(this.#timers, this.#options.config.slotMs, async () => {
-      const over = (): boolean => !this.#ending || this.#draining || this.committee.generation !== generation;
+      const over = (): boolean => !this.#ending || this.#halt.draining || this.committee.generation !== generation;
       if (over()) return stop();
       try {
         const [heads, blocked] = await Promise.all([
@@ -825,7 +654,7 @@ export class Member<State, Command, D extends Duty, Settings> {
     await this.#change?.close();
     await this.#tail?.keepFrom(generation + 1n, 0n);
     await this.#marks.forget();
-    this.#fail(
+    this.#halt.fail(
       "OTHERS_GO_ON",
       `a quorum reads on past position ${position}, which this member does not: it reads anew`,
     );
@@ -833,7 +662,8 @@ export class Member<State, Command, D extends Duty, Settings> {
 
   /** Somebody says that the generation is over. Only a certificate shows it: then this member goes on there. */
   async #follow(): Promise<void> {
-    if (this.#change === undefined || this.#following || this.#ending || this.#draining || this.#silent) return;
+    if (this.#change === undefined || this.#following || this.#ending || this.#halt.draining || this.#halt.silent)
+      return;
     const { config, logger } = this.#options;
     const { generation } = this.committee;
     this.#following = true;
@@ -846,7 +676,8 @@ export class Member<State, Command, D extends Duty, Settings> {
         log: logger,
         eras: this.#eras.of,
       });
-      if (found === undefined || this.#ending || this.#draining || this.committee.generation !== generation) return;
+      if (found === undefined || this.#ending || this.#halt.draining || this.committee.generation !== generation)
+        return;
       this.#ending = true;
       this.#reading.abort();
       this.#appender?.suspend();
@@ -854,7 +685,7 @@ export class Member<State, Command, D extends Duty, Settings> {
       await this.#consuming;
       await this.#turn({ certified: found.certified, state: found.state, applied: undefined });
     } catch (error) {
-      if (error instanceof RulesUnknown) this.#fail("RULES_UNKNOWN", error.message);
+      if (error instanceof RulesUnknown) this.#halt.fail("RULES_UNKNOWN", error.message);
       else logger.warn("a later generation cannot be taken from a peer", errorFields(error));
     } finally {
       this.#following = false;
@@ -867,9 +698,9 @@ export class Member<State, Command, D extends Duty, Settings> {
     for (;;) {
       const position = this.committee.position + 1n;
       const raw = await this.#tail?.read(generation, position);
-      if (raw === undefined || this.#draining) return;
-      this.#checkRules();
-      if (this.#silent) return;
+      if (raw === undefined || this.#halt.draining) return;
+      this.#standing.checkRules();
+      if (this.#halt.silent) return;
       const applied = this.committee.apply(position, raw);
       this.#appender?.consumed(applied);
     }
@@ -883,7 +714,7 @@ export class Member<State, Command, D extends Duty, Settings> {
     await archive?.snapshots.save(certified, state).catch((error: unknown) => {
       logger.error("the archive directory failed", errorFields(error));
     });
-    if (this.#draining || this.#silent) return;
+    if (this.#halt.draining || this.#halt.silent) return;
     for (const each of applied ?? []) this.#appender?.consumed(each);
     if (applied === undefined) this.#appender?.forget();
     this.committee.restore(state);
@@ -899,7 +730,7 @@ export class Member<State, Command, D extends Duty, Settings> {
     meters.gauge("lattice_generation", Number(checkpoint.generation));
     this.#goOn(async () => {
       const log = await this.#options.nextLog?.(checkpoint.generation);
-      if (log === undefined || this.#draining) return log?.close();
+      if (log === undefined || this.#halt.draining) return log?.close();
       await this.#log.use(log);
       await this.#readWhenPresent();
     });
@@ -908,8 +739,11 @@ export class Member<State, Command, D extends Duty, Settings> {
   #goOn(read: () => Promise<void>): void {
     this.#ending = true;
     this.#consuming = read().catch((error: unknown) => {
-      if (this.#draining) return;
-      this.#fail("LOG_LOST", error instanceof Error ? error.message : "the log of the next generation cannot be read");
+      if (this.#halt.draining) return;
+      this.#halt.fail(
+        "LOG_LOST",
+        error instanceof Error ? error.message : "the log of the next generation cannot be read",
+      );
     });
   }
 
@@ -918,128 +752,42 @@ export class Member<State, Command, D extends Duty, Settings> {
     const { generation } = this.committee;
     for (let looks = 0; !(await this.#log.present()); looks++) {
       if (looks % PRESENT_LOOKS === 0) this.#options.logger.warn("waiting for the log of a generation", { generation });
-      await pause(this.#timers, PRESENT_PAUSE_MS, this.#stop.signal);
-      if (this.#draining || this.committee.generation !== generation) return;
+      await pause(this.#timers, PRESENT_PAUSE_MS, this.#halt.signal);
+      if (this.#halt.draining || this.committee.generation !== generation) return;
     }
-    if (this.#draining || this.committee.generation !== generation) return;
+    if (this.#halt.draining || this.committee.generation !== generation) return;
     // The others have read and lost it: a stream that is made anew under its name is no log of it.
     if (this.#change?.active) return;
     this.#ending = false;
     await this.#read();
   }
 
-  /** A higher incarnation of this member means a newer process: this one must fall silent. */
-  #checkSucceeded(applied: Applied, self: number): void {
-    // While its own number is being journaled, it is the older process's words that still land.
-    const own = this.#ownIncarnation ?? 0n;
-    if (applied.author !== self || own === 0n) return;
-    const current = this.committee.author(self)?.incarnation ?? 0n;
-    if (current > own) this.#fail("SUCCEEDED", "a newer process speaks for this member");
-  }
-
-  /** The committee has given up this member's seat, and needs nothing from it any more: its shares go with it. */
-  #checkLeft(self: number): void {
-    const { committee } = this;
-    if (self < committee.roster.members.length || committee.epochOf(self, this.#memberKey.publicKey) === undefined)
-      return;
-    if (this.#silent || !committee.hasLeft(self)) return;
-    const { epoch } = committee.roster;
-    this.#keys.erase(epoch).catch((error: unknown) => {
-      this.#options.logger.error("the shares of a member that left cannot be erased: remove them", errorFields(error));
-    });
-    this.#fail("SEAT_GIVEN_UP", `epoch ${epoch} has no member ${self}`);
-  }
-
-  get #ownIncarnation(): bigint | undefined {
-    return this.#appender?.incarnation;
-  }
-
-  #decided(outcome: Outcome): void {
-    const { logger, meters, tracer, clock, config } = this.#options;
-    meters.count("lattice_outcomes_total", 1, { stage: outcome.stage, kind: outcome.kind });
-    if (!this.#caughtUp) return;
-    const now = clock.nowMs();
-    logger.info("decided", { slot: outcome.slot, stage: outcome.stage, kind: outcome.kind });
-    const startMs = Math.min(now, config.genesisMs + (Number(outcome.slot) - 1) * config.slotMs);
-    tracer.span(
-      outcome.slot,
-      `${this.organism}/${outcome.stage}`,
-      { kind: outcome.kind, position: Number(this.committee.position) },
-      startMs,
-      now,
-    );
-    // The last organism ends the slot; its members take turns, so that the root stands once in a collector.
-    const turn = Number(outcome.slot % BigInt(this.committee.roster.members.length));
-    if (this.organism === ORGANISMS.at(-1) && turn === this.#options.self) {
-      tracer.root(outcome.slot, { kind: outcome.kind }, startMs, now);
-    }
-    this.#node.decided?.(outcome);
-  }
-
-  /** q shares are in the log: combine them, keep and publish the certificate. */
-  #certify(outcome: Outcome): void {
-    const votes = this.committee.votes(outcome.stage, outcome.slot);
-    const signature = this.committee.signature(outcome);
-    if (signature === undefined) return;
-    const certified: CertifiedOutcome = {
-      outcome,
-      signature,
-      signers: [...votes.keys()].sort((a, b) => a - b),
-    };
-    const { logger, archive } = this.#options;
-    this.#archive
-      .put(certified)
-      .catch((error: unknown) => logger.error("the outcome archive failed", errorFields(error)));
-    archive?.putOutcome(certified).catch((error: unknown) => logger.error("the archive failed", errorFields(error)));
-  }
-
   /** A newer snapshot is on disk: what it makes superfluous goes. */
   async #forget(): Promise<void> {
     const { journal, clock, config } = this.#options;
-    if (!this.#silent) await this.#marks.note();
+    if (!this.#halt.silent) await this.#marks.note();
     const second = this.#snapshots.held()[1]?.checkpoint;
     if (second !== undefined) await this.#tail?.keepFrom(second.generation, second.position + 1n);
     await journal.trim(this.committee.collapsedBelow);
-    const decided = this.committee.floor(this.committee.machine.stages.at(-1) ?? "") - 1n;
-    const now = slotAt(config, clock.nowMs());
-    await this.#bodies.prune(decided < now ? decided : now);
-    await this.#archive.prune(this.committee.newestObserved("tally", "attribution"));
-  }
-
-  /** Members that certified another state are many enough: this one has diverged and must not speak. */
-  #noteDissent({ position, authors, stateHash }: Dissent): void {
-    const { logger, meters } = this.#options;
-    const hash = toHex(stateHash);
-    logger.error("members have another state than this one", { position, authors: authors.join(), state_hash: hash });
-    meters.count("lattice_checkpoint_dissent_total", 1, { author: String(authors.at(-1)) });
-    if (authors.length < this.committee.quorum.quorum) return;
-    this.#fail("STATE_DIVERGED", `at position ${position} members ${authors.join(", ")} certified state ${hash}`);
+    await this.#kept.prune(slotAt(config, clock.nowMs()));
   }
 
   #noteUpstream(organism: Organism, certified: CertifiedOutcome): void {
     this.#duties.noteUpstream(organism, certified);
-    this.#noteLanded(organism, certified.outcome);
+    this.#kept.upstream(organism, certified.outcome);
     this.#schedule();
-  }
-
-  #noteLanded(organism: Organism, outcome: Outcome): void {
-    if (organism !== "tally" || outcome.stage !== "attribution" || outcome.kind === "skipped") return;
-    if (tryDecode(ATTRIBUTION, outcome.commitment)?.landed !== true) return;
-    this.#bodies.markLanded(outcome.slot).catch((error: unknown) => {
-      this.#options.logger.error("the body store failed", errorFields(error));
-    });
   }
 
   /** Looks at duties once per turn of the event loop, however often it is asked. */
   #schedule(): void {
-    if (this.#woken || !this.#caughtUp || this.#draining || this.#silent || this.#ending) return;
+    if (this.#woken || !this.#caughtUp || this.#halt.draining || this.#halt.silent || this.#ending) return;
     if (this.#forking !== undefined) return;
     // Before its Join has landed a member knows neither what another process of its own still says, nor whether it may.
     if (this.#appender?.admitted !== true) return;
     this.#woken = true;
     this.#timers.soon(() => {
       this.#woken = false;
-      if (!this.#draining && !this.#silent && !this.#ending) this.#takeUpDuties();
+      if (!this.#halt.draining && !this.#halt.silent && !this.#ending) this.#takeUpDuties();
     });
   }
 
@@ -1052,7 +800,7 @@ export class Member<State, Command, D extends Duty, Settings> {
     this.#succession.look((key, command) =>
       this.#duties.attempt(key, () => this.#append("ctl", encodeCommand(command))),
     );
-    this.#announceRules();
+    this.#duties.announceRules(this.#appender?.incarnation);
     this.#duties.own();
   }
 
@@ -1106,17 +854,9 @@ export class Member<State, Command, D extends Duty, Settings> {
         stage === ROSTER_STAGE ? this.#succession.roster(slot) : this.#archive.recent(stage, slot),
       watch: (stage, fromSlot, signal) => this.#archive.watch([stage], fromSlot, signal),
       observed: (organism, stage, slot) => this.committee.observed(organism, stage, slot)?.outcome,
-      fetchBody: (organism, outcome) => this.#fetchBody(organism, outcome),
+      fetchBody: (organism, outcome) => this.#kept.body(organism, outcome),
       wake: () => this.#schedule(),
     };
-  }
-
-  async #fetchBody(organism: Organism, outcome: Outcome): Promise<Uint8Array> {
-    const kept = outcome.bodyHash === undefined ? undefined : await this.#bodies.get(outcome.bodyHash);
-    if (kept !== undefined) return kept;
-    const body = await this.#bodyFetcher.fetch(organism, outcome);
-    await this.#bodies.put(outcome.slot, body);
-    return body;
   }
 
   async #submit(
@@ -1138,20 +878,21 @@ export class Member<State, Command, D extends Duty, Settings> {
 
   /** True while the member takes part: caught up and not draining. */
   ready(): boolean {
-    return this.#caughtUp && !this.#draining && !this.#silent && !this.#ending && this.#appender?.admitted === true;
+    return (
+      this.#caughtUp && !this.#halt.draining && !this.#halt.silent && !this.#ending && this.#appender?.admitted === true
+    );
   }
 
   /** Stops taking up duties, lets what is in flight land, saves a snapshot, closes everything. */
   async stop(graceMs = 2000): Promise<void> {
-    if (this.#draining) return;
-    this.#draining = true;
+    if (!this.#halt.drain()) return;
     this.#onPosition(this.committee.position);
     this.#stopTicking();
     this.#stopMeasuring();
     const until = this.#timers.elapsedMs() + graceMs;
     while ((this.#appender?.inFlight ?? 0) > 0 && this.#timers.elapsedMs() < until) await pause(this.#timers, 20);
     await this.#change?.close();
-    this.#stop.abort();
+    this.#halt.stop();
     await this.#integrity.close();
     await this.#follower.close();
     this.#appender?.close();
@@ -1160,7 +901,7 @@ export class Member<State, Command, D extends Duty, Settings> {
     await this.#checkpoints.settled();
     // One that was told to fall silent leaves its folder to whoever speaks now.
     await this.#tail?.close();
-    if (!this.#silent && this.#caughtUp && !this.#ending) {
+    if (!this.#halt.silent && this.#caughtUp && !this.#ending) {
       await this.#marks.note().catch((error: unknown) => {
         this.#options.logger.error("the journal failed", errorFields(error));
       });
@@ -1169,25 +910,6 @@ export class Member<State, Command, D extends Duty, Settings> {
     await this.#options.journal.close();
     await this.#log.close();
   }
-}
-
-function freshCommittee<State, Command, D extends Duty, Settings>({
-  definition,
-  config,
-  rosters,
-  checkpointEvery,
-  rules,
-  activationEntries,
-}: MemberOptions<State, Command, D, Settings>): Committee<State, Command, D> {
-  const roster = rosters[definition.organism];
-  return new Committee<State, Command, D>({
-    config,
-    roster,
-    machine: definition.createMachine(config, roster),
-    ...(checkpointEvery === undefined ? {} : { checkpointEvery }),
-    ...(rules === undefined ? {} : { rules }),
-    ...(activationEntries === undefined ? {} : { activationEntries }),
-  });
 }
 
 /** The message at one position; undefined when it does not come before `signal` aborts. */
@@ -1200,20 +922,4 @@ async function readPosition(log: Log, position: bigint, signal: AbortSignal): Pr
   };
   await log.consume(position, deliver, AbortSignal.any([stop.signal, signal]));
   return found;
-}
-
-/** The other members in turn, beginning with the next one, then the archive. */
-function snapshotSources<State, Command, D extends Duty, Settings>(
-  options: MemberOptions<State, Command, D, Settings>,
-): SnapshotSource[] {
-  const { definition, config, self, secrets, clock, endpoints, connect, archive } = options;
-  const { organism } = definition;
-  const memberKey = generateSigningKey(secrets.memberKey);
-  const addresses = endpoints()[organism];
-  // Epochs may have other numbers of members than the kit's roster: whoever has an address may be asked.
-  const others = [...addresses.slice(self + 1), ...addresses.slice(0, self)];
-  const peers = others.map((address) =>
-    peerSource({ config, organism, self, memberKey, clock, address, ...(connect === undefined ? {} : { connect }) }),
-  );
-  return archive === undefined ? peers : [...peers, archiveSource(archive.snapshots)];
 }
