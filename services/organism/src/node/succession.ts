@@ -22,8 +22,12 @@ import type { RosterBook } from "./roster-book.ts";
 /** How often a member looks for shares of a new epoch, and asks the other committees for their rosters. */
 const KEYS_EVERY_MS = 1000;
 const ROSTERS_EVERY_MS = 30_000;
-/** And how often at most when something comes from them that does not verify. */
+/**
+ * When something comes from them that does not verify: this often, so many times that each of seven members is the first to
+ * be asked once. f + 1 have to tell alike, and those asked first may be down, or corrupt.
+ */
 const UNVERIFIED_ASK_MS = 1000;
+const UNVERIFIED_ASKS = 7;
 
 export interface SuccessionOptions {
   readonly organism: Organism;
@@ -50,7 +54,7 @@ export class Succession {
   readonly #gauged = new Set<bigint>();
   #turn = 0;
   #askedMs = Number.NEGATIVE_INFINITY;
-  #wanted = false;
+  #asksWanted = 0;
   #lookedMs = 0;
 
   constructor(options: SuccessionOptions) {
@@ -119,7 +123,7 @@ export class Succession {
 
   /** Something came from another committee that does not verify under the eras known: it is asked soon. */
   want(): void {
-    this.#wanted = true;
+    this.#asksWanted = UNVERIFIED_ASKS;
   }
 
   /**
@@ -145,12 +149,12 @@ export class Succession {
     if (next !== undefined) say(`roster/${next.outcome.epoch}`, { type: "roster", certified: next });
   }
 
-  /** Asks the other committees for their rosters: now and then, and soon when they are wanted. */
+  /** Asks the other committees for their rosters: now and then, and one after the other when they are wanted. */
   #ask(now: number): void {
     const { organism, self, book, endpoints, client } = this.#options;
-    if (now - this.#askedMs < (this.#wanted ? UNVERIFIED_ASK_MS : ROSTERS_EVERY_MS)) return;
+    if (now - this.#askedMs < (this.#asksWanted > 0 ? UNVERIFIED_ASK_MS : ROSTERS_EVERY_MS)) return;
     this.#askedMs = now;
-    this.#wanted = false;
+    this.#asksWanted = Math.max(0, this.#asksWanted - 1);
     const others = ORGANISMS.filter((each) => each !== organism);
     void book.ask(others, this.#turn++ + self, endpoints, client);
   }
