@@ -116,6 +116,19 @@ describe("the outcome archive", () => {
     await archive.close();
   });
 
+  test("a watcher ends when the archive is closed: waiting, or still reading what is held", async () => {
+    const archive = await OutcomeArchive.open(fresh(), "relay");
+    for (const slot of [1n, 2n]) await archive.put(certified(slot));
+    const { signal } = new AbortController();
+    const waiting = archive.watch(["first"], 0n, signal);
+    const next = waiting.next();
+    const reading = archive.watch(["first"], 1n, signal);
+    assert.equal((await reading.next()).value?.outcome.slot, 1n);
+    await archive.close();
+    assert.equal((await next).done, true);
+    assert.equal((await reading.next()).done, true);
+  });
+
   test("an outcome still on its way to the disk is not missed and not given twice", async () => {
     const archive = await OutcomeArchive.open(fresh(), "relay");
     const putting = archive.put(certified(1n));

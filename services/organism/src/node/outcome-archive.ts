@@ -50,6 +50,9 @@ export class OutcomeArchive {
   readonly #limits: Required<ArchiveLimits>;
   readonly #recent = new Map<string, CertifiedOutcome>();
   readonly #listeners = new Set<Listener>();
+  /** Wakes those who wait for the next outcome. */
+  readonly #watching = new Set<() => void>();
+  #closed = false;
   /** Appends one after the other, so that a new file begins once. */
   #appending: Promise<unknown> = Promise.resolve();
 
@@ -190,6 +193,7 @@ export class OutcomeArchive {
 
   /**
    * Outcomes of `stages` from `fromSlot` on: what is held, by slot, then live ones as they are certified. 0: live only.
+   * Ends with `signal`, and when the archive is closed: whoever follows goes to another member then.
    * @throws Fault SLOW_CONSUMER when the reader lags WATCH_BUFFER_MAX events behind
    */
   async *watch(stages: readonly string[], fromSlot: bigint, signal: AbortSignal): AsyncGenerator<CertifiedOutcome> {
@@ -203,7 +207,9 @@ export class OutcomeArchive {
       wake();
     };
     const stop = (): void => wake();
+    const over = (): boolean => signal.aborted || this.#closed;
     this.#listeners.add(listener);
+    this.#watching.add(stop);
     signal.addEventListener("abort", stop);
     try {
       const sent = new Set<string>();
@@ -215,30 +221,33 @@ export class OutcomeArchive {
           a.slot < b.slot ? -1 : a.slot > b.slot ? 1 : stages.indexOf(a.stage) - stages.indexOf(b.stage),
         );
         for (const { stage, slot } of held) {
-          if (signal.aborted) return;
+          if (over()) return;
           const certified = await this.get(stage, slot);
           if (certified === undefined) continue;
           sent.add(`${stage}/${slot}`);
           yield certified;
         }
       }
-      while (!signal.aborted) {
+      while (!over()) {
         if (overflow) throw faultsOf(this.#organism, COMMON_FAULTS)("SLOW_CONSUMER");
         const next = queue.shift();
         if (next === undefined) {
           await new Promise<void>((resolve) => {
             wake = resolve;
-            if (queue.length > 0 || signal.aborted) resolve();
+            if (queue.length > 0 || over()) resolve();
           });
         } else if (!sent.has(`${next.outcome.stage}/${next.outcome.slot}`)) yield next;
       }
     } finally {
       this.#listeners.delete(listener);
+      this.#watching.delete(stop);
       signal.removeEventListener("abort", stop);
     }
   }
 
   async close(): Promise<void> {
+    this.#closed = true;
+    for (const end of this.#watching) end();
     await this.#appending;
     for (const { file } of this.#segments) await file.close();
   }
