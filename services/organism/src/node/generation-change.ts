@@ -81,7 +81,8 @@ export interface GenerationChangeOptions<State, Command, D extends Duty> {
   readonly journal: Journal;
   readonly tail: EntryTail;
   readonly snapshots: SnapshotStore;
-  readonly sources: readonly SnapshotSource[];
+  /** Whoever may have snapshots now. */
+  readonly sources: () => readonly SnapshotSource[];
   /** Connections to the other members. */
   readonly peers: () => readonly CommitteeClient[];
   readonly clock: Clock;
@@ -405,7 +406,7 @@ export class GenerationChange<State, Command, D extends Duty> implements EndGoss
     const fetched = await fetchSnapshot({
       config: committee.config,
       organism: committee.organism,
-      sources,
+      sources: sources(),
       wanted: ({ checkpoint }) =>
         checkpoint.generation === generation &&
         !keyIsOver(checkpoint.epoch) &&
@@ -525,7 +526,7 @@ export class GenerationChange<State, Command, D extends Duty> implements EndGoss
     const found = await fetchSnapshot({
       config: committee.config,
       organism: committee.organism,
-      sources,
+      sources: sources(),
       wanted: ({ checkpoint }) => checkpoint.generation > generation && !keyIsOver(checkpoint.epoch),
       log: logger,
       eras: this.#options.eras,

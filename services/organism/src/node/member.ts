@@ -557,7 +557,7 @@ export class Member<State, Command, D extends Duty, Settings> {
       journal,
       tail: this.#tail,
       snapshots: this.#snapshots,
-      sources: snapshotSources(options),
+      sources: () => snapshotSources(options),
       peers: () => this.#peers(),
       clock,
       timers: this.#timers,
