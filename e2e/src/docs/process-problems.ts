@@ -55,6 +55,8 @@ export const PROCESS_PROBLEMS: readonly ProblemGroup[] = [
     files: [
       "services/organism/src/node/member.ts",
       "services/organism/src/node/own-standing.ts",
+      "services/organism/src/node/log-reading.ts",
+      "services/organism/src/node/generations.ts",
       "services/organism/src/node/appender.ts",
     ],
     about:

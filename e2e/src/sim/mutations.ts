@@ -33,7 +33,6 @@ export interface Mutation {
 const COMMITTEE = "organism/src/committee/committee.ts";
 const ADMISSION = "organism/src/committee/admission.ts";
 const DECISIONS = "organism/src/committee/decisions.ts";
-const MEMBER = "organism/src/node/member.ts";
 const KEPT_OUTCOMES = "organism/src/node/kept-outcomes.ts";
 const DUTIES = "organism/src/node/duty-round.ts";
 /** Edits that break builds of six committees and of one (`log/mutations.ts`). */
@@ -454,8 +453,8 @@ export const MUTATIONS: readonly Mutation[] = [
     caughtBy: "whoever is shown another log stops",
     edits: [
       {
-        file: MEMBER,
-        find: 'else if (error instanceof LogLost && error.history) this.#lose("LOG_LOST", error.message);',
+        file: "organism/src/node/log-reading.ts",
+        find: 'else if (error instanceof LogLost && error.history) onLost({ reason: "LOG_LOST", detail: error.message });',
         replace: "else if (error instanceof LogLost && error.history) return;",
       },
     ],

@@ -2,7 +2,7 @@
  * The raw entries that a member has read since its second newest certified checkpoint, on its own disk: what is left of
  * a generation when its stream is lost (docs/decisions/0030).
  *
- * Not synced: after a power cut some of it may be missing, and the journal's "said-at" tells that (member.ts); a killed process
+ * Not synced: after a power cut some of it may be missing, and the journal's "said-at" tells that (read-marks.ts); a killed process
  * loses nothing. Files `<generation>.<position of the first>` of frames: u32 length ‖ u32 CRC-32 ‖ entry.
  */
 import { type FileHandle, mkdir, open, readdir, rm } from "node:fs/promises";

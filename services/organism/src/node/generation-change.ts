@@ -217,6 +217,20 @@ export class GenerationChange<State, Command, D extends Duty> implements EndGoss
     if (this.#active) this.#work();
   }
 
+  /** The newest certified state of a later generation that anybody hands over. */
+  later(): Promise<FetchedSnapshot | undefined> {
+    const { committee, sources, logger, eras, keyIsOver } = this.#options;
+    const { generation } = this;
+    return fetchSnapshot({
+      config: committee.config,
+      organism: committee.organism,
+      sources: sources(),
+      wanted: ({ checkpoint }) => checkpoint.generation > generation && !keyIsOver(checkpoint.epoch),
+      log: logger,
+      eras,
+    });
+  }
+
   /** Asks everybody once what is said about the end: for a member that would stop before it is told. */
   async hear(): Promise<void> {
     const { peers, logger } = this.#options;
@@ -521,16 +535,8 @@ export class GenerationChange<State, Command, D extends Duty> implements EndGoss
 
   /** The others have gone on: their certified beginning, or whatever they have certified since. */
   async #adopt(): Promise<boolean> {
-    const { committee, sources, logger, keyIsOver, onBirth } = this.#options;
-    const { generation } = this;
-    const found = await fetchSnapshot({
-      config: committee.config,
-      organism: committee.organism,
-      sources: sources(),
-      wanted: ({ checkpoint }) => checkpoint.generation > generation && !keyIsOver(checkpoint.epoch),
-      log: logger,
-      eras: this.#options.eras,
-    });
+    const { logger, onBirth } = this.#options;
+    const found = await this.later();
     if (found === undefined || this.#closed) return false;
     logger.info("the next generation is taken from a peer", { source: found.source });
     await onBirth({ certified: found.certified, state: found.state, applied: undefined });

@@ -23,6 +23,7 @@ import { fromWireDecision, fromWireHead } from "./integrity-wire.ts";
 import type { ReadHead } from "./others-go-on.ts";
 import type { CommitteeClient } from "./outcome-follower.ts";
 import { provenBy } from "./proven-frauds.ts";
+import { readOne } from "./read-one.ts";
 
 /** How long an answer may take. */
 const ANSWER_MS = 2000;
@@ -193,7 +194,7 @@ export class IntegrityWatch<State, Command, D extends Duty> {
     for (let turn = 0; turn < RECALLS_MAX && !signal.aborted; turn++) {
       if (turn > 0) await pause(timers, RECALL_PAUSE_MS, signal);
       try {
-        const first = await readOne(log, position, timers, signal);
+        const first = await readOne(log, position, { timers, withinMs: RECALL_MS, signal });
         if (first === undefined) continue;
         const caught = prove(first);
         if (caught === undefined) break;
@@ -503,30 +504,5 @@ export class IntegrityWatch<State, Command, D extends Duty> {
         break;
       }
     }
-  }
-}
-
-/** The message at one position; undefined when it does not come in time. @throws HistoryGone, LogLost */
-async function readOne(
-  log: Log,
-  position: bigint,
-  timers: Timers,
-  closing: AbortSignal,
-): Promise<Uint8Array | undefined> {
-  const stop = new AbortController();
-  const end = (): void => stop.abort();
-  const cancel = timers.after(RECALL_MS, end);
-  closing.addEventListener("abort", end);
-  let found: Uint8Array | undefined;
-  try {
-    const deliver = (message: { readonly position: bigint; readonly raw: Uint8Array }): void => {
-      if (message.position === position) found ??= message.raw.slice();
-      stop.abort();
-    };
-    await log.consume(position, deliver, stop.signal);
-    return found;
-  } finally {
-    cancel();
-    closing.removeEventListener("abort", end);
   }
 }

@@ -22,6 +22,9 @@ import { restoreOwn, syncGeneration, syncState } from "./state-sync.ts";
 import { fileStorage, type KeptBodies } from "./storage.ts";
 import { askOwnRosters } from "./succession.ts";
 
+/** How the log of this generation stands: to be read; still to be made; or without what this member had read, and why. */
+export type LogState = "there" | "awaited" | { readonly lost: string };
+
 export interface MemberStart<State, Command, D extends Duty> {
   readonly committee: Committee<State, Command, D>;
   readonly log: GenerationLog;
@@ -36,8 +39,7 @@ export interface MemberStart<State, Command, D extends Duty> {
   readonly book: RosterBook;
   /** Keeps the eras known on disk; a disk that fails is told of, and stops nothing. */
   readonly saveEras: () => void;
-  /** How the log of this generation stands: to be read; still to be made; or without what this member had read, and why. */
-  readonly state: "there" | "awaited" | { readonly lost: string };
+  readonly logState: LogState;
 }
 
 /** @throws NoSnapshot, RulesUnknown, LogLost */
@@ -77,15 +79,15 @@ export async function startMember<State, Command, D extends Duty, Settings>(
   }
   const marks = new ReadMarks(committee, journal, tail);
   const read = marks.furthest();
-  let state: MemberStart<State, Command, D>["state"] = "there";
+  let logState: LogState = "there";
   // Of a generation that has only just been agreed on there may be no stream yet: then nothing is lost.
-  if (committee.generation > 0n && read === 0n && !(await log.present())) state = "awaited";
+  if (committee.generation > 0n && read === 0n && !(await log.present())) logState = "awaited";
   else {
     try {
       await syncState({ ...sync, timers: options.timers ?? nodeTimers });
     } catch (error) {
       if (!(error instanceof LogLost) || !error.history || tail === undefined || read === 0n) throw error;
-      state = { lost: error.message };
+      logState = { lost: error.message };
     }
   }
   const archive = await storage.outcomes(organism);
@@ -94,7 +96,7 @@ export async function startMember<State, Command, D extends Duty, Settings>(
   const saveEras = (): void => {
     storage.saveEras?.(eras.all).catch((error: unknown) => logger.error("eras cannot be kept", errorFields(error)));
   };
-  return { committee, log, archive, bodies, snapshots, tail, marks, eraMark, eras, book, saveEras, state };
+  return { committee, log, archive, bodies, snapshots, tail, marks, eraMark, eras, book, saveEras, logState };
 }
 
 /** A committee in the state of the very beginning. */

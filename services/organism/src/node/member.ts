@@ -8,7 +8,6 @@ import type { Committee } from "../committee/committee.ts";
 import type { Lane, ReadEntry } from "../committee/entry.ts";
 import type { CertifiedOutcome } from "../committee/outcome.ts";
 import { ROSTER_STAGE } from "../committee/roster.ts";
-import { RulesUnknown } from "../committee/rules.ts";
 import { generateSigningKey, type SigningKey } from "../crypto/ed25519.ts";
 import { agreementKey } from "../crypto/x25519.ts";
 import { COMMON_FAULTS, faultsOf } from "../fault.ts";
@@ -16,7 +15,7 @@ import { committeeId, latticeId, slotAt } from "../identity/lattice-config.ts";
 import type { Organism } from "../identity/organisms.ts";
 import type { Duty, Refusal, Submission } from "../machine.ts";
 import { errorFields } from "../observe/logger.ts";
-import { everyWhenDone, HistoryGone, type Log, LogLost, type MemberJournal, pause, type Timers } from "../ports.ts";
+import { type MemberJournal, pause, type Timers } from "../ports.ts";
 import type { GrpcService } from "../rpc/define.ts";
 import type { MemberHost, OrganismNode } from "../service.ts";
 import { abstainingJournal } from "./abstaining-journal.ts";
@@ -34,20 +33,18 @@ import type { EraMark } from "./era-mark.ts";
 import { FraudProofs } from "./fraud-proofs.ts";
 import { type Birth, GenerationChange } from "./generation-change.ts";
 import type { GenerationLog } from "./generation-log.ts";
+import { Generations } from "./generations.ts";
 import { Halt } from "./halt.ts";
-import { Intake } from "./intake.ts";
 import { IntegrityWatch } from "./integrity-watch.ts";
 import { KeptOutcomes } from "./kept-outcomes.ts";
 import { LogPressure } from "./log-pressure.ts";
 import type { MemberOptions } from "./member-options.ts";
 import { freshCommittee, type MemberStart, snapshotSources, startMember } from "./member-start.ts";
 import { nodeTimers } from "./node-timers.ts";
-import { OthersGoOn, othersNeeded } from "./others-go-on.ts";
 import type { OutcomeArchive } from "./outcome-archive.ts";
 import { type CommitteeClient, connectOverGrpc, OutcomeFollower } from "./outcome-follower.ts";
 import { OwnStanding } from "./own-standing.ts";
 import type { ReadMarks } from "./read-marks.ts";
-import { fetchSnapshot } from "./snapshot-fetcher.ts";
 import type { SnapshotStore } from "./snapshot-store.ts";
 import type { KeptBodies } from "./storage.ts";
 import { Succession } from "./succession.ts";
@@ -56,18 +53,8 @@ import { Succession } from "./succession.ts";
 const TICK_MS = 50;
 /** How long a client's request waits for its entry to come back. */
 const SUBMIT_DEADLINE_MS = 10_000;
-/** How often at most a member that reads the log at its start looks whether anything came. */
-const READING_LOOK_MS = 1000;
 /** How often the log's size is looked at. */
 const USAGE_MS = 2000;
-/** How often a member looks for the log of a generation that has been agreed on, and how many looks lie between two lines about it. */
-const PRESENT_PAUSE_MS = 250;
-const PRESENT_LOOKS = 120;
-/** How long a member that others see on another chain looks for what its own log shows now. */
-const FORK_LOOK_MS = 5000;
-/** Long enough for everybody's next look at heads. */
-const FORK_HEARD_SLOTS = 2;
-
 export class Member<State, Command, D extends Duty, Settings> {
   readonly organism: Organism;
   readonly committee: Committee<State, Command, D>;
@@ -96,16 +83,10 @@ export class Member<State, Command, D extends Duty, Settings> {
   readonly #tail: EntryTail | undefined;
   readonly #change: GenerationChange<State, Command, D> | undefined;
   readonly #snapshots: SnapshotStore;
-  /** Ends the reading of one generation's log. */
-  #reading = new AbortController();
-  /** Between two generations: nothing is read, done or said in the log. */
-  #ending = false;
-  #following = false;
-  /** Others are on another chain: until it is known what that means, not a word. */
-  #forking: Promise<void> | undefined;
+  readonly #generations: Generations;
+  /** This process has taken part. */
   #started = false;
   #appender: Appender | undefined;
-  #consuming: Promise<void> = Promise.resolve();
   readonly #keys: EpochKeys;
   readonly #eras: EraBook;
   readonly #succession: Succession;
@@ -119,7 +100,7 @@ export class Member<State, Command, D extends Duty, Settings> {
     this.#halt = new Halt({
       onSilent: () => {
         this.#appender?.close();
-        this.#onPosition(this.committee.position);
+        this.#generations.moved();
       },
       onFatal: options.onFatal,
     });
@@ -145,7 +126,8 @@ export class Member<State, Command, D extends Duty, Settings> {
       parts.snapshots.held().find(({ checkpoint }) => checkpoint.generation === this.committee.generation)?.checkpoint
         .position ?? 0n,
     );
-    this.#journal = options.nextLog === undefined ? options.journal : this.#marks.noting(() => this.#ending);
+    this.#journal =
+      options.nextLog === undefined ? options.journal : this.#marks.noting(() => this.#generations.ending);
     const { config, rosters, endpoints, clock, logger, meters, secrets, self, random, journal, journalIsOld } = options;
     this.#timers = options.timers ?? nodeTimers;
     this.#pressure = new LogPressure(this.#log, meters, logger);
@@ -226,14 +208,35 @@ export class Member<State, Command, D extends Duty, Settings> {
       timers: this.#timers,
       logger,
       meters: options.meters,
-      onForked: (detail) => {
-        this.#forking ??= this.#forked(detail).finally(() => {
-          this.#forking = undefined;
-        });
-      },
-      onGeneration: () => void this.#follow(),
+      onForked: (detail) => this.#generations.forked(detail),
+      onGeneration: () => void this.#generations.follow(),
       onAccusation: () => this.#schedule(),
       ...(options.onProof === undefined ? {} : { onProof: options.onProof }),
+    });
+    this.#generations = new Generations({
+      committee,
+      log: this.#log,
+      nextLog: options.nextLog,
+      tail: this.#tail,
+      marks: this.#marks,
+      change: this.#change,
+      integrity: this.#integrity,
+      standing: this.#standing,
+      appender: () => this.#appender,
+      reading: {
+        deliver: ({ position, raw }, read) => this.#deliver(position, raw, read),
+        signedBy: (entry) => this.#appender?.signedBy(entry),
+        keyOf: (author) => committee.author(author)?.key,
+        verify: options.verify,
+      },
+      halt: this.#halt,
+      slotMs: config.slotMs,
+      timers: this.#timers,
+      logger,
+      started: () => this.#started,
+      onReading: (target) => this.#noteReading(target),
+      onReached: () => this.#takePart(),
+      onBirth: (birth) => this.#beginGeneration(birth),
     });
     this.host = this.#makeHost();
     this.#node = options.definition.createNode(this.host);
@@ -310,33 +313,15 @@ export class Member<State, Command, D extends Duty, Settings> {
     }
   }
 
-  async #begin({ state }: MemberStart<State, Command, D>): Promise<void> {
+  async #begin({ logState }: MemberStart<State, Command, D>): Promise<void> {
     await this.#node.start?.();
     this.#integrity.restore();
     this.#options.meters.gauge("lattice_generation", Number(this.committee.generation));
-    if (state === "there") await this.#read();
-    // Others can ask this member for the beginning of this generation meanwhile.
-    else if (state === "awaited") this.#goOn(() => this.#readWhenPresent());
-    else this.#lose("LOG_LOST", state.lost);
+    await this.#generations.begin(logState);
   }
 
-  /** Reads the log of this generation to its end, joins, and takes part. */
-  async #read(): Promise<void> {
+  #noteReading(target: bigint): void {
     const { logger, config } = this.#options;
-    const log = this.#log;
-    const applied = this.#marks.furthest();
-    let target: bigint;
-    try {
-      target = await log.lastPosition(applied);
-    } catch (error) {
-      if (!(error instanceof LogLost) || !error.history) throw error;
-      return this.#lose("LOG_LOST", error.message);
-    }
-    if (target < applied) {
-      return this.#lose("LOG_ROLLED_BACK", `the log ends at ${target}, this member has applied ${applied}`);
-    }
-    // Enough others have said meanwhile that this generation is over.
-    if (this.#ending || this.#halt.draining) return;
     logger.info("member starts", {
       lattice: config.name,
       lattice_id: Buffer.from(latticeId(config)).toString("hex"),
@@ -346,52 +331,15 @@ export class Member<State, Command, D extends Duty, Settings> {
       from_position: this.committee.position,
       to_position: target,
     });
-    const reached = new Promise<void>((resolve) => {
-      this.#onPosition = (position) => {
-        if (position >= target || this.#ending || this.#halt.silent || this.#halt.draining) resolve();
-      };
-      this.#onPosition(this.committee.position);
-    });
     this.#kept.certifyMissing();
-    this.#reading = new AbortController();
-    this.#consuming = this.#consume(this.#reading.signal);
     this.#report.rules();
-    const stopLooking = this.#watchEnd(target);
-    await reached;
-    stopLooking();
-    this.#onPosition = () => undefined;
-    if (this.#ending || this.#halt.draining) return;
-    this.#standing.checkKey();
-    if (!this.#halt.silent) await this.#integrity.begin();
-    // What it sees at its first start others hear before it stops: it is served from here on, and silent in the log.
-    if (!this.#started && this.#forking !== undefined) return;
-    await this.#forking;
-    if (this.#halt.silent || this.#ending) return;
-    // It is served meanwhile: others may wait for the same.
-    if (this.#change?.bound === true) this.#withdraw(this.#change);
-    else await this.#takePart();
-  }
-
-  /** It has said where this generation ends, and reads on in it: it says nothing here before the others let it. */
-  #withdraw(change: GenerationChange<State, Command, D>): void {
-    change
-      .withdraw()
-      .then(async (free) => {
-        if (free === undefined || this.#halt.silent || this.#ending || this.#halt.draining) return;
-        if (free) await this.#takePart();
-        else this.#lose("LOG_LOST", "the others hold this member to what it has said about the end of its generation");
-      })
-      .catch((error: unknown) => {
-        if (!this.#halt.draining)
-          this.#halt.fail("LOG_LOST", error instanceof Error ? error.message : "it cannot go on");
-      });
   }
 
   async #takePart(): Promise<void> {
     const { logger } = this.#options;
     this.#caughtUp = true;
     await this.#join();
-    if (this.#ending) return;
+    if (this.#generations.ending) return;
     if (this.#started) {
       this.#schedule();
       return;
@@ -406,56 +354,6 @@ export class Member<State, Command, D extends Duty, Settings> {
     logger.info("member is ready", { position: this.committee.position });
   }
 
-  #onPosition: (position: bigint) => void = () => undefined;
-
-  /** A log that is put back while it is read at the start may never get to `target` again. @returns what ends looking */
-  #watchEnd(target: bigint): () => void {
-    const { config, logger } = this.#options;
-    const log = this.#log;
-    let before = this.committee.position;
-    const look = async (): Promise<void> => {
-      const { position } = this.committee;
-      if (position > before) {
-        before = position;
-        return;
-      }
-      logger.warn("waiting for the log", { position, to_position: target });
-      const last = await log.lastPosition(target);
-      if (last >= target || this.#halt.silent || this.#ending || this.committee.position >= target) return;
-      this.#lose("LOG_ROLLED_BACK", `the log ends at ${last}, it ended at ${target} when this member began to read it`);
-    };
-    return everyWhenDone(this.#timers, Math.max(config.slotMs, READING_LOOK_MS), () =>
-      look().catch((error: unknown) => {
-        if (error instanceof LogLost && error.history) this.#lose("LOG_LOST", error.message);
-        else logger.warn("the end of the log cannot be asked for", errorFields(error));
-      }),
-    );
-  }
-
-  async #consume(reading: AbortSignal): Promise<void> {
-    const signal = AbortSignal.any([this.#halt.signal, reading]);
-    const intake = new Intake({
-      deliver: ({ position, raw }, read) => {
-        if (!reading.aborted) this.#deliver(position, raw, read);
-      },
-      signedBy: (entry) => this.#appender?.signedBy(entry),
-      keyOf: (author) => this.committee.author(author)?.key,
-      timers: this.#timers,
-      verify: this.#options.verify,
-    });
-    try {
-      await this.#log
-        .consume(this.committee.position + 1n, (message) => intake.take(message), signal)
-        // Whatever ends the reading comes after what was read.
-        .finally(() => intake.drained());
-    } catch (error) {
-      if (signal.aborted) return;
-      if (error instanceof HistoryGone) this.#halt.fail("HISTORY_GONE", error.message);
-      else if (error instanceof LogLost && error.history) this.#lose("LOG_LOST", error.message);
-      else this.#halt.fail("LOG_LOST", error instanceof Error ? error.message : "the log cannot be read");
-    }
-  }
-
   async #join(): Promise<void> {
     const { journal, self, secrets, random, clock, definition } = this.#options;
     const log = this.#log;
@@ -465,7 +363,7 @@ export class Member<State, Command, D extends Duty, Settings> {
         if (this.#halt.silent || this.#halt.draining) return undefined;
         throw error;
       });
-      if (refusal !== undefined && !this.#ending) {
+      if (refusal !== undefined && !this.#generations.ending) {
         this.#halt.fail("JOIN_REFUSED", `${refusal.reason}: ${refusal.detail}`);
       }
       return;
@@ -493,12 +391,13 @@ export class Member<State, Command, D extends Duty, Settings> {
       if (this.#halt.silent) return undefined;
       throw error;
     });
-    if (refusal !== undefined && !this.#ending) this.#halt.fail("JOIN_REFUSED", `${refusal.reason}: ${refusal.detail}`);
+    if (refusal !== undefined && !this.#generations.ending)
+      this.#halt.fail("JOIN_REFUSED", `${refusal.reason}: ${refusal.detail}`);
   }
 
   #deliver(position: bigint, raw: Uint8Array, read: ReadEntry | undefined): void {
     const { logger } = this.#options;
-    if (this.#halt.silent || this.#ending) return;
+    if (this.#halt.silent || this.#generations.ending) return;
     const before = this.#tail?.hashAt(this.committee.generation, position);
     if (before !== undefined && !equalBytes(before, tailHash(raw))) {
       this.#replaced(position);
@@ -534,12 +433,13 @@ export class Member<State, Command, D extends Duty, Settings> {
       if (this.#caughtUp) this.#node.decided?.(outcome);
     }
     for (const outcome of applied.certified) this.#kept.certify(outcome);
-    this.#onPosition(position);
+    this.#generations.moved();
     this.#schedule();
   }
 
   #replaced(position: bigint): void {
-    this.#lose("LOG_REPLACED", `the log holds something else at position ${position} than when it was last read`);
+    const detail = `the log holds something else at position ${position} than when it was last read`;
+    this.#generations.lose({ reason: "LOG_REPLACED", detail });
   }
 
   #makeChange(): GenerationChange<State, Command, D> | undefined {
@@ -564,152 +464,20 @@ export class Member<State, Command, D extends Duty, Settings> {
       logger,
       meters,
       spokenOn: () => this.#marks.spokenOn(),
-      onConvinced: () => this.#lose("LOG_LOST", "other members have read what the log does not hold any more", true),
-      onBirth: (birth) => this.#turn(birth),
+      onConvinced: () => {
+        const detail = "other members have read what the log does not hold any more";
+        this.#generations.lose({ reason: "LOG_LOST", detail }, true);
+      },
+      onBirth: (birth) => this.#generations.turn(birth),
       onRulesUnknown: ({ message }) => this.#halt.fail("RULES_UNKNOWN", message),
       ...(endPatience ?? {}),
     });
   }
 
-  /** f + 1 others are on another chain: either the stream has replaced what this member read, or the broker forks. */
-  async #forked(detail: string): Promise<void> {
-    if (this.#ending) return;
-    const { generation, position } = this.committee;
-    const kept = await this.#tail?.read(generation, position);
-    if (this.#change !== undefined && kept !== undefined) {
-      const stop = new AbortController();
-      const cancel = this.#timers.after(FORK_LOOK_MS, () => stop.abort());
-      const now = await readPosition(this.#log, position, stop.signal).catch(() => undefined);
-      cancel();
-      if (now !== undefined && !equalBytes(now, kept)) {
-        return this.#lose("LOG_REPLACED", `the log holds something else at position ${position} than what was read`);
-      }
-    }
-    // The others may be agreeing on the end, and need what this member has read.
-    await this.#change?.hear();
-    // Who stops again at each start would never be heard by those on the other chain, who compare heads once a slot.
-    if (!this.#started && !this.#ending) {
-      await pause(this.#timers, FORK_HEARD_SLOTS * this.#options.config.slotMs, this.#halt.signal);
-    }
-    if (!this.#ending && !this.#halt.draining) this.#halt.fail("LOG_FORKED", detail);
-  }
-
-  /**
-   * The generation may be over. From here on nothing is read, done or said in its log; the others are asked, and when
-   * a quorum agrees, the next one begins.
-   * @param others this member has not seen it itself
-   */
-  #lose(reason: string, detail: string, others = false): void {
-    if (this.#halt.silent || this.#halt.draining) return;
-    if (this.#change === undefined) {
-      this.#halt.fail(reason, detail);
-      return;
-    }
-    const { logger } = this.#options;
-    if (!this.#ending) {
-      this.#ending = true;
-      logger.error("the log has lost what was read; the members agree where its generation ends", {
-        reason,
-        problem: detail,
-        generation: this.committee.generation,
-        position: this.committee.position,
-      });
-      this.#reading.abort();
-      this.#appender?.suspend();
-      this.#onPosition(this.committee.position);
-      this.#consuming = this.#consuming.then(() => this.#recall()).then(() => this.#change?.start(!others));
-      if (!others) this.#watchOthers();
-    } else this.#change.start(!others);
-  }
-
-  /** It may have lost its own view only. */
-  #watchOthers(): void {
-    const { generation } = this.committee;
-    const others = new OthersGoOn(this.#marks.furthest());
-    // A committee that goes on writes something in every slot.
-    const stop = everyWhenDone(this.#timers, this.#options.config.slotMs, async () => {
-      const over = (): boolean => !this.#ending || this.#halt.draining || this.committee.generation !== generation;
-      if (over()) return stop();
-      try {
-        const [heads, blocked] = await Promise.all([
-          this.#integrity.heads(others.asks),
-          this.#integrity.blockedAnywhere(),
-        ]);
-        const unblocked = new Map([...heads].filter(([member]) => !blocked.has(member)));
-        if (!others.look(unblocked, othersNeeded(this.committee.quorum, blocked.size)) || over()) return;
-        stop();
-        await this.#forgetOwnView();
-      } catch (error) {
-        this.#options.logger.warn("others could not be asked", errorFields(error));
-      }
-    });
-  }
-
-  /**
-   * What it has read since its last certified snapshot is not what a quorum goes on with: it is read anew, by the next process.
-   * Its promises stay.
-   */
-  async #forgetOwnView(): Promise<void> {
-    const { generation, position } = this.committee;
-    await this.#change?.close();
-    await this.#tail?.keepFrom(generation + 1n, 0n);
-    await this.#marks.forget();
-    this.#halt.fail(
-      "OTHERS_GO_ON",
-      `a quorum reads on past position ${position}, which this member does not: it reads anew`,
-    );
-  }
-
-  /** Somebody says that the generation is over. Only a certificate shows it: then this member goes on there. */
-  async #follow(): Promise<void> {
-    if (this.#change === undefined || this.#following || this.#ending || this.#halt.draining || this.#halt.silent)
-      return;
-    const { config, logger } = this.#options;
-    const { generation } = this.committee;
-    this.#following = true;
-    try {
-      const found = await fetchSnapshot({
-        config,
-        organism: this.organism,
-        sources: snapshotSources(this.#options),
-        wanted: ({ checkpoint }) => checkpoint.generation > generation && !this.#eraMark.isOver(checkpoint.epoch),
-        log: logger,
-        eras: this.#eras.of,
-      });
-      if (found === undefined || this.#ending || this.#halt.draining || this.committee.generation !== generation)
-        return;
-      this.#ending = true;
-      this.#reading.abort();
-      this.#appender?.suspend();
-      this.#onPosition(this.committee.position);
-      await this.#consuming;
-      await this.#turn({ certified: found.certified, state: found.state, applied: undefined });
-    } catch (error) {
-      if (error instanceof RulesUnknown) this.#halt.fail("RULES_UNKNOWN", error.message);
-      else logger.warn("a later generation cannot be taken from a peer", errorFields(error));
-    } finally {
-      this.#following = false;
-    }
-  }
-
-  /** What was read before a restart and is not in the state yet. */
-  async #recall(): Promise<void> {
-    const { generation } = this.committee;
-    for (;;) {
-      const position = this.committee.position + 1n;
-      const raw = await this.#tail?.read(generation, position);
-      if (raw === undefined || this.#halt.draining) return;
-      this.#standing.checkRules();
-      if (this.#halt.silent) return;
-      const applied = this.committee.apply(position, raw);
-      this.#appender?.consumed(applied);
-    }
-  }
-
-  /** The next generation, certified by a quorum: goes on from its beginning. */
-  async #turn({ certified, state, applied }: Birth): Promise<void> {
+  /** The beginning of the next generation, certified by a quorum, becomes this member's state. */
+  async #beginGeneration({ certified, state, applied }: Birth): Promise<void> {
     const { logger, meters, archive } = this.#options;
-    const { checkpoint } = certified;
+    const { generation, position } = certified.checkpoint;
     await this.#snapshots.save(certified, state);
     await archive?.snapshots.save(certified, state).catch((error: unknown) => {
       logger.error("the archive directory failed", errorFields(error));
@@ -720,46 +488,9 @@ export class Member<State, Command, D extends Duty, Settings> {
     this.committee.restore(state);
     this.#checkpoints.beginGeneration();
     this.#integrity.beginGeneration();
-    this.#change?.began();
     this.#caughtUp = false;
-    logger.info("a generation of the log begins", {
-      generation: checkpoint.generation,
-      position: checkpoint.position,
-      signers: certified.signers.join(),
-    });
-    meters.gauge("lattice_generation", Number(checkpoint.generation));
-    this.#goOn(async () => {
-      const log = await this.#options.nextLog?.(checkpoint.generation);
-      if (log === undefined || this.#halt.draining) return log?.close();
-      await this.#log.use(log);
-      await this.#readWhenPresent();
-    });
-  }
-
-  #goOn(read: () => Promise<void>): void {
-    this.#ending = true;
-    this.#consuming = read().catch((error: unknown) => {
-      if (this.#halt.draining) return;
-      this.#halt.fail(
-        "LOG_LOST",
-        error instanceof Error ? error.message : "the log of the next generation cannot be read",
-      );
-    });
-  }
-
-  /** The log of this generation is made by whoever runs the broker, once a member shows the certificate of its beginning. */
-  async #readWhenPresent(): Promise<void> {
-    const { generation } = this.committee;
-    for (let looks = 0; !(await this.#log.present()); looks++) {
-      if (looks % PRESENT_LOOKS === 0) this.#options.logger.warn("waiting for the log of a generation", { generation });
-      await pause(this.#timers, PRESENT_PAUSE_MS, this.#halt.signal);
-      if (this.#halt.draining || this.committee.generation !== generation) return;
-    }
-    if (this.#halt.draining || this.committee.generation !== generation) return;
-    // The others have read and lost it: a stream that is made anew under its name is no log of it.
-    if (this.#change?.active) return;
-    this.#ending = false;
-    await this.#read();
+    logger.info("a generation of the log begins", { generation, position, signers: certified.signers.join() });
+    meters.gauge("lattice_generation", Number(generation));
   }
 
   /** A newer snapshot is on disk: what it makes superfluous goes. */
@@ -780,14 +511,14 @@ export class Member<State, Command, D extends Duty, Settings> {
 
   /** Looks at duties once per turn of the event loop, however often it is asked. */
   #schedule(): void {
-    if (this.#woken || !this.#caughtUp || this.#halt.draining || this.#halt.silent || this.#ending) return;
-    if (this.#forking !== undefined) return;
+    if (this.#woken || !this.#caughtUp || this.#halt.draining || this.#halt.silent || this.#generations.ending) return;
+    if (this.#generations.forking) return;
     // Before its Join has landed a member knows neither what another process of its own still says, nor whether it may.
     if (this.#appender?.admitted !== true) return;
     this.#woken = true;
     this.#timers.soon(() => {
       this.#woken = false;
-      if (!this.#halt.draining && !this.#halt.silent && !this.#ending) this.#takeUpDuties();
+      if (!this.#halt.draining && !this.#halt.silent && !this.#generations.ending) this.#takeUpDuties();
     });
   }
 
@@ -879,14 +610,18 @@ export class Member<State, Command, D extends Duty, Settings> {
   /** True while the member takes part: caught up and not draining. */
   ready(): boolean {
     return (
-      this.#caughtUp && !this.#halt.draining && !this.#halt.silent && !this.#ending && this.#appender?.admitted === true
+      this.#caughtUp &&
+      !this.#halt.draining &&
+      !this.#halt.silent &&
+      !this.#generations.ending &&
+      this.#appender?.admitted === true
     );
   }
 
   /** Stops taking up duties, lets what is in flight land, saves a snapshot, closes everything. */
   async stop(graceMs = 2000): Promise<void> {
     if (!this.#halt.drain()) return;
-    this.#onPosition(this.committee.position);
+    this.#generations.moved();
     this.#stopTicking();
     this.#stopMeasuring();
     const until = this.#timers.elapsedMs() + graceMs;
@@ -896,12 +631,12 @@ export class Member<State, Command, D extends Duty, Settings> {
     await this.#integrity.close();
     await this.#follower.close();
     this.#appender?.close();
-    await this.#consuming;
+    await this.#generations.settled();
     await this.#node.stop?.();
     await this.#checkpoints.settled();
     // One that was told to fall silent leaves its folder to whoever speaks now.
     await this.#tail?.close();
-    if (!this.#halt.silent && this.#caughtUp && !this.#ending) {
+    if (!this.#halt.silent && this.#caughtUp && !this.#generations.ending) {
       await this.#marks.note().catch((error: unknown) => {
         this.#options.logger.error("the journal failed", errorFields(error));
       });
@@ -910,16 +645,4 @@ export class Member<State, Command, D extends Duty, Settings> {
     await this.#options.journal.close();
     await this.#log.close();
   }
-}
-
-/** The message at one position; undefined when it does not come before `signal` aborts. */
-async function readPosition(log: Log, position: bigint, signal: AbortSignal): Promise<Uint8Array | undefined> {
-  const stop = new AbortController();
-  let found: Uint8Array | undefined;
-  const deliver = (message: { readonly position: bigint; readonly raw: Uint8Array }): void => {
-    if (message.position === position) found ??= message.raw.slice();
-    stop.abort();
-  };
-  await log.consume(position, deliver, AbortSignal.any([stop.signal, signal]));
-  return found;
 }

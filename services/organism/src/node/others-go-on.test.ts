@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { OthersGoOn, othersNeeded, type ReadHead } from "./others-go-on.ts";
+import { ManualTimers } from "../testing/manual-timers.ts";
+import { OthersGoOn, othersNeeded, type ReadHead, watchOthers } from "./others-go-on.ts";
 
 /** One that has read ten entries, and looks for so many others. */
 function beginning(needed: number): { readonly asks: bigint; look(seen: ReadonlyMap<number, ReadHead>): boolean } {
@@ -122,5 +123,79 @@ describe("how many others it takes", () => {
         assert.ok(members - (shown - 1) - blocked + unknown >= shown - 1);
       }
     }
+  });
+});
+
+describe("asking the others", () => {
+  /** Member 2 of three, which has read ten entries. */
+  class Watch {
+    readonly timers = new ManualTimers();
+    readonly asked: bigint[] = [];
+    /** How far the others have read, all on one chain. */
+    newest: readonly bigint[] = [];
+    blocked: ReadonlySet<number> = new Set();
+    over = false;
+    silent = false;
+    wentOn = 0;
+
+    constructor() {
+      watchOthers({
+        furthest: 10n,
+        integrity: {
+          heads: async (asks) => {
+            this.asked.push(asks);
+            if (this.silent) throw new Error("nobody answers");
+            return seen({ asks }, ...this.newest.map((newest, member) => [member, newest] as const));
+          },
+          blockedAnywhere: async () => this.blocked,
+        },
+        quorum: () => ({ members: 3, faults: 1, quorum: 2 }),
+        everyMs: 1000,
+        over: () => this.over,
+        onGoOn: async () => void this.wentOn++,
+        timers: this.timers,
+        logger: { debug: () => undefined, info: () => undefined, warn: () => undefined, error: () => undefined },
+      });
+    }
+
+    async looks(...rounds: readonly (readonly bigint[])[]): Promise<void> {
+      for (const newest of rounds) {
+        this.newest = newest;
+        await this.timers.advance(1000);
+      }
+    }
+  }
+
+  test("ends once they go on, and that is told once", async () => {
+    const watch = new Watch();
+    await watch.looks([12n, 12n], [13n, 14n], [15n, 15n], [16n, 16n], [17n, 17n]);
+    assert.deepEqual([watch.wentOn, watch.asked.length, watch.timers.waiting], [1, 3, 0]);
+  });
+
+  test("goes on while they stand still, or do not answer", async () => {
+    const watch = new Watch();
+    await watch.looks([12n, 12n], [13n, 14n]);
+    watch.silent = true;
+    await watch.looks([15n, 15n]);
+    watch.silent = false;
+    await watch.looks([14n, 14n], [14n, 14n]);
+    assert.deepEqual([watch.wentOn, watch.timers.waiting], [0, 1]);
+  });
+
+  test("counts nobody whose key is blocked, and needs one fewer for each", async () => {
+    const watch = new Watch();
+    watch.blocked = new Set([0]);
+    await watch.looks([12n, 10n], [13n, 10n], [15n, 10n], [16n, 10n]);
+    assert.equal(watch.wentOn, 0);
+    await watch.looks([16n, 12n], [16n, 13n], [16n, 14n]);
+    assert.equal(watch.wentOn, 1);
+  });
+
+  test("ends without a word when it does not matter any more", async () => {
+    const watch = new Watch();
+    await watch.looks([12n, 12n], [13n, 14n]);
+    watch.over = true;
+    await watch.looks([15n, 15n], [16n, 16n]);
+    assert.deepEqual([watch.wentOn, watch.asked.length, watch.timers.waiting], [0, 2, 0]);
   });
 });

@@ -8,6 +8,8 @@
 import { toHex } from "../codec/codec.ts";
 import type { HeadStatement } from "../committee/heads.ts";
 import type { Quorum } from "../committee/roster.ts";
+import { errorFields, type Logger } from "../observe/logger.ts";
+import { everyWhenDone, type Timers } from "../ports.ts";
 
 /** Looks in a row at which enough others had read on: members that stop for the end of a generation still take in what they kept. */
 const ADVANCES = 2;
@@ -62,4 +64,40 @@ export class OthersGoOn {
     this.#advances = Math.max(0, ...together.values()) >= needed ? this.#advances + 1 : 0;
     return this.#advances >= ADVANCES;
   }
+}
+
+export interface OthersWatchOptions {
+  /** How far this member is known to have read. */
+  readonly furthest: bigint;
+  /** Asks the others what they read, and whom they show proofs against. */
+  readonly integrity: {
+    heads(position: bigint): Promise<ReadonlyMap<number, ReadHead>>;
+    blockedAnywhere(): Promise<ReadonlySet<number>>;
+  };
+  readonly quorum: () => Quorum;
+  readonly everyMs: number;
+  /** It does not matter any more. */
+  readonly over: () => boolean;
+  /** They go on without this member: called once. */
+  readonly onGoOn: () => Promise<void>;
+  readonly timers: Timers;
+  readonly logger: Logger;
+}
+
+/** Asks the others, now and then, whether they go on: until they do, or it is `over`. */
+export function watchOthers(options: OthersWatchOptions): void {
+  const { furthest, integrity, quorum, everyMs, over, onGoOn, timers, logger } = options;
+  const others = new OthersGoOn(furthest);
+  const stop = everyWhenDone(timers, everyMs, async () => {
+    if (over()) return stop();
+    try {
+      const [heads, blocked] = await Promise.all([integrity.heads(others.asks), integrity.blockedAnywhere()]);
+      const unblocked = new Map([...heads].filter(([member]) => !blocked.has(member)));
+      if (!others.look(unblocked, othersNeeded(quorum(), blocked.size)) || over()) return;
+      stop();
+      await onGoOn();
+    } catch (error) {
+      logger.warn("others could not be asked", errorFields(error));
+    }
+  });
 }
