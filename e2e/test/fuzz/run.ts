@@ -18,7 +18,10 @@ export interface RunOptions {
   readonly only?: number;
 }
 
-/** A case that takes longer hangs, or is an invitation to be overloaded. */
+/**
+ * A case that takes longer hangs, or is an invitation to be overloaded. Of processor time: how long it takes by the clock is
+ * the machine's business.
+ */
 const CASE_MS_MAX = 3000;
 /** A target that fails everywhere need not be tried further. */
 const FINDINGS_MAX = 20;
@@ -48,7 +51,7 @@ async function one(
   n: number,
   counts: { refused: number; accepted: number },
 ): Promise<string | undefined> {
-  const startedMs = performance.now();
+  const started = process.cpuUsage();
   let timer: NodeJS.Timeout | undefined;
   try {
     const answer = open.run(dice, n);
@@ -62,8 +65,9 @@ async function one(
           ]).finally(() => clearTimeout(timer))
         : answer;
     counts[verdict] += 1;
-    const tookMs = performance.now() - startedMs;
-    return tookMs > CASE_MS_MAX ? `took ${tookMs.toFixed(0)} ms` : undefined;
+    const { user, system } = process.cpuUsage(started);
+    const tookMs = (user + system) / 1000;
+    return tookMs > CASE_MS_MAX ? `took ${tookMs.toFixed(0)} ms of processor time` : undefined;
   } catch (error) {
     return error instanceof Error ? `${error.name}: ${error.message}\n${error.stack ?? ""}` : String(error);
   }
