@@ -167,7 +167,7 @@ class Lattice {
   }
 
   async until(what: string, holds: () => boolean | Promise<boolean>): Promise<void> {
-    const deadline = performance.now() + 30_000;
+    const deadline = performance.now() + 90_000;
     while (!(await holds())) {
       assert.deepEqual(this.fatal, []);
       assert.ok(performance.now() < deadline, `it does not come: ${what}`);

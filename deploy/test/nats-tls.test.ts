@@ -113,7 +113,7 @@ describe("routes with TLS", { skip: missing }, () => {
     assert.ok(account !== undefined);
     const urls = servers.map(({ url }) => url);
     let made: string | undefined;
-    for (const deadline = performance.now() + 20_000; made === undefined && performance.now() < deadline; ) {
+    for (const deadline = performance.now() + 90_000; made === undefined && performance.now() < deadline; ) {
       made = await createCommitteeStream(urls, account.admin, undefined, 3).catch(() => undefined);
     }
     assert.equal(made, "made");

@@ -22,6 +22,7 @@ import { NoSnapshot, syncState } from "../src/node/state-sync.ts";
 import type { Log, LogMessage } from "../src/ports.ts";
 import { connectService } from "../src/rpc/client.ts";
 import { type RunningServer, startServer } from "../src/rpc/server.ts";
+import { PATIENCE_MS } from "./patience.ts";
 import { certifyState, dealCommittee, random, startToyMember } from "./test-lattice.ts";
 
 type ToyMember = Awaited<ReturnType<typeof startToyMember>>;
@@ -100,7 +101,7 @@ describe("joining from checkpoints", () => {
   };
 
   async function until(what: string, condition: () => boolean | Promise<boolean>): Promise<void> {
-    const deadline = Date.now() + 30_000;
+    const deadline = Date.now() + PATIENCE_MS;
     while (!(await condition())) {
       assert.ok(Date.now() < deadline, `not in time: ${what}`);
       await new Promise((resolve) => setTimeout(resolve, 10));

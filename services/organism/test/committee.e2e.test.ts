@@ -9,6 +9,7 @@ import { verifyCertificate } from "../src/committee/outcome.ts";
 import { initCrypto } from "../src/crypto/engine.ts";
 import { slotStartMs } from "../src/identity/lattice-config.ts";
 import { EmbeddedLog } from "../src/log/embedded-log.ts";
+import { PATIENCE_MS } from "./patience.ts";
 import { dealCommittee, startToyMember } from "./test-lattice.ts";
 import { SUM } from "./toy-organism.ts";
 
@@ -38,7 +39,7 @@ describe("a committee of three", () => {
   });
 
   async function certified(member: ToyMember, slot: bigint) {
-    for await (const each of member.host.watch("accepted", 1n, AbortSignal.timeout(20_000))) {
+    for await (const each of member.host.watch("accepted", 1n, AbortSignal.timeout(PATIENCE_MS))) {
       if (each.outcome.slot === slot) return each;
     }
     throw new Error(`no certificate for slot ${slot}`);

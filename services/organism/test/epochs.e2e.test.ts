@@ -13,6 +13,7 @@ import { EmbeddedLog } from "../src/log/embedded-log.ts";
 import { FileEpochKeys, writeShares } from "../src/node/epoch-keys.ts";
 import type { MemberSecrets } from "../src/service.ts";
 import { firstEpoch, type NextEpoch, newcomer, nextEpoch } from "../src/testing/dealt-eras.ts";
+import { PATIENCE_MS } from "./patience.ts";
 import { dealCommittee, startToyMember } from "./test-lattice.ts";
 
 type ToyMember = Awaited<ReturnType<typeof startToyMember>>;
@@ -75,7 +76,7 @@ describe("a member is replaced", () => {
     });
 
   async function until(what: string, holds: () => boolean | Promise<boolean>): Promise<void> {
-    const deadline = Date.now() + 20_000;
+    const deadline = Date.now() + PATIENCE_MS;
     while (!(await holds())) {
       assert.ok(Date.now() < deadline, `in vain: ${what}`);
       await new Promise((resolve) => setTimeout(resolve, 20));
@@ -83,7 +84,7 @@ describe("a member is replaced", () => {
   }
 
   async function certified(member: ToyMember, slot: bigint): Promise<CertifiedOutcome> {
-    for await (const each of member.host.watch("accepted", slot, AbortSignal.timeout(20_000))) {
+    for await (const each of member.host.watch("accepted", slot, AbortSignal.timeout(PATIENCE_MS))) {
       if (each.outcome.slot === slot) return each;
     }
     throw new Error(`no certificate for slot ${slot}`);

@@ -35,6 +35,7 @@ import { FileSnapshotStore } from "../src/node/snapshot-store.ts";
 import type { OrganismDefinition } from "../src/service.ts";
 import { firstEpoch, type NextEpoch, nextEpoch } from "../src/testing/dealt-eras.ts";
 import { DirectCalls } from "../src/testing/direct-calls.ts";
+import { PATIENCE_MS } from "./patience.ts";
 import { dealCommittee, memberOptions, random, SILENT, startToyMember } from "./test-lattice.ts";
 import { type ToyDuty, toyDefinition } from "./toy-organism.ts";
 
@@ -145,7 +146,7 @@ describe("the certificate key changes", () => {
 
   async function until(what: string, holds: () => boolean | Promise<boolean>): Promise<void> {
     // Members ask for others' rosters every 30 s at the latest.
-    const deadline = Date.now() + 75_000;
+    const deadline = Date.now() + PATIENCE_MS;
     while (!(await holds())) {
       assert.ok(Date.now() < deadline, `in vain: ${what}\n${lines.slice(-60).join("\n")}`);
       await new Promise((resolve) => setTimeout(resolve, 10));
@@ -162,7 +163,7 @@ describe("the certificate key changes", () => {
   }
 
   async function certified(slot: bigint, who = 0): Promise<CertifiedOutcome> {
-    for await (const each of at(who).host.watch("accepted", slot, AbortSignal.timeout(20_000))) {
+    for await (const each of at(who).host.watch("accepted", slot, AbortSignal.timeout(PATIENCE_MS))) {
       if (each.outcome.slot === slot) return each;
     }
     throw new Error(`no certificate for slot ${slot}`);

@@ -27,6 +27,7 @@ import { createNoMeters, type MeterRegistry } from "../src/observe/meters.ts";
 import type { Log, LogMessage, MemberJournal } from "../src/ports.ts";
 import { ScriptedAuthor } from "../src/testing/committee-driver.ts";
 import { DirectCalls } from "../src/testing/direct-calls.ts";
+import { PATIENCE_MS } from "./patience.ts";
 import { dealCommittee, random, SILENT, startToyMember, type TestCommittee } from "./test-lattice.ts";
 import { SUM, toyDefinition } from "./toy-organism.ts";
 
@@ -163,7 +164,7 @@ class Lattice {
   async certified(slot: bigint, index = 0): Promise<number> {
     this.nowMs = Math.max(this.nowMs, slotStartMs(this.dealt.config, slot));
     const { member } = this.at(index);
-    for await (const { outcome } of member.host.watch("accepted", slot, AbortSignal.timeout(20_000))) {
+    for await (const { outcome } of member.host.watch("accepted", slot, AbortSignal.timeout(PATIENCE_MS))) {
       if (outcome.slot !== slot) continue;
       return outcome.kind === "skipped" ? -1 : decode(SUM, outcome.commitment).sum;
     }
@@ -171,7 +172,7 @@ class Lattice {
   }
 
   async until(what: string, holds: () => boolean): Promise<void> {
-    const deadline = performance.now() + 20_000;
+    const deadline = performance.now() + PATIENCE_MS;
     while (!holds()) {
       assert.ok(performance.now() < deadline, `it does not come: ${what}`);
       await new Promise((resolve) => setTimeout(resolve, 20));
@@ -527,7 +528,7 @@ function seenAs(log: Log, shown: (message: LogMessage) => LogMessage, end = (las
 async function stops(reason: RegExp): Promise<string> {
   const { fatal } = lattice.at(2);
   let slot = lattice.at(0).member.committee.floor("accepted");
-  for (const deadline = performance.now() + 20_000; !fatal.some((each) => reason.test(each)); slot++) {
+  for (const deadline = performance.now() + PATIENCE_MS; !fatal.some((each) => reason.test(each)); slot++) {
     assert.ok(performance.now() < deadline, `member 2 does not stop with ${reason}, but: ${fatal.join()}`);
     await lattice.certified(slot);
   }

@@ -19,6 +19,7 @@ import { Guest, type GuestOptions, GuestProblem } from "../src/node/guest.ts";
 import { nodeTimers } from "../src/node/node-timers.ts";
 import { ScriptedAuthor, type Tampering } from "../src/testing/committee-driver.ts";
 import { DirectCalls } from "../src/testing/direct-calls.ts";
+import { PATIENCE_MS } from "./patience.ts";
 import { dealCommittee, random, startToyMember } from "./test-lattice.ts";
 import { SUM, type ToyDuty, toyDefinition } from "./toy-organism.ts";
 
@@ -72,7 +73,7 @@ describe("guests", () => {
   });
 
   async function until(what: string, holds: () => boolean): Promise<void> {
-    const deadline = performance.now() + 20_000;
+    const deadline = performance.now() + PATIENCE_MS;
     while (!holds()) {
       assert.ok(performance.now() < deadline, `not in time: ${what}`);
       await new Promise((resolve) => setTimeout(resolve, 5));

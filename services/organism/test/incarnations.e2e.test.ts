@@ -13,6 +13,7 @@ import { slotStartMs } from "../src/identity/lattice-config.ts";
 import { EmbeddedLog } from "../src/log/embedded-log.ts";
 import { FileSnapshotStore } from "../src/node/snapshot-store.ts";
 import type { Log } from "../src/ports.ts";
+import { PATIENCE_MS } from "./patience.ts";
 import { certifyState, dealCommittee, startToyMember } from "./test-lattice.ts";
 
 type ToyMember = Awaited<ReturnType<typeof startToyMember>>;
@@ -112,7 +113,7 @@ describe("one voice per key", () => {
     throw new Error(`no certificate for slot ${slot}`);
   }
   async function until(holds: () => boolean | Promise<boolean>): Promise<void> {
-    const deadline = performance.now() + 30_000;
+    const deadline = performance.now() + PATIENCE_MS;
     while (!(await holds())) {
       assert.ok(performance.now() < deadline, "it does not come");
       await new Promise((resolve) => setTimeout(resolve, 5));

@@ -21,6 +21,7 @@ import { EmbeddedLog } from "../src/log/embedded-log.ts";
 import { ExportProblem, exportLog, type LogExportOptions } from "../src/node/log-exporter.ts";
 import { connectService } from "../src/rpc/client.ts";
 import { type RunningServer, startServer } from "../src/rpc/server.ts";
+import { PATIENCE_MS } from "./patience.ts";
 import { dealCommittee, random, startToyMember } from "./test-lattice.ts";
 import { toyDefinition } from "./toy-organism.ts";
 
@@ -95,7 +96,7 @@ describe("an exported log", () => {
   });
 
   async function until(what: string, holds: () => boolean): Promise<void> {
-    const deadline = performance.now() + 30_000;
+    const deadline = performance.now() + PATIENCE_MS;
     while (!holds()) {
       assert.ok(performance.now() < deadline, `not in time: ${what}`);
       await new Promise((resolve) => setTimeout(resolve, 10));

@@ -11,6 +11,7 @@ import { initCrypto } from "../src/crypto/engine.ts";
 import { slotAt, slotStartMs } from "../src/identity/lattice-config.ts";
 import { EmbeddedLog } from "../src/log/embedded-log.ts";
 import { DirectCalls } from "../src/testing/direct-calls.ts";
+import { PATIENCE_MS } from "./patience.ts";
 import { dealCommittee, startToyMember } from "./test-lattice.ts";
 
 type ToyMember = Awaited<ReturnType<typeof startToyMember>>;
@@ -87,7 +88,7 @@ describe("a rolling upgrade", () => {
   }
 
   async function until(what: string, holds: () => boolean): Promise<void> {
-    const deadline = performance.now() + 20_000;
+    const deadline = performance.now() + PATIENCE_MS;
     while (!holds()) {
       assert.ok(performance.now() < deadline, `in vain: ${what}`);
       await new Promise((resolve) => setTimeout(resolve, 10));
@@ -117,7 +118,7 @@ describe("a rolling upgrade", () => {
   }
 
   async function certified({ member }: Running, slot: bigint): Promise<boolean> {
-    for await (const { outcome, signature } of member.host.watch("accepted", slot, AbortSignal.timeout(20_000))) {
+    for await (const { outcome, signature } of member.host.watch("accepted", slot, AbortSignal.timeout(PATIENCE_MS))) {
       if (outcome.slot === slot) return verifyCertificate(config.relay.policy.certificateKey, outcome, signature);
     }
     return false;

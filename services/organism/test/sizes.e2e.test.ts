@@ -15,6 +15,7 @@ import { FileEpochKeys, writeShares } from "../src/node/epoch-keys.ts";
 import type { MemberSecrets } from "../src/service.ts";
 import { type DealtEpoch, firstEpoch, type NextEpoch, newcomer, nextEpoch } from "../src/testing/dealt-eras.ts";
 import { DirectCalls } from "../src/testing/direct-calls.ts";
+import { PATIENCE_MS } from "./patience.ts";
 import { dealCommittee, startToyMember } from "./test-lattice.ts";
 
 type ToyMember = Awaited<ReturnType<typeof startToyMember>>;
@@ -84,7 +85,7 @@ describe("a committee of 3, 4, 5, 4 and 3 members", () => {
   }
 
   async function until(what: string, holds: () => boolean | Promise<boolean>): Promise<void> {
-    const deadline = Date.now() + 20_000;
+    const deadline = Date.now() + PATIENCE_MS;
     while (!(await holds())) {
       assert.ok(Date.now() < deadline, `in vain: ${what} (${fatal.join("; ")})`);
       await new Promise((resolve) => setTimeout(resolve, 10));
@@ -99,7 +100,7 @@ describe("a committee of 3, 4, 5, 4 and 3 members", () => {
   }
 
   async function certified(who: number, slot: bigint): Promise<CertifiedOutcome> {
-    for await (const each of at(who).host.watch("accepted", slot, AbortSignal.timeout(20_000))) {
+    for await (const each of at(who).host.watch("accepted", slot, AbortSignal.timeout(PATIENCE_MS))) {
       if (each.outcome.slot === slot) return each;
     }
     throw new Error(`no certificate for slot ${slot}`);

@@ -12,6 +12,7 @@ import { createNoMeters, type MeterRegistry } from "../src/observe/meters.ts";
 import { ScriptedAuthor, type Tampering } from "../src/testing/committee-driver.ts";
 import { DirectCalls } from "../src/testing/direct-calls.ts";
 import { type Branch, HostileLog } from "../src/testing/hostile-log.ts";
+import { PATIENCE_MS } from "./patience.ts";
 import { dealCommittee, startToyMember, type TestCommittee } from "./test-lattice.ts";
 
 export type ToyMember = Awaited<ReturnType<typeof startToyMember>>;
@@ -95,14 +96,14 @@ export class WatchedCommittee {
   /** Time passes until `slot`; resolves to its certified outcome at this member. */
   async certified({ member }: Process, slot: bigint): Promise<Outcome> {
     this.nowMs = Math.max(this.nowMs, slotStartMs(this.dealt.config, slot));
-    for await (const { outcome } of member.host.watch("accepted", slot, AbortSignal.timeout(20_000))) {
+    for await (const { outcome } of member.host.watch("accepted", slot, AbortSignal.timeout(PATIENCE_MS))) {
       if (outcome.slot === slot) return outcome;
     }
     throw new Error(`no certificate for slot ${slot}`);
   }
 
   async until(what: string, holds: () => boolean | Promise<boolean>): Promise<void> {
-    const deadline = performance.now() + 20_000;
+    const deadline = performance.now() + PATIENCE_MS;
     while (!(await holds())) {
       assert.ok(performance.now() < deadline, `it does not come: ${what}`);
       await new Promise((resolve) => setTimeout(resolve, 5));
