@@ -7,7 +7,7 @@ import type { AddressInfo } from "node:net";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { composedServices, composedVolumes, composeYaml } from "@lattice/deploy/container/compose.ts";
-import { MEMBERS, memberNames, preparedVolumes, secretsVolume } from "@lattice/deploy/container/plan.ts";
+import { MEMBERS, memberNames, preparedVolumes, seatVolume, secretsVolume } from "@lattice/deploy/container/plan.ts";
 import { resolve, type YamlMap } from "@lattice/deploy/container/yaml.ts";
 import { Layout, type Ports } from "@lattice/deploy/local/layout.ts";
 import {
@@ -16,13 +16,21 @@ import {
   memberEnvironment,
   sequencerEnvironment,
 } from "@lattice/deploy/local/members.ts";
+import { stewardEnvironment } from "@lattice/deploy/local/stewards.ts";
+import { earliestActivation } from "@lattice/deploy/roster/proposal.ts";
+import { STEWARD_SETTINGS, scheduleProblems } from "@lattice/deploy/roster/steward-settings.ts";
 import { ORGANISMS, type Organism } from "@lattice/organism/identity/organisms.ts";
 
 const ROOT = new URL("../../", import.meta.url);
 const services = composedServices();
-const ONE_SHOT = ["prepare", "streams", "watch"];
-/** Run only when asked for. */
-const OPTIONAL = ["traffic", "watch"];
+const ONE_SHOT = ["prepare", "streams", "ceremony-streams", "watch"];
+const stewardOf = (member: string): string => `${member}-steward`;
+/** Run only when asked for, by profile. */
+const OPTIONAL: Readonly<Record<string, readonly string[]>> = {
+  traffic: ["traffic"],
+  watch: ["watch"],
+  stewards: ["ceremonies", "ceremony-streams", ...memberNames().map(stewardOf)],
+};
 
 function service(name: string): YamlMap {
   const found = services[name];
@@ -49,32 +57,34 @@ test("every organism has its members, and there is nobody else", () => {
   );
   assert.equal(MEMBERS, 3);
   assert.deepEqual(memberNames(), expected);
-  const others = [
-    "prepare",
-    "nats",
-    "streams",
-    "keeper",
-    "trimmer",
-    "execution",
-    "sequencer",
-    "aggregator",
-    "gateway",
-    ...OPTIONAL,
-  ];
-  assert.deepEqual(Object.keys(services).sort(), [...expected, ...others].sort());
+  const others = ["prepare", "nats", "streams", "keeper", "trimmer", "execution", "sequencer", "aggregator", "gateway"];
+  const optional = Object.values(OPTIONAL).flat();
+  assert.deepEqual(Object.keys(services).sort(), [...expected, ...others, ...optional].sort());
 });
 
-test("every member mounts the public kit, its own secrets and its own state, and nothing of anybody else", () => {
-  for (const name of memberNames()) {
-    assert.deepEqual(mounts(name), [
-      { volume: "kit", path: "/kit", readOnly: true },
-      { volume: `${name}-secrets`, path: "/secrets", readOnly: true },
-      { volume: `${name}-data`, path: "/data", readOnly: false },
-    ]);
+test("what runs without being asked for needs nothing that does not, and each profile has all it needs", () => {
+  const profile = (name: string): string | undefined =>
+    Object.keys(OPTIONAL).find((each) => OPTIONAL[each]?.includes(name));
+  for (const name of Object.keys(services)) {
+    const own = profile(name);
+    assert.deepEqual(service(name)["profiles"], own === undefined ? undefined : [own], name);
+    for (const other of Object.keys(map(name, "depends_on")))
+      assert.ok([undefined, own].includes(profile(other)), `${name} waits for ${other}`);
   }
 });
 
-test("a volume of secrets has one reader, and one writer that is gone before the reader starts", () => {
+test("every member mounts the public kit and its own seat, as its steward does, and nothing of anybody else", () => {
+  for (const name of memberNames()) {
+    for (const each of [name, stewardOf(name)]) {
+      assert.deepEqual(mounts(each), [
+        { volume: "kit", path: "/kit", readOnly: true },
+        { volume: `${name}-seat`, path: "/seat", readOnly: false },
+      ]);
+    }
+  }
+});
+
+test("a volume of secrets has one reader, a seat its member and its steward, and one writer that is gone before the reader starts", () => {
   const holders = new Map<string, string[]>();
   for (const name of Object.keys(services)) {
     for (const { volume } of mounts(name)) holders.set(volume, [...(holders.get(volume) ?? []), name]);
@@ -82,9 +92,11 @@ test("a volume of secrets has one reader, and one writer that is gone before the
   for (const [volume, names] of holders) {
     if (volume === "kit") continue;
     const readers = names.filter((name) => name !== "prepare");
-    assert.equal(readers.length, 1, `${volume} is mounted by ${readers.join(", ")}`);
-    const reader = readers[0] ?? "";
-    if (names.includes("prepare")) {
+    const [first = ""] = readers;
+    const expected = volume === seatVolume(first) ? [first, stewardOf(first)] : [first];
+    assert.deepEqual(readers, expected, `${volume} is mounted by ${readers.join(", ")}`);
+    if (!names.includes("prepare")) continue;
+    for (const reader of readers) {
       const start = map(reader, "depends_on") as unknown as Record<string, { condition: string }>;
       assert.equal(start["prepare"]?.condition, "service_completed_successfully", `${reader} waits for the dealer`);
     }
@@ -99,6 +111,12 @@ test("a volume of secrets has one reader, and one writer that is gone before the
 
 test("whoever is told of a secrets file has a volume of secrets", () => {
   for (const name of Object.keys(services)) {
+    const seated = Object.values(map(name, "environment")).some((value) => value.startsWith("/seat/"));
+    assert.equal(
+      seated,
+      mounts(name).some(({ path }) => path === "/seat"),
+      name,
+    );
     const told = Object.values(map(name, "environment")).some((value) => value.startsWith("/secrets/"));
     const has = mounts(name).some(({ volume }) => volume === secretsVolume(name));
     const inCommand = list(name, "command").some((value) => value.startsWith("/secrets/"));
@@ -182,11 +200,34 @@ test("services are set up like the processes of a local lattice, name by name", 
     for (let index = 0; index < MEMBERS; index++)
       same(`${organism}-${index}`, names(memberEnvironment(options, organism, index)));
   }
+  const stewardPorts = {
+    metrics: Object.fromEntries(ORGANISMS.map((organism) => [organism, [1, 2, 3]])) as Record<Organism, number[]>,
+    ceremonies: { client: 4, monitor: 5 },
+  };
+  for (const organism of ORGANISMS) {
+    for (let index = 0; index < MEMBERS; index++) {
+      const local = stewardEnvironment(layout, stewardPorts, { refreshEverySlots: 900, slotMs: 4000 }, organism, index);
+      // How often it looks follows a local lattice's slots; here it is the default.
+      same(
+        `${organism}-${index}-steward`,
+        names(local).filter((name) => name !== "STEWARD_EVERY_MS"),
+      );
+    }
+  }
   same("sequencer", names(sequencerEnvironment(options), "SEQUENCER_HOST"));
   same("aggregator", names(aggregatorEnvironment(options), "LATTICE_METRICS_LISTEN"));
   same("gateway", names(gatewayEnvironment(options)));
   const window = sequencerEnvironment(options)["SEQUENCER_WINDOW_MS"];
   assert.match(map("sequencer", "environment")["SEQUENCER_WINDOW_MS"] ?? "", new RegExp(`:-${window}\\}$`));
+});
+
+test("a steward's settings are settings, and its schedule has room for an epoch", () => {
+  const shown = Object.entries(map("offer-1-steward", "environment"));
+  const asRun = Object.fromEntries(shown.map(([name, value]) => [name, value.replace(/^\$\{\w+:-(.*)\}$/, "$1")]));
+  const settings = STEWARD_SETTINGS.strict().parse(asRun);
+  assert.equal(settings.STEWARD_ORGANISM, "offer");
+  assert.equal(settings.STEWARD_STANDBYS_DIR, "/kit/standbys/offer");
+  assert.deepEqual(scheduleProblems(settings, earliestActivation(4, 1n)), []);
 });
 
 test("merging: own keys win, and a template that is not there is refused", () => {

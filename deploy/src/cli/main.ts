@@ -49,6 +49,8 @@ local
     keyOrigin,
     "dealer" as const,
   )
+  .option("--stewards", "a steward of each seat: epochs that start by themselves", false)
+  .option("--refresh-every-slots <n>", "the stewards' schedule, 900 when left out", integer(24, 1_000_000_000))
   .action(async (options: Parameters<typeof runUp>[0]) => {
     process.exitCode = await (await import("../local/up.ts")).runUp(options);
   });

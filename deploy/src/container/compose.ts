@@ -3,6 +3,7 @@
  * this object written down (`compose-main.ts`); a test keeps them equal.
  */
 import { ORGANISMS, type Organism } from "@lattice/organism/identity/organisms.ts";
+import { REFRESH_EVERY_SLOTS } from "../local/stewards.ts";
 import {
   dataVolume,
   KIT_VOLUME,
@@ -12,7 +13,11 @@ import {
   memberNames,
   PORTS,
   preparedVolumes,
+  SEAT,
+  STANDBYS,
+  seatVolume,
   secretsVolume,
+  stewardName,
   TRAFFIC_VOLUME,
   USER_ID,
 } from "./plan.ts";
@@ -38,6 +43,8 @@ const KIT_FILES = {
   genesis: `${MOUNTS.kit}/genesis.json`,
 } as const;
 const secret = (name: string): string => `${MOUNTS.secrets}/${name}`;
+/** In a member's and its steward's volume. */
+const seat = (...names: string[]): string => [MOUNTS.seat, ...names].join("/");
 
 /** Our own program asks; there is no curl in the image. One that gates others is asked more often. */
 function health(url: string, seconds: number, ...more: string[]): YamlMap {
@@ -70,6 +77,11 @@ function volumes(service: string, mounted: Mounted): YamlMap {
   };
 }
 
+/** A member and its steward have one operator: they share its volume, and write to it both. */
+function seatVolumes(member: string): YamlMap {
+  return { volumes: [`${KIT_VOLUME}:${MOUNTS.kit}:ro`, `${seatVolume(member)}:${MOUNTS.seat}`] };
+}
+
 /** The organism's own settings; services/<organism>/src/config.ts. */
 function organismSettings(organism: Organism): YamlMap {
   switch (organism) {
@@ -87,14 +99,14 @@ function organismSettings(organism: Organism): YamlMap {
     case "relay":
       return {
         RELAY_ENGINE_LISTEN: every(PORTS.relayEngine),
-        RELAY_ENGINE_JWT_FILE: secret("builder.jwt"),
+        RELAY_ENGINE_JWT_FILE: seat("builder.jwt"),
         RELAY_SEQUENCER_URL: SEQUENCER,
       };
     case "tally":
       return {
         TALLY_CHAIN_RPC: CHAIN_RPC,
         TALLY_SUBMIT_URL: http("gateway", PORTS.gateway),
-        TALLY_POSTER_KEY_FILE: secret("poster.key"),
+        TALLY_POSTER_KEY_FILE: seat("poster.key"),
       };
   }
 }
@@ -130,6 +142,9 @@ function memberTemplate(organism: Organism): Template {
   };
 }
 
+/** Of everybody that epochs which start by themselves need. */
+const STEWARDS = ["stewards"];
+
 const TEMPLATES: readonly Template[] = [
   {
     name: "container",
@@ -153,12 +168,12 @@ const TEMPLATES: readonly Template[] = [
       LATTICE_CONFIG_FILE: KIT_FILES.config,
       LATTICE_ROSTERS_FILE: KIT_FILES.rosters,
       LATTICE_ENDPOINTS_FILE: KIT_FILES.endpoints,
-      LATTICE_KEY_FILE: secret("key.json"),
-      LATTICE_DATA_DIR: MOUNTS.data,
+      LATTICE_KEY_FILE: seat(SEAT.holder, "key.json"),
+      LATTICE_DATA_DIR: seat(SEAT.holder, "data"),
       LATTICE_LISTEN: every(PORTS.grpc),
       LATTICE_METRICS_LISTEN: every(PORTS.metrics),
       LATTICE_NATS_SERVERS: `nats://nats:${PORTS.natsClient}`,
-      LATTICE_NATS_CREDENTIALS_FILE: secret("nats.json"),
+      LATTICE_NATS_CREDENTIALS_FILE: seat(SEAT.holder, "nats.json"),
       LATTICE_NATS_MONITOR_URL: http("nats", PORTS.natsMonitor),
       LATTICE_LOG_LEVEL: LOG_LEVEL,
     },
@@ -174,6 +189,31 @@ const TEMPLATES: readonly Template[] = [
     },
   },
   ...ORGANISMS.map(memberTemplate),
+  {
+    name: "steward-environment",
+    content: {
+      STEWARD_CONFIG_FILE: KIT_FILES.config,
+      STEWARD_ENDPOINTS_FILE: KIT_FILES.endpoints,
+      STEWARD_MEMBER_DIR: seat(SEAT.holder),
+      STEWARD_STANDBY_DIR: seat(SEAT.standby),
+      STEWARD_STATE_DIR: seat(SEAT.steward),
+      STEWARD_NATS_SERVERS: `nats://ceremonies:${PORTS.natsClient}`,
+      STEWARD_CREDENTIALS_FILE: seat(SEAT.steward, "ceremonies.json"),
+      STEWARD_REFRESH_EVERY_SLOTS: setting("STEWARD_REFRESH_EVERY_SLOTS", String(REFRESH_EVERY_SLOTS)),
+      STEWARD_GATHER_SLOTS: setting("STEWARD_GATHER_SLOTS", "32"),
+      STEWARD_CEREMONY_SLOTS: setting("STEWARD_CEREMONY_SLOTS", "16"),
+      STEWARD_LISTEN: every(PORTS.metrics),
+    },
+  },
+  {
+    name: "steward",
+    content: {
+      "<<": "container",
+      profiles: STEWARDS,
+      command: ["deploy/src/roster/steward-main.ts"],
+      healthcheck: health(local(PORTS.metrics, "/readyz"), MEMBER_S),
+    },
+  },
 ];
 
 /** Runs once and is gone: its exit code is its health. */
@@ -184,7 +224,19 @@ function services(): Record<string, YamlMap> {
   const members = ORGANISMS.flatMap((organism) =>
     Array.from({ length: MEMBERS }, (_, index): [string, YamlMap] => {
       const name = memberName(organism, index);
-      return [name, { "<<": organism, ...volumes(name, { kit: true, secrets: true, data: true }) }];
+      return [name, { "<<": organism, ...seatVolumes(name) }];
+    }),
+  );
+  const stewards = ORGANISMS.flatMap((organism) =>
+    Array.from({ length: MEMBERS }, (_, index): [string, YamlMap] => {
+      const member = memberName(organism, index);
+      const environment = {
+        "<<": "steward-environment",
+        STEWARD_ORGANISM: organism,
+        STEWARD_STANDBYS_DIR: `${MOUNTS.kit}/${STANDBYS}/${organism}`,
+      };
+      const start = waiting(["prepare", "ceremony-streams"], ["ceremonies", member]);
+      return [stewardName(organism, index), { "<<": "steward", environment, ...start, ...seatVolumes(member) }];
     }),
   );
   const relays = Array.from({ length: MEMBERS }, (_, index) => http(memberName("relay", index), PORTS.relayEngine));
@@ -329,6 +381,26 @@ function services(): Record<string, YamlMap> {
       ports: [`127.0.0.1:${setting("GATEWAY_PORT", "8080")}:${PORTS.gateway}`],
       ...volumes("gateway", { kit: true, secrets: true, data: true }),
     }),
+    ceremonies: container({
+      profiles: STEWARDS,
+      entrypoint: ["nats-server"],
+      command: ["--config", secret("server.conf")],
+      ...waiting(["prepare"], []),
+      healthcheck: health(local(PORTS.natsMonitor, "/healthz"), GATE_S),
+      ...volumes("ceremonies", { secrets: true, data: true }),
+    }),
+    "ceremony-streams": container({
+      ...ONE_SHOT,
+      profiles: STEWARDS,
+      command: ["deploy/src/container/streams-main.ts"],
+      environment: {
+        STREAMS_NATS_URL: `nats://ceremonies:${PORTS.natsClient}`,
+        STREAMS_ADMINS_FILE: secret("admins.json"),
+      },
+      ...waiting(["prepare"], ["ceremonies"]),
+      ...volumes("ceremony-streams", { secrets: true }),
+    }),
+    ...Object.fromEntries(stewards),
     traffic: container({
       profiles: ["traffic"],
       command: ["deploy/src/local/traffic-main.ts", JSON.stringify({ directory: MOUNTS.data })],

@@ -6,7 +6,7 @@ import { chmodSync, chownSync, mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { MOUNTS, preparedVolumes, USER_ID } from "./plan.ts";
 
-const own = [MOUNTS.kit, MOUNTS.secrets, MOUNTS.data];
+const own = [MOUNTS.kit, MOUNTS.secrets, MOUNTS.data, MOUNTS.seat];
 const prepared = preparedVolumes().map((volume) => join(MOUNTS.volumes, volume));
 for (const folder of [...own, ...prepared]) {
   mkdirSync(folder, { recursive: true });

@@ -26,7 +26,21 @@ export const PORTS = {
 } as const;
 
 /** Where a service finds its things. `volumes` is the prepare container's: one folder per volume it writes. */
-export const MOUNTS = { kit: "/kit", secrets: "/secrets", data: "/data", volumes: "/volumes" } as const;
+export const MOUNTS = { kit: "/kit", secrets: "/secrets", data: "/data", seat: "/seat", volumes: "/volumes" } as const;
+
+/**
+ * What lies in a seat's volume: everything of one member's operator. `holder` leads to the keys that hold the seat, and its
+ * steward moves it to those in reserve; beside them lies what their member writes.
+ */
+export const SEAT = {
+  member: "member",
+  standby: "standby",
+  holder: "holder",
+  /** The steward's memory and its credential. */
+  steward: "steward",
+} as const;
+/** In the kit: what the operators of each committee have given one another. */
+export const STANDBYS = "standbys";
 
 /** The user of every container: no name on the host, no rights in the image. */
 export const USER_ID = 10_001;
@@ -38,6 +52,10 @@ export const TRAFFIC_VOLUME = "traffic-data";
 
 export const memberName = (organism: Organism, index: number): string => `${organism}-${index}`;
 
+export const stewardName = (organism: Organism, index: number): string => `${memberName(organism, index)}-steward`;
+
+/** The volume of one seat, which its member and its steward mount, and nobody else. */
+export const seatVolume = (member: string): string => `${member}-seat`;
 /** The volume that holds one service's secrets, and no other's. */
 export const secretsVolume = (service: string): string => `${service}-secrets`;
 /** The volume that holds one service's own state. */
@@ -48,10 +66,20 @@ export function memberNames(): string[] {
   return ORGANISMS.flatMap((organism) => Array.from({ length: MEMBERS }, (_, index) => memberName(organism, index)));
 }
 
-/** Services other than members that are handed secrets. */
-export const SECRET_HOLDERS = ["nats", "streams", "keeper", "trimmer", "execution", "sequencer", "gateway"] as const;
+/** Services other than members and stewards that are handed secrets. */
+export const SECRET_HOLDERS = [
+  "nats",
+  "streams",
+  "keeper",
+  "trimmer",
+  "execution",
+  "sequencer",
+  "gateway",
+  "ceremonies",
+  "ceremony-streams",
+] as const;
 
 /** Every volume that the prepare container writes. */
 export function preparedVolumes(): string[] {
-  return [KIT_VOLUME, ...[...memberNames(), ...SECRET_HOLDERS].map(secretsVolume), TRAFFIC_VOLUME];
+  return [KIT_VOLUME, ...memberNames().map(seatVolume), ...SECRET_HOLDERS.map(secretsVolume), TRAFFIC_VOLUME];
 }

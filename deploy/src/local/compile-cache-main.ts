@@ -6,7 +6,14 @@ import { pathToFileURL } from "node:url";
 import "@lattice/organism/crypto/opening-worker.ts";
 import { ORGANISMS } from "@lattice/organism/identity/organisms.ts";
 import { createMeters } from "@lattice/organism/observe/meters-otel.ts";
-import { AGGREGATOR_SCRIPT, EMBEDDED_SCRIPT, GATEWAY_SCRIPT, memberScript, SEQUENCER_SCRIPT } from "./members.ts";
+import {
+  AGGREGATOR_SCRIPT,
+  EMBEDDED_SCRIPT,
+  GATEWAY_SCRIPT,
+  memberScript,
+  SEQUENCER_SCRIPT,
+  STEWARD_SCRIPT,
+} from "./members.ts";
 
 // Loads the SDK, which is imported only when somebody will scrape.
 const meters = await createMeters({ labels: { lattice: "", chain_id: "", organism: "", role: "", member: "" } });
@@ -22,6 +29,7 @@ for (const script of [
   GATEWAY_SCRIPT,
   SEQUENCER_SCRIPT,
   EMBEDDED_SCRIPT,
+  STEWARD_SCRIPT,
 ])
   await import(pathToFileURL(script).href).catch(() => undefined);
 exit(0);

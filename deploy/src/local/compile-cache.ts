@@ -8,7 +8,8 @@ import { fileURLToPath } from "node:url";
 
 const HERE = dirname(fileURLToPath(import.meta.url));
 
-const SETTING = /^(LATTICE|ZIPNET|UNSEAL|OFFER|ATELIER|RELAY|TALLY|GATEWAY|SEQUENCER|AGGREGATOR)_/;
+const SETTING =
+  /^(LATTICE|ZIPNET|UNSEAL|OFFER|ATELIER|RELAY|TALLY|GATEWAY|SEQUENCER|AGGREGATOR|KEEPER|TRIMMER|STEWARD)_/;
 
 /**
  * What every process of a local lattice starts from: our own environment without anybody's settings, the cache, and a

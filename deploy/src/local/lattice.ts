@@ -11,17 +11,16 @@ import { initCrypto } from "@lattice/organism/crypto/engine.ts";
 import type { LatticeConfig } from "@lattice/organism/identity/lattice-config.ts";
 import { ORGANISMS, type Organism } from "@lattice/organism/identity/organisms.ts";
 import { latticeRoot } from "@lattice/organism/identity/unique-id.ts";
-import { EXIT } from "@lattice/organism/node/exit.ts";
 import { type Rosters, readConfig, readRosters } from "@lattice/organism/node/kit.ts";
 import { settlementGenesisAccount } from "@lattice/tally/contract/genesis-account.ts";
 import { foundLocally } from "../ceremony/local-ceremony.ts";
 import { type ExecutionClient, startExecutionClient } from "../chain/execution-client.ts";
 import { type GethGenesis, type Hex, localGenesis } from "../chain/genesis.ts";
-import type { StreamQuotas } from "../nats/nats-process.ts";
+import type { NatsServer, StreamQuotas } from "../nats/nats-process.ts";
 import { createAccounts, GENESIS_BALANCE_WEI, loadAccounts, type SampleAccounts, saveAccounts } from "./accounts.ts";
 import { type Broker, provideNatsServer, startBroker } from "./broker.ts";
 import { warmCompileCache } from "./compile-cache.ts";
-import { choosePorts, http, Layout, type Ports } from "./layout.ts";
+import { choosePorts, chooseStewardPorts, http, Layout, type Ports } from "./layout.ts";
 import {
   AGGREGATOR_SCRIPT,
   aggregatorEnvironment,
@@ -35,11 +34,14 @@ import {
   memberEnvironment,
   memberScript,
   SEQUENCER_SCRIPT,
+  STEWARD_SCRIPT,
   sequencerEnvironment,
   TRIMMER_SCRIPT,
   trimmerEnvironment,
 } from "./members.ts";
 import { ManagedProcess } from "./processes.ts";
+import { layOutStewards, type StewardOptions, startCeremonies, stewardEnvironment, stewardName } from "./stewards.ts";
+import { Supervisor } from "./supervisor.ts";
 
 export type Mode = "nats" | "embedded";
 
@@ -63,6 +65,8 @@ export interface LatticeOptions {
   readonly memberSettings?: (organism: Organism, index: number) => Readonly<Record<string, string>>;
   /** Changes to what the gateway is started with. */
   readonly gatewaySettings?: Readonly<Record<string, string>>;
+  /** A steward of each seat, from the time on that all members are ready; none when left out. */
+  readonly stewards?: StewardOptions;
   /** What each of the six logs may hold; `localQuotas` when left out. */
   readonly logQuotas?: StreamQuotas;
   readonly logLevel?: string;
@@ -92,6 +96,13 @@ const CEREMONY_MS = 40_000;
 export const WALLETS = 6;
 export const SEARCHERS = 3;
 
+/** Who has to answer 2xx where, and the process that would have ended otherwise. */
+interface Check {
+  readonly name: string;
+  readonly process: string;
+  readonly url: string;
+}
+
 export class LocalLattice {
   readonly layout: Layout;
   readonly ports: Ports;
@@ -105,6 +116,8 @@ export class LocalLattice {
   readonly #environment: EnvironmentOptions;
   #broker: Broker | undefined;
   #chain: ExecutionClient | undefined;
+  #ceremonies: NatsServer | undefined;
+  readonly #supervisor: Supervisor;
   #genesis: GethGenesis;
   readonly #progress: (line: string) => void;
   readonly #options: LatticeOptions;
@@ -130,6 +143,7 @@ export class LocalLattice {
     this.rosters = readRosters(parts.layout.rosters, parts.config);
     this.#progress = options.progress ?? (() => undefined);
     this.#options = options;
+    this.#supervisor = new Supervisor({ persistent: options.stewards !== undefined, say: this.#progress });
     this.#environment = {
       slotMs: parts.config.slotMs,
       layout: parts.layout,
@@ -153,6 +167,10 @@ export class LocalLattice {
   }
   get chain(): ExecutionClient | undefined {
     return this.#chain;
+  }
+  /** The nats-server of the stewards' ceremonies. */
+  get ceremonies(): NatsServer | undefined {
+    return this.#ceremonies;
   }
 
   /** Deals (or finds) a lattice in the folder and starts everything. @throws StartFailure */
@@ -231,6 +249,9 @@ export class LocalLattice {
 
   /** Starts whatever is not running and waits until all of it is ready. @throws StartFailure */
   async startAll(): Promise<void> {
+    const { stewards } = this.#options;
+    // Before its member starts, a seat has its link.
+    if (stewards !== undefined) await layOutStewards(this.layout, this.config);
     const tasks: Promise<void>[] = [this.startChain()];
     const warm = warmCompileCache();
     if (this.mode === "nats") tasks.push(Promise.all([this.startBroker(), warm]).then(() => this.#startMembers()));
@@ -249,6 +270,26 @@ export class LocalLattice {
     await Promise.all(tasks);
     this.#progress("waiting until everybody is ready");
     await this.waitReady();
+    if (stewards !== undefined) await this.#startStewards(stewards);
+  }
+
+  /** After the members, which slots wait for. */
+  async #startStewards(options: StewardOptions): Promise<void> {
+    const { layout, config } = this;
+    const ports = layout.loadPorts().stewards ?? (await chooseStewardPorts(config.zipnet.policy.membersMin));
+    layout.addPorts(ports);
+    this.#progress("stewards start, a nats-server of their ceremonies first");
+    this.#ceremonies = await startCeremonies(layout, ports);
+    const checks: Check[] = [];
+    for (const organism of ORGANISMS) {
+      for (const [index, port] of ports.metrics[organism].entries()) {
+        const name = stewardName(organism, index);
+        const settings = { ...options, slotMs: config.slotMs };
+        this.#spawn(name, STEWARD_SCRIPT, stewardEnvironment(layout, ports, settings, organism, index));
+        checks.push({ name, process: name, url: `${http(port)}/readyz` });
+      }
+    }
+    await this.#ready(checks, READY_DEADLINE_MS);
   }
 
   async startChain(): Promise<void> {
@@ -304,12 +345,7 @@ export class LocalLattice {
     args: readonly string[] = [],
   ): ManagedProcess {
     const process = new ManagedProcess({ name, script, environment, args, logFile: this.layout.log(name) });
-    process.onExit = (code) => {
-      this.#progress(`${name} ended by itself (exit code ${code ?? "none"}): ${process.tail(2)}`);
-      if (code !== EXIT.again) return;
-      this.#progress(`${name} is started again`);
-      process.start();
-    };
+    this.#supervisor.watch(process);
     this.processes.set(name, process);
     process.start();
     return process;
@@ -323,8 +359,7 @@ export class LocalLattice {
 
   /** Waits for /readyz of every member and for the gateway. @throws StartFailure naming who is not ready and why */
   async waitReady(deadlineMs = READY_DEADLINE_MS): Promise<void> {
-    const until = Date.now() + deadlineMs;
-    const checks: { readonly name: string; readonly process: string; readonly url: string }[] = [];
+    const checks: Check[] = [];
     for (const organism of ORGANISMS) {
       for (const [index, { metrics }] of this.ports.members[organism].entries()) {
         const name = `${organism}-${index}`;
@@ -332,6 +367,11 @@ export class LocalLattice {
       }
     }
     checks.push({ name: "gateway", process: "gateway", url: `${http(this.ports.gateway)}/healthz` });
+    await this.#ready(checks, deadlineMs);
+  }
+
+  async #ready(checks: readonly Check[], deadlineMs: number): Promise<void> {
+    const until = Date.now() + deadlineMs;
     for (const check of checks) {
       for (;;) {
         if (await answersOk(check.url)) break;
@@ -346,19 +386,23 @@ export class LocalLattice {
 
   /** SIGTERM to everybody, in reverse pipeline order. */
   async stop(): Promise<void> {
+    this.#supervisor.release();
     const order = ["gateway", "aggregator"];
     const members = [...this.processes.keys()].filter((name) => !order.includes(name) && name !== "sequencer");
     await Promise.all(order.map((name) => this.processes.get(name)?.stop()));
     await Promise.all(members.reverse().map((name) => this.processes.get(name)?.stop()));
     await this.processes.get("sequencer")?.stop();
     await this.#chain?.stop();
+    await this.#ceremonies?.stop();
     await this.#broker?.stop();
   }
 
   /** SIGKILL to everything at once, broker and chain included. */
   async killAll(): Promise<void> {
+    this.#supervisor.release();
     await Promise.all([...this.processes.values()].map((process) => process.kill()));
     await this.#chain?.program.kill();
+    await this.#ceremonies?.program.kill();
     await this.#broker?.kill();
   }
 }

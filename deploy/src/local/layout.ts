@@ -1,5 +1,5 @@
 /** Where everything of a local lattice lies below its folder, and on which ports it answers. */
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { lstatSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { ORGANISMS, type Organism } from "@lattice/organism/identity/organisms.ts";
 import { memberFolder } from "../dealer/kit-folder.ts";
@@ -24,6 +24,15 @@ export interface Ports {
   readonly chainEngine: number;
   readonly sequencer: number;
   readonly sequencerAdmin: number;
+  /** Where stewards have been asked for. */
+  readonly stewards?: StewardPorts;
+}
+
+export interface StewardPorts {
+  /** Metrics, by seat. */
+  readonly metrics: Readonly<Record<Organism, readonly number[]>>;
+  /** The nats-server of the ceremonies. */
+  readonly ceremonies: { readonly client: number; readonly monitor: number };
 }
 
 const FIXED_PORTS = 6;
@@ -46,6 +55,16 @@ export async function choosePorts(members: number, gatewayPort: number | undefin
     chainEngine: take(),
     sequencer: take(),
     sequencerAdmin: take(),
+  };
+}
+
+export async function chooseStewardPorts(members: number): Promise<StewardPorts> {
+  const free = await freePorts(ORGANISMS.length * members + 2);
+  const take = (): number => free.pop() ?? 0;
+  const metrics = ORGANISMS.map((organism) => [organism, Array.from({ length: members }, take)] as const);
+  return {
+    metrics: Object.fromEntries(metrics) as Record<Organism, number[]>,
+    ceremonies: { client: take(), monitor: take() },
   };
 }
 
@@ -88,8 +107,34 @@ export class Layout {
     return join(this.member(organism, index), "data");
   }
 
+  /** What a seat's steward has: its memory, its credential, keys in reserve. */
+  steward(organism: Organism, index: number): string {
+    return this.path("stewards", `${organism}-${index}`);
+  }
+  /** Leads to the folder of whoever holds the seat, wherever there has been a steward; it moves the link. */
+  seat(organism: Organism, index: number): string {
+    return join(this.steward(organism, index), "seat");
+  }
+  /** The `number`th keys in reserve of a seat, from 1 on. */
+  standby(organism: Organism, index: number, number: number): string {
+    return join(this.steward(organism, index), `standby-${number}`);
+  }
+  /** What the operators of a committee have given one another. */
+  standbys(organism: Organism): string {
+    return this.path("stewards", "standbys", organism);
+  }
+  /** The nats-server of the ceremonies between epochs. */
+  get ceremonies(): string {
+    return this.path("stewards", "ceremonies");
+  }
+  /** The folder that a member is started with: the one its keys were dealt to, until a standby has taken its seat. */
+  holder(organism: Organism, index: number): string {
+    const seat = this.seat(organism, index);
+    return lstatSync(seat, { throwIfNoEntry: false }) === undefined ? this.member(organism, index) : seat;
+  }
+
   savePorts(ports: Ports): void {
-    writeFileSync(this.ports, `${JSON.stringify(ports, null, 2)}\n`);
+    this.#writePorts(ports);
     const endpoints = Object.fromEntries(
       ORGANISMS.map((organism) => [organism, ports.members[organism].map(({ grpc }) => at(grpc))]),
     );
@@ -97,5 +142,12 @@ export class Layout {
   }
   loadPorts(): Ports {
     return JSON.parse(readFileSync(this.ports, "utf8")) as Ports;
+  }
+  /** Those of a lattice that begins to have stewards. */
+  addPorts(stewards: StewardPorts): void {
+    this.#writePorts({ ...this.loadPorts(), stewards });
+  }
+  #writePorts(ports: Ports): void {
+    writeFileSync(this.ports, `${JSON.stringify(ports, null, 2)}\n`);
   }
 }

@@ -17,6 +17,7 @@ export const DEALER_SCRIPT = join(ROOT, "deploy", "src", "dealer", "dealer-main.
 export const EMBEDDED_SCRIPT = join(ROOT, "deploy", "src", "local", "embedded-main.ts");
 export const KEEPER_SCRIPT = join(ROOT, "deploy", "src", "nats", "stream-keeper-main.ts");
 export const TRIMMER_SCRIPT = join(ROOT, "deploy", "src", "nats", "trimmer-main.ts");
+export const STEWARD_SCRIPT = join(ROOT, "deploy", "src", "roster", "steward-main.ts");
 export const TRAFFIC_SCRIPT = join(ROOT, "deploy", "src", "local", "traffic-main.ts");
 
 export interface EnvironmentOptions {
@@ -68,16 +69,17 @@ export function memberEnvironment(
 ): Record<string, string> {
   const { layout, ports, logLevel, traceFile } = options;
   const own = ports.members[organism][index];
+  const holder = layout.holder(organism, index);
   return {
     LATTICE_CONFIG_FILE: layout.config,
     LATTICE_ROSTERS_FILE: layout.rosters,
     LATTICE_ENDPOINTS_FILE: layout.endpoints,
-    LATTICE_KEY_FILE: layout.key(organism, index),
-    LATTICE_DATA_DIR: layout.data(organism, index),
+    LATTICE_KEY_FILE: join(holder, "key.json"),
+    LATTICE_DATA_DIR: join(holder, "data"),
     LATTICE_LISTEN: at(own?.grpc ?? 0),
     LATTICE_METRICS_LISTEN: at(own?.metrics ?? 0),
     LATTICE_NATS_SERVERS: ports.nats.map(({ client }) => `nats://${at(client)}`).join(","),
-    LATTICE_NATS_CREDENTIALS_FILE: join(layout.member(organism, index), "nats.json"),
+    LATTICE_NATS_CREDENTIALS_FILE: join(holder, "nats.json"),
     LATTICE_NATS_MONITOR_URL: ports.nats.map(({ monitor }) => http(monitor)).join(","),
     LATTICE_LOG_LEVEL: logLevel,
     ...(traceFile === undefined ? {} : { LATTICE_TRACE_FILE: traceFile }),

@@ -78,7 +78,9 @@ export async function prepareDirectory(
   if (found !== mode)
     throw new Precondition(`${shownPath(directory)} holds a lattice on the ${found} log, not the ${mode} one`);
   const ports = new Layout(directory).loadPorts();
-  for (const port of [ports.gateway, ports.chainRpc, ...ports.nats.map(({ client }) => client), ports.sequencer]) {
+  const { gateway, chainRpc, nats, sequencer, stewards } = ports;
+  const ceremonies = stewards === undefined ? [] : [stewards.ceremonies.client];
+  for (const port of [gateway, chainRpc, ...nats.map(({ client }) => client), sequencer, ...ceremonies]) {
     if (!(await portIsFree(port)))
       throw new Precondition(
         `port ${port} of 127.0.0.1 is in use: the lattice in ${shownPath(directory)} may be running already`,
@@ -107,7 +109,8 @@ process.on("exit", () => {
   for (const { lattice } of RUNNING) {
     for (const { pid, running } of lattice.processes.values()) if (running && pid !== undefined) killNow(pid);
     const brokers = lattice.broker?.cluster.servers.map((server) => server.program) ?? [];
-    for (const program of [lattice.chain?.program, ...brokers]) if (program?.alive === true) killNow(program.pid);
+    for (const program of [lattice.chain?.program, lattice.ceremonies?.program, ...brokers])
+      if (program?.alive === true) killNow(program.pid);
   }
 });
 

@@ -3,6 +3,7 @@ import { resolve } from "node:path";
 import { toHex } from "@lattice/organism/codec/codec.ts";
 import { type LatticeConfig, latticeId } from "@lattice/organism/identity/lattice-config.ts";
 import { EXIT } from "@lattice/organism/node/exit.ts";
+import { CeremonyProblem } from "../ceremony/member-folder.ts";
 import { ProgramFailure } from "../chain/child-process.ts";
 import { type LocalLattice, StartFailure } from "./lattice.ts";
 import {
@@ -14,6 +15,7 @@ import {
   Session,
   shownPath,
 } from "./session.ts";
+import { REFRESH_EVERY_SLOTS, type StewardOptions } from "./stewards.ts";
 import { SlotTable } from "./table.ts";
 
 export interface UpOptions {
@@ -25,6 +27,10 @@ export interface UpOptions {
   readonly keys: LatticeConfig["keys"];
   /** nats-servers of a new lattice. */
   readonly nats: number;
+  /** A steward of each seat. */
+  readonly stewards: boolean;
+  /** Their schedule; given alone it asks for them. */
+  readonly refreshEverySlots?: number;
 }
 
 /** Slots kept for the table. */
@@ -43,10 +49,18 @@ export function identityLines(lattice: LocalLattice): string[] {
   ];
 }
 
+function stewardsOf({ stewards, refreshEverySlots }: UpOptions): StewardOptions | undefined {
+  if (!stewards && refreshEverySlots === undefined) return undefined;
+  return { refreshEverySlots: refreshEverySlots ?? REFRESH_EVERY_SLOTS };
+}
+const stewardLine = ({ refreshEverySlots }: StewardOptions): string =>
+  `stewards   one a seat: fresh shares every ${refreshEverySlots} slots, a standby for a key that said two things`;
+
 /** One readable line and the exit code for what is expected to go wrong; undefined for everything else. */
 export function readable(error: unknown): { readonly line: string; readonly code: number } | undefined {
   if (error instanceof Interrupted) return { line: "interrupted", code: EXIT.interrupted };
-  if (error instanceof Precondition) return { line: error.message, code: EXIT.precondition };
+  if (error instanceof Precondition || error instanceof CeremonyProblem)
+    return { line: error.message, code: EXIT.precondition };
   if (error instanceof ProgramFailure)
     return { line: error.message, code: error.reason === "PORT_IN_USE" ? EXIT.precondition : EXIT.failed };
   if (error instanceof StartFailure) return { line: error.message, code: EXIT.failed };
@@ -66,9 +80,14 @@ export async function runUp(options: UpOptions): Promise<number> {
   try {
     const directory = options.directory === undefined ? newDirectory("local") : resolve(options.directory);
     const mode = await prepareDirectory(directory, options, say);
+    const stewards = stewardsOf(options);
+    if (stewards !== undefined && mode !== "nats") {
+      throw new Precondition("stewards need a process a member, and so nats-server; the embedded log has one");
+    }
     const session = await Session.start({
       directory,
       mode,
+      ...(stewards === undefined ? {} : { stewards }),
       slotMs: options.slotMs,
       ...(options.gatewayPort === undefined ? {} : { gatewayPort: options.gatewayPort }),
       natsServers: options.nats,
@@ -78,7 +97,8 @@ export async function runUp(options: UpOptions): Promise<number> {
       signal: abort.signal,
     });
     const { lattice, collector } = session;
-    stream.write(`${identityLines(lattice).join("\n")}\n`);
+    const lines = [...identityLines(lattice), ...(stewards === undefined ? [] : [stewardLine(stewards)])];
+    stream.write(`${lines.join("\n")}\n`);
     table = new SlotTable({ collector, stream, footer: () => `gateway ${lattice.gatewayUrl} · Ctrl-C stops` });
     table.start();
     await new Promise<void>((stop) => {

@@ -5,7 +5,7 @@
  * killed at any point.
  */
 import { existsSync, lstatSync, readdirSync, realpathSync, renameSync, rmSync, symlinkSync } from "node:fs";
-import { join, resolve } from "node:path";
+import { dirname, join, relative, resolve } from "node:path";
 import type { Ceremony } from "@lattice/organism/ceremony/ceremony.ts";
 import type { Phase } from "@lattice/organism/ceremony/message.ts";
 import { ceremonyId } from "@lattice/organism/ceremony/plan.ts";
@@ -455,7 +455,8 @@ export class Steward {
     const target = resolve(standbyDir);
     if (realpathSync(memberDir) === realpathSync(target)) return;
     rmSync(`${memberDir}.new`, { force: true });
-    symlinkSync(target, `${memberDir}.new`);
+    // Relative: the folder that both lie in may be moved.
+    symlinkSync(relative(realpathSync(dirname(memberDir)), realpathSync(target)), `${memberDir}.new`);
     renameSync(`${memberDir}.new`, memberDir);
     log.warn("the seat's folder is the standby's from now on: its member wants a restart", { seat: index });
   }

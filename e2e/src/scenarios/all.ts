@@ -21,6 +21,7 @@ import type { Scenario } from "./scenario.ts";
 import { scenario as slot } from "./slot.ts";
 import { scenario as slotNats } from "./slot-nats.ts";
 import { scenario as steward } from "./steward.ts";
+import { scenario as stewards } from "./stewards.ts";
 
 export const SCENARIOS: readonly Scenario[] = [
   slot,
@@ -40,6 +41,7 @@ export const SCENARIOS: readonly Scenario[] = [
   replaceMember,
   reshare,
   steward,
+  stewards,
   newEra,
   honestCrash,
   forkBroker,
