@@ -9,7 +9,7 @@ import { ProgramFailure } from "../chain/child-process.ts";
 import { provideNatsServer } from "../local/broker.ts";
 import { freePorts } from "../local/free-ports.ts";
 import { dealNats, type NatsDeal, readDeal, writeCredentials } from "../nats/nats-config.ts";
-import { createCommitteeStream, startNatsServer } from "../nats/nats-process.ts";
+import { createCommitteeStream, type NatsServer, startNatsServer } from "../nats/nats-process.ts";
 import { NatsServerMissing } from "../nats/nats-server.ts";
 import { readably, say } from "./commands.ts";
 import { CeremonyProblem } from "./member-folder.ts";
@@ -55,24 +55,31 @@ async function serve({ directory, participants, host, port }: CeremonyBrokerOpti
   const deal = dealOf(directory, participants);
   const [freePort = 0, monitorPort = 0] = await freePorts(2);
   const binary = (await provideNatsServer()).path;
-  const server = await startNatsServer({ binary, directory, deal, host, port: port ?? freePort, monitorPort });
-  let stopping = false;
-  try {
-    for (const { admin } of deal.accounts) await createCommitteeStream(server.url, admin);
-    process.stdout.write(`${JSON.stringify({ url: `nats://${host}:${port ?? freePort}`, participants })}\n`);
-    await new Promise<void>((resolve) => {
-      const stop = (): void => {
-        stopping = true;
-        resolve();
-      };
-      process.once("SIGTERM", stop).once("SIGINT", stop);
-      void server.program.ended.then((how) => {
-        if (!stopping) say(`nats-server ended: ${how}`);
-        resolve();
-      });
+  let server: NatsServer | undefined;
+  const stop = new AbortController();
+  // From here on: a server that is not ready yet is not left behind.
+  for (const signal of ["SIGTERM", "SIGINT"] as const) {
+    process.once(signal, () => {
+      stop.abort();
+      void server?.stop();
     });
-    return stopping ? EXIT.ok : EXIT.failed;
+  }
+  const onStarted = (started: NatsServer): void => {
+    server = started;
+    if (stop.signal.aborted) void started.stop();
+  };
+  try {
+    const place = { host, port: port ?? freePort, monitorPort };
+    const { url, program } = await startNatsServer({ binary, directory, deal, ...place, onStarted });
+    for (const { admin } of deal.accounts) await createCommitteeStream(url, admin);
+    process.stdout.write(`${JSON.stringify({ url: `nats://${host}:${place.port}`, participants })}\n`);
+    const how = await program.ended;
+    if (!stop.signal.aborted) say(`nats-server ended: ${how}`);
+    return stop.signal.aborted ? EXIT.ok : EXIT.failed;
+  } catch (error) {
+    if (stop.signal.aborted) return EXIT.ok;
+    throw error;
   } finally {
-    await server.stop();
+    await server?.stop();
   }
 }

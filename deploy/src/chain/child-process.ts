@@ -126,11 +126,11 @@ export class Program {
   }
 }
 
-/** Whether nobody listens on this port of 127.0.0.1. */
-export async function portIsFree(port: number): Promise<boolean> {
+/** Whether nobody listens on this port of an address, 127.0.0.1 unless told otherwise. */
+export async function portIsFree(port: number, host = "127.0.0.1"): Promise<boolean> {
   const server = createServer();
   try {
-    server.listen(port, "127.0.0.1");
+    server.listen(port, host);
     await once(server, "listening");
     return true;
   } catch {

@@ -68,7 +68,7 @@ export async function prepare(options: PrepareOptions): Promise<Prepared> {
   if (existsSync(join(kit, COMPLETE))) {
     if (!existsSync(join(options.volumes, seatVolume(memberName("zipnet", 0)), SEAT.steward))) {
       throw new KitProblem(
-        "the volumes are an earlier version's, without stewards: forget them with `docker compose --profile traffic --profile stewards down -v` and start again",
+        "the volumes are an earlier version's, without stewards: forget them with `docker compose --profile '*' down -v` and start again",
       );
     }
     return { found: true, config: readConfig(join(kit, "lattice.hex")) };

@@ -97,6 +97,25 @@ async function read(log: JetStreamLog, count: number): Promise<string[]> {
   return seen;
 }
 
+test("a server at another address of this machine is reached there; one of another machine is refused", async (context) => {
+  if (absent(context)) return;
+  const [port = 0, monitorPort = 0] = await freePorts(2);
+  const place = { binary: binary ?? "", directory: join(folder, "elsewhere"), deal, port, monitorPort };
+  const elsewhere = await startNatsServer({ ...place, host: "127.0.0.2" });
+  try {
+    assert.equal(elsewhere.url, `nats://127.0.0.2:${port}`);
+    const [account] = deal.accounts;
+    assert.equal(await createCommitteeStream(elsewhere.url, account?.admin ?? assert.fail()), "made");
+    await assert.rejects(startNatsServer({ ...place, host: "127.0.0.2" }), /port \d+ of 127\.0\.0\.2 is in use/);
+  } finally {
+    await elsewhere.stop();
+  }
+  await assert.rejects(
+    startNatsServer({ ...place, host: "192.0.2.1" }),
+    /192\.0\.2\.1 cannot be had: .* no such address/,
+  );
+});
+
 test("an author writes its own lanes, reads all, and writes nobody else's", async (context) => {
   if (absent(context)) return;
   const [first, second] = [await open(0, 0), await open(0, 1)];

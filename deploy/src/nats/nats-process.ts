@@ -1,6 +1,8 @@
-/** A nats-server on loopback: started from its configuration, ready, its committees' streams made, stopped. */
+/** A nats-server on this machine: started from its configuration, ready, its committees' streams made, stopped. */
 import { writeFileSync } from "node:fs";
 import { mkdir } from "node:fs/promises";
+import { isIP } from "node:net";
+import { networkInterfaces } from "node:os";
 import { dirname, join } from "node:path";
 import { ENTRY_BYTES_MAX } from "@lattice/organism/committee/entry.ts";
 import {
@@ -22,9 +24,9 @@ import {
 
 export interface NatsServer {
   readonly program: Program;
-  /** `nats://127.0.0.1:port` */
+  /** `nats://127.0.0.1:port`, or at the address that it listens on. */
   readonly url: string;
-  /** `http://127.0.0.1:port` */
+  /** `http://127.0.0.1:port`, or likewise. */
   readonly monitorUrl: string;
   /** SIGTERM and patience: a killed server makes its clients wait for seconds. */
   stop(): Promise<void>;
@@ -48,13 +50,23 @@ export interface StartOptions extends Omit<ServerOptions, "storeDir" | "name"> {
 /** A cluster elects its leader first, and a server that was away catches up. */
 const READY_DEADLINE_MS = 40_000;
 const STOP_PATIENCE_MS = 10_000;
+const LOOPBACK = "127.0.0.1";
+const EVERYWHERE: ReadonlySet<string> = new Set(["0.0.0.0", "::"]);
+
+const isOurs = (host: string): boolean =>
+  EVERYWHERE.has(host) ||
+  host.startsWith("127.") ||
+  Object.values(networkInterfaces()).some((each) => each?.some(({ address }) => address === host));
 
 /** @throws ProgramFailure */
 export async function startNatsServer(options: StartOptions): Promise<NatsServer> {
-  const { binary, directory, deal, port, monitorPort, name = "lattice-local" } = options;
+  const { binary, directory, deal, port, monitorPort, host = LOOPBACK, name = "lattice-local" } = options;
   await mkdir(directory, { recursive: true, mode: 0o700 });
   for (const each of [port, monitorPort]) {
-    if (!(await portIsFree(each))) throw new ProgramFailure("PORT_IN_USE", `nats-server: port ${each} is in use`, "");
+    if (await portIsFree(each, host)) continue;
+    const where = host === LOOPBACK ? "" : ` of ${host}`;
+    const why = isIP(host) === 0 || isOurs(host) ? "is in use" : "cannot be had: this machine has no such address";
+    throw new ProgramFailure("PORT_IN_USE", `nats-server: port ${each}${where} ${why}`, "");
   }
   const configFile = join(directory, "server.conf");
   const storeDir = options.storeDir ?? join(directory, "store");
@@ -65,8 +77,10 @@ export async function startNatsServer(options: StartOptions): Promise<NatsServer
     args: ["--config", configFile],
     logFile: join(dirname(configFile), "nats-server.log"),
   });
-  const monitorUrl = `http://127.0.0.1:${monitorPort}`;
-  const url = `nats://127.0.0.1:${port}`;
+  // Everywhere is also here; any other address is only itself.
+  const reached = EVERYWHERE.has(host) ? LOOPBACK : isIP(host) === 6 ? `[${host}]` : host;
+  const monitorUrl = `http://${reached}:${monitorPort}`;
+  const url = `nats://${reached}:${port}`;
   const server: NatsServer = { program, url, monitorUrl, stop: () => program.stop(STOP_PATIENCE_MS) };
   options.onStarted?.(server);
   await program.ready(async () => {
