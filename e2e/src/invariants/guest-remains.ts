@@ -5,7 +5,7 @@
  */
 import { CodecError, decode, encode } from "@lattice/organism/codec/codec.ts";
 import { type CommitteeCommand, decodeCommand } from "@lattice/organism/committee/commands.ts";
-import { decodeEntry } from "@lattice/organism/committee/entry.ts";
+import { readEntry } from "@lattice/organism/committee/entry.ts";
 import { decodeState } from "@lattice/organism/committee/guest-view.ts";
 import { CERTIFIED, OUTCOME } from "@lattice/organism/committee/outcome.ts";
 import type { Organism } from "@lattice/organism/identity/organisms.ts";
@@ -61,7 +61,7 @@ export function canariesOf(machine: Machine<unknown, unknown, Duty>, raw: Uint8A
   let command: CommitteeCommand;
   let signature: Uint8Array;
   try {
-    const entry = decodeEntry(raw);
+    const entry = readEntry(raw);
     ({ signature } = entry);
     command = decodeCommand(entry.body.command);
   } catch (error) {

@@ -67,7 +67,6 @@ export class SimBroker {
   #branches = 1;
   /** False before its stream is made, and once it is deleted. */
   #present: boolean;
-  readonly #shares: boolean;
   /** The oldest message that is still held. */
   #first = 1;
   up = true;
@@ -88,15 +87,12 @@ export class SimBroker {
     readonly onStored: (position: number, raw: Uint8Array, branch: Branch) => void;
     /** A stream that somebody has to make first. */
     readonly absent?: boolean;
-    /** Readers are given the same bytes, not a copy each. */
-    readonly shares?: boolean;
   }) {
     this.#time = options.time;
     this.#random = options.random;
     this.#cut = options.cut;
     this.#onStored = options.onStored;
     this.#present = options.absent !== true;
-    this.#shares = options.shares === true;
   }
 
   get present(): boolean {
@@ -225,7 +221,8 @@ export class SimBroker {
       if (raw !== undefined && this.#reachable(consumer.author)) {
         const position = BigInt(consumer.next);
         consumer.next += 1;
-        consumer.deliver({ position, raw: this.#shares ? raw : raw.slice() });
+        // The same bytes for all, so that they are read once (shared-reading/).
+        consumer.deliver({ position, raw });
       }
       this.#pump(consumer);
     });

@@ -59,7 +59,7 @@ async function main(): Promise<number> {
   const startedAt = performance.now();
   if (one !== undefined) {
     const plan = planFor(one);
-    const thread = new SeedThread({ crypto: plan.crypto, shares: plan.shares === true });
+    const thread = new SeedThread({ crypto: plan.crypto, log: plan.log === true });
     const options = {
       ...plan.options,
       ...(mode === undefined ? {} : { mode }),

@@ -53,7 +53,8 @@ const LOG_REAL_SLOTS = 5;
 export interface Plan {
   readonly options: SeedOptions;
   readonly crypto: "fast" | "real";
-  readonly shares?: boolean;
+  /** One committee instead of six. */
+  readonly log?: boolean;
 }
 
 /** What a seed of one committee means: shorter, and as many of them as one likes. */
@@ -62,9 +63,9 @@ export function logPlanOf(seed: number, slots = LOG_SLOTS): Plan {
     ? {
         crypto: "real",
         options: { seed, slots: Math.min(slots, LOG_REAL_SLOTS), mode: "log", members: 3 },
-        shares: true,
+        log: true,
       }
-    : { crypto: "fast", options: { seed, slots, mode: "log" }, shares: true };
+    : { crypto: "fast", options: { seed, slots, mode: "log" }, log: true };
 }
 
 /** What a seed means when nothing else is said: the same wherever it is run. */
@@ -97,9 +98,9 @@ export async function runSeeds(
     Array.from({ length: Math.min(jobs, seeds.length) }, async () => {
       const threads = new Map<string, SeedThread>();
       for (let seed = waiting.shift(); seed !== undefined; seed = waiting.shift()) {
-        const { crypto, options, shares = false } = plan(seed);
-        const kind = `${crypto} ${shares}`;
-        const thread = threads.get(kind) ?? new SeedThread({ crypto, shares });
+        const { crypto, options, log = false } = plan(seed);
+        const kind = `${crypto} ${log}`;
+        const thread = threads.get(kind) ?? new SeedThread({ crypto, log });
         threads.set(kind, thread);
         each(await thread.run(options));
       }

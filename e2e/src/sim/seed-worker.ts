@@ -10,20 +10,20 @@ import { shareReading } from "./shared-reading/hooks.ts";
 export interface WorkerSetup {
   readonly crypto: "fast" | "real";
   readonly mutation?: string;
-  /** For one committee: what all of its members read is read once (shared-reading/). */
-  readonly shares?: boolean;
+  /** One committee and its logs (log/) instead of six. */
+  readonly log?: boolean;
 }
 
 // A thread is made for every broken build: most of what it loads has been loaded before.
 enableCompileCache();
-const { crypto, mutation, shares } = workerData as WorkerSetup;
+const { crypto, mutation, log } = workerData as WorkerSetup;
 if (crypto === "fast") useFastCrypto();
-if (shares === true) shareReading();
+shareReading();
 const wanted = [...MUTATIONS, ...LOG_MUTATIONS].find(({ name }) => name === mutation);
 if (wanted !== undefined) useMutation(wanted);
 // One committee needs none of the six organisms, which take seconds to load.
 const runSeed =
-  shares === true ? (await import("./log/run-log-seed.ts")).runLogSeed : (await import("./run-seed.ts")).runSeed;
+  log === true ? (await import("./log/run-log-seed.ts")).runLogSeed : (await import("./run-seed.ts")).runSeed;
 
 parentPort?.on("message", (options: SeedOptions) => {
   const tell = (line: string): void => parentPort?.postMessage({ line });

@@ -1,6 +1,6 @@
 /** An author's entries take their places one after the other, each naming the one before it (log.md §2). */
 import { equalBytes, toHex } from "@lattice/organism/codec/codec.ts";
-import { decodeEntry, entryHash, LANES } from "@lattice/organism/committee/entry.ts";
+import { LANES, readEntry } from "@lattice/organism/committee/entry.ts";
 import { Broken, type Checker } from "../observer.ts";
 
 interface Place {
@@ -17,8 +17,8 @@ export function laneOrder(): Checker {
   return {
     name,
     stored(_organism, _position, raw) {
-      const { body, bodyBytes } = decodeEntry(raw);
-      previous.set(toHex(entryHash(bodyBytes)), body.previous);
+      const { body, hash } = readEntry(raw);
+      previous.set(toHex(hash), body.previous);
     },
     applied({ organism, index, run }, replica) {
       const member = `${organism}/${index}#${run}`;

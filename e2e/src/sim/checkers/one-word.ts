@@ -6,7 +6,7 @@
 import { COMMAND as OFFER } from "@lattice/offer/core/codec.ts";
 import { encode, toHex, tryDecode } from "@lattice/organism/codec/codec.ts";
 import { type CommitteeCommand, decodeCommand } from "@lattice/organism/committee/commands.ts";
-import { decodeEntry, entryHash } from "@lattice/organism/committee/entry.ts";
+import { readEntry } from "@lattice/organism/committee/entry.ts";
 import { hashBytes } from "@lattice/organism/crypto/hash.ts";
 import type { Organism } from "@lattice/organism/identity/organisms.ts";
 import { COMMAND as TALLY } from "@lattice/tally/core/codec.ts";
@@ -65,12 +65,12 @@ export function oneWord(world: () => World): readonly Checker[] {
     {
       name: lanes,
       stored(organism, _position, raw) {
-        const { body, bodyBytes } = decodeEntry(raw);
+        const { body, hash: entry } = readEntry(raw);
         if (!world().host(organism, body.author).honest) return;
         // Of two processes that take the same number one loses it: its Join is refused and says nothing (fraud.ts).
         if (decodeCommand(body.command).type === "join") return;
         const key = `${organism}/${body.author}/${body.incarnation}/${body.lane}/${body.sequence}`;
-        const hash = toHex(entryHash(bodyBytes));
+        const hash = toHex(entry);
         const known = bodies.get(key);
         if (known === undefined) bodies.set(key, hash);
         else if (known !== hash) throw new Broken(lanes, key);
@@ -79,7 +79,7 @@ export function oneWord(world: () => World): readonly Checker[] {
     {
       name: words,
       stored(organism, position, raw) {
-        const { body } = decodeEntry(raw);
+        const { body } = readEntry(raw);
         if (!world().host(organism, body.author).honest) return;
         for (const { key, value } of promisesOf(organism, decodeCommand(body.command))) {
           const name = `${organism}/${body.author} ${key}`;

@@ -30,7 +30,7 @@ describe("broken builds", { concurrency: 2 }, () => {
   for (const mutation of LOG_MUTATIONS) {
     test(mutation.name, async () => {
       const { name, caughtBy, edits: _, seeds, ...options } = mutation;
-      const thread = new SeedThread({ crypto: "fast", mutation: name, shares: true });
+      const thread = new SeedThread({ crypto: "fast", mutation: name, log: true });
       try {
         for (let seed = 1; seed <= seeds; seed++) {
           const { broken } = await thread.run({ ...options, seed, only: caughtBy });

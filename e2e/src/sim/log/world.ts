@@ -288,7 +288,6 @@ export class LogWorld {
       time: this.time,
       random: this.random.fork(`broker/${generation}`),
       absent: true,
-      shares: true,
       cut: (author) => {
         const name = `relay/${author}`;
         return this.isolated.has(name) || this.cutPairs.has(`${name}|broker`);

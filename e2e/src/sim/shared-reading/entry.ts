@@ -1,5 +1,5 @@
 /**
- * Stands in for `committee/entry.ts` in the simulation of one committee: members of one process read the same message, so it is
+ * Stands in for `committee/entry.ts` in simulations: members of one process read the same message, so it is
  * decoded and hashed for all of them once. Everything is the real module's; only what it returned is remembered, by the bytes
  * themselves, which nobody changes.
  */
