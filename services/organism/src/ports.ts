@@ -51,6 +51,7 @@ export type Random = (count: number) => Uint8Array;
 export interface LogMessage {
   /** 1, 2, 3 … within the log's generation. */
   readonly position: bigint;
+  /** Its readers' own: they may keep it, and nobody changes it. */
   readonly raw: Uint8Array;
 }
 

@@ -15,7 +15,7 @@ import { oneWord } from "./one-word.ts";
 import { refunds } from "./refunds.ts";
 import { nothingRemains } from "./remains.ts";
 import { sameHistory } from "./same-history.ts";
-import { sameState } from "./same-state.ts";
+import { sameState, snapshotsOnce } from "./same-state.ts";
 import { sealedUntilClose } from "./sealed-until-close.ts";
 
 /** What holds whatever brokers do. The others judge a committee by its one log. */
@@ -43,13 +43,14 @@ export function makeCheckers(): Checkers {
   };
   const clients = (): Clients => parties().clients;
   const world = (): World => parties().world;
+  const snapshotOf = snapshotsOnce();
   return {
     all: [
       sameHistory(),
       laneOrder(),
       frauds(world),
-      ...sameState(),
-      ...snapshotsGoOn(world),
+      ...sameState(snapshotOf),
+      ...snapshotsGoOn(world, snapshotOf),
       nothingRemains(world),
       oneOutcome(),
       ...certificates(world),

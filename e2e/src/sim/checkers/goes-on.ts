@@ -8,7 +8,7 @@ import { Committee } from "@lattice/organism/committee/committee.ts";
 import type { Organism } from "@lattice/organism/identity/organisms.ts";
 import { Broken, type Checker, type Replica } from "../observer.ts";
 import type { World } from "../world.ts";
-import { HASHED_EVERY } from "./same-state.ts";
+import { HASHED_EVERY, type SnapshotOf } from "./same-state.ts";
 
 /** Comparisons after which the follower begins anew, so that followers begin at many places. */
 const RENEWED_EVERY = 4;
@@ -60,7 +60,7 @@ function goesOn(world: () => World, { name, who, snapshot, restore }: Kind): Che
   };
 }
 
-export function snapshotsGoOn(world: () => World): readonly Checker[] {
+export function snapshotsGoOn(world: () => World, snapshotOf: SnapshotOf): readonly Checker[] {
   return [
     goesOn(world, {
       name: "guests have what members would give them",
@@ -71,7 +71,7 @@ export function snapshotsGoOn(world: () => World): readonly Checker[] {
     goesOn(world, {
       name: "a restored state goes on alike",
       who: "a restored replica",
-      snapshot: (replica) => replica.snapshot(),
+      snapshot: snapshotOf,
       restore: (replica, state) => replica.restore(state),
     }),
   ];

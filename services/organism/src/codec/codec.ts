@@ -365,6 +365,15 @@ export function map<K, V>(key: Codec<K>, value: Codec<V>, max: number): Codec<Ma
   return {
     write(writer, entries) {
       if (entries.size > max) throw new CodecError("", `${entries.size} entries, at most ${max}`);
+      if (entries.size < 2) {
+        // Most are, and there is nothing to sort.
+        writer.u32(entries.size);
+        for (const [k, v] of entries) {
+          key.write(writer, k);
+          value.write(writer, v);
+        }
+        return;
+      }
       const sorted = [...entries].map(([k, v]) => ({ k: encode(key, k), v }));
       sorted.sort((a, b) => compareBytes(a.k, b.k));
       writer.u32(sorted.length);
@@ -380,9 +389,11 @@ export function map<K, V>(key: Codec<K>, value: Codec<V>, max: number): Codec<Ma
       let previous: Uint8Array | undefined;
       for (let index = 0; index < length; index++) {
         const k = key.read(reader);
-        const encoded = encode(key, k);
-        if (previous !== undefined && compareBytes(previous, encoded) >= 0) reader.fail("map keys not ascending");
-        previous = encoded;
+        if (length > 1) {
+          const encoded = encode(key, k);
+          if (previous !== undefined && compareBytes(previous, encoded) >= 0) reader.fail("map keys not ascending");
+          previous = encoded;
+        }
         entries.set(k, value.read(reader));
       }
       return entries;

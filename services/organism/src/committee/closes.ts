@@ -47,8 +47,9 @@ export class Closes {
   ): void {
     // In slot and stage order: a restored snapshot holds the same entries in another insertion order.
     const lowest = this.#window.lowest;
-    for (const slot of [...this.#shared.slots.keys()].sort((a, b) => (a < b ? -1 : 1))) {
-      if (slot < lowest) continue;
+    const waiting: bigint[] = [];
+    for (const [slot, { closes }] of this.#shared.slots) if (slot >= lowest && isWaiting(closes)) waiting.push(slot);
+    for (const slot of waiting.sort((a, b) => (a < b ? -1 : 1))) {
       const closes = this.#shared.slots.get(slot)?.closes ?? new Map<string, CloseRecord>();
       const { quorum, faults } = this.#epochs.quorumAt(slot);
       for (const stage of [...closes.keys()].sort()) {
@@ -61,6 +62,12 @@ export class Closes {
       }
     }
   }
+}
+
+/** True when there are closes that do not count yet: of few slots, whatever entry it is. */
+function isWaiting(closes: ReadonlyMap<string, CloseRecord>): boolean {
+  for (const { done } of closes.values()) if (!done) return true;
+  return false;
 }
 
 /** Inputs that at least so many members listed. A member that lists one twice counts twice. */

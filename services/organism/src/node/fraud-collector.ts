@@ -69,6 +69,8 @@ interface Admission {
   readonly generation: bigint;
   readonly incarnation: bigint;
   readonly key: Uint8Array;
+  /** The key in hex: what is said under it is found by that. */
+  readonly name: string;
 }
 
 interface Said {
@@ -137,7 +139,7 @@ export class FraudCollector {
     if (body.lane === "ctl" && body.sequence === 1n && this.#admit(kept, raw, entry)) return undefined;
     const join = this.#signer(kept, entry, signer);
     if (join === undefined) return undefined;
-    const place = `${toHex(join.key)}/${body.lane}/${body.sequence}`;
+    const place = `${join.name}/${body.lane}/${body.sequence}`;
     const known = kept.said.get(place);
     if (known === undefined) {
       keep(kept, place, { hash, position }, raw);
@@ -185,7 +187,8 @@ export class FraudCollector {
       if (!verifyTagged(member.memberKey, ENTRY_TAG, bodyBytes, signature)) return false;
       const { generation, incarnation } = body;
       if (!kept.joins.some(({ key }) => equalBytes(key, command.key))) {
-        kept.joins.push({ roster: named.certified, raw: raw.slice(), generation, incarnation, key: command.key });
+        const { key } = command;
+        kept.joins.push({ roster: named.certified, raw: raw.slice(), generation, incarnation, key, name: toHex(key) });
         if (kept.joins.length > JOINS_MAX) kept.joins.shift();
       }
       return true;
@@ -224,7 +227,7 @@ function keep(kept: Kept, place: string, said: Said, raw: Uint8Array): void {
     drop(kept, oldest);
   }
   if (raw.length > SHORT_BYTES) return;
-  kept.short.set(place, raw.slice());
+  kept.short.set(place, raw);
   kept.shortBytes += raw.length;
   for (const oldest of kept.short.keys()) {
     if (kept.shortBytes <= SHORT_BYTES_MAX) break;
