@@ -24,7 +24,7 @@ import { JetStreamLog } from "@lattice/organism/log/jetstream-log.ts";
 import { CorruptFile } from "@lattice/organism/node/append-file.ts";
 import { EXIT } from "@lattice/organism/node/exit.ts";
 import { FileJournal } from "@lattice/organism/node/file-journal.ts";
-import { type KeyFile, rostersToJson } from "@lattice/organism/node/kit.ts";
+import { type KeyFile, KitProblem, rostersToJson } from "@lattice/organism/node/kit.ts";
 import { LogLost, LogRefusal, PromiseConflict } from "@lattice/organism/ports.ts";
 import { z } from "zod";
 import {
@@ -47,14 +47,15 @@ export async function readably(work: () => Promise<number>): Promise<number> {
   try {
     return await work();
   } catch (error) {
-    const expected = [CeremonyProblem, UnfitServer, LogLost, LogRefusal, PromiseConflict, CorruptFile, CodecError];
+    const unfit = [CeremonyProblem, KitProblem, UnfitServer];
+    const expected = [...unfit, LogLost, LogRefusal, PromiseConflict, CorruptFile, CodecError];
     if (error instanceof CeremonyInterrupted) {
       say("interrupted; start it again to go on where it was");
       return EXIT.interrupted;
     }
     if (!(error instanceof Error) || !expected.some((kind) => error instanceof kind)) throw error;
     say(error.message);
-    return error instanceof CeremonyProblem || error instanceof UnfitServer ? EXIT.precondition : EXIT.failed;
+    return unfit.some((kind) => error instanceof kind) ? EXIT.precondition : EXIT.failed;
   }
 }
 

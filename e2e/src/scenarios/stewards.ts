@@ -58,9 +58,10 @@ export const scenario: Scenario = {
       return Number(epoch) >= 2 ? undefined : `${name} shows epoch ${epoch}`;
     }
 
-    /** Seats that still hold what they signed with at first. */
+    /** Seats that still hold what they signed with in epoch 1. Tally's slots follow the chain, however far behind that is. */
     function sharesKept(): string[] {
       return seats.flatMap(({ organism, index }) => {
+        if (organism === "tally") return [];
         const shares = readdirSync(join(lattice.layout.holder(organism, index), "shares"));
         return shares.includes("1.json") ? [`${organism}-${index}`] : [];
       });
