@@ -374,7 +374,10 @@ describe("on a nats-server", { skip }, () => {
     await assert.rejects(open(account, 0, { password: "wrong" }), unfit("NATS_AUTHORIZATION"));
     const [nobody = 0] = await freePorts(1);
     const servers = [`nats://127.0.0.1:${nobody}`];
-    await assert.rejects(open(account, 0, { servers, patienceMs: 300 }), unfit("NATS_UNREACHABLE"));
+    const told: string[] = [];
+    const onEvent = (event: string): void => void told.push(event);
+    await assert.rejects(open(account, 0, { servers, patienceMs: 300, onEvent }), unfit("NATS_UNREACHABLE"));
+    assert.deepEqual(told, [`no nats-server answers yet; waiting for ${servers.join(" or ")}`]);
     const absent = `http://127.0.0.1:${nobody}`;
     await assert.rejects(open(account, 0, { monitorUrls: [absent] }), unfit("NATS_UNREACHABLE"));
     // One of several may be away just now: it is looked at later.

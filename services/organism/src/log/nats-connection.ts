@@ -56,7 +56,7 @@ export class LastingConnection {
    */
   static async open(access: NatsAccess, name: string, say: (event: string) => void): Promise<LastingConnection> {
     const shun: Shunned = { server: undefined };
-    return new LastingConnection(await connectPatiently(access, name, shun), shun, say);
+    return new LastingConnection(await connectPatiently(access, name, shun, say), shun, say);
   }
 
   /** `close` has been called. */
@@ -110,7 +110,12 @@ export class LastingConnection {
   }
 }
 
-async function connectPatiently(access: NatsAccess, name: string, shun: Shunned): Promise<NatsConnection> {
+async function connectPatiently(
+  access: NatsAccess,
+  name: string,
+  shun: Shunned,
+  say: (event: string) => void,
+): Promise<NatsConnection> {
   const { servers, user, password, inboxPrefix } = access;
   let last: unknown;
   const until = performance.now() + (access.patienceMs ?? CONNECT_PATIENCE_MS);
@@ -138,10 +143,11 @@ async function connectPatiently(access: NatsAccess, name: string, shun: Shunned)
         noAsyncTraces: true,
       });
     } catch (error) {
-      last = error;
       if (error instanceof Error && error.name === "AuthorizationError") {
         throw new UnfitServer("NATS_AUTHORIZATION", "nats-server refuses this member's credential");
       }
+      if (last === undefined) say(`no nats-server answers yet; waiting for ${servers.join(" or ")}`);
+      last = error;
       await pause(200);
     }
   } while (performance.now() < until);
