@@ -9,6 +9,7 @@ import { availableParallelism, tmpdir } from "node:os";
 import { dirname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import { runChecks } from "./checks.ts";
+import { readArguments } from "./command-line.ts";
 
 const ROOT = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
 const REPORTER = join(ROOT, "e2e", "src", "count-reporter.ts");
@@ -50,8 +51,11 @@ function run(name: string, files: readonly string[], concurrency: number, scratc
   }
 }
 
+const { positionals: wanted } = readArguments("usage: npm test [-- PART OF A FILE'S NAME…]", {
+  allowPositionals: true,
+  options: {},
+});
 const failedChecks = runChecks(ROOT);
-const wanted = process.argv.slice(2);
 const files: string[] = [];
 for await (const file of glob("{proto,services/*,gateway,deploy,e2e}/{src,test}/**/*.test.ts", { cwd: ROOT })) {
   if (wanted.length === 0 || wanted.some((part) => file.includes(part))) files.push(join(ROOT, file));

@@ -102,13 +102,31 @@ async function soak(slots: number, tell: (sample: Sample) => void): Promise<Samp
   return samples;
 }
 
-const { values } = parseArgs({
-  options: {
-    slots: { type: "string", default: "10000" },
-    double: { type: "boolean", default: false },
-    json: { type: "boolean", default: false },
-  },
-});
+const USAGE = "usage: npm run soak -- [--slots N] [--double] [--json]";
+
+function readArguments() {
+  try {
+    return parseArgs({
+      options: {
+        slots: { type: "string", default: "10000" },
+        double: { type: "boolean", default: false },
+        json: { type: "boolean", default: false },
+        help: { type: "boolean", default: false },
+      },
+    }).values;
+  } catch (error) {
+    // Node's advice on how to pass such a word as a positional helps nobody here.
+    const [problem = ""] = (error instanceof Error ? error.message : String(error)).split(". ");
+    process.stderr.write(`${problem}\n${USAGE}\n`);
+    process.exit(EXIT.usage);
+  }
+}
+
+const values = readArguments();
+if (values.help) {
+  process.stdout.write(`${USAGE}\n--double: on the simulator's cryptography. Exit code 1 when something grows.\n`);
+  process.exit(EXIT.ok);
+}
 const slots = Number(values.slots);
 if (!Number.isSafeInteger(slots) || slots < 2 * WARM_UP_SLOTS) {
   process.stderr.write(`soak: --slots: a number from ${2 * WARM_UP_SLOTS} on expected\n`);
