@@ -71,6 +71,24 @@ describe("ceremonies of processes", { skip: binary === undefined ? "no nats-serv
         assert.deepEqual(publicOf(recoverSecret(two)), certificateKey);
       }
     }
+    const founding = join(directory, "founding.json");
+    const log = join(scratch, "assemble.log");
+    const shown = join(scratch, "shown.json");
+    assert.equal(await runBuilder(["ceremony", "show", "--founding", founding], log, shown), EXIT.ok);
+    const { ceremonies } = JSON.parse(readFileSync(shown, "utf8")) as { ceremonies: Record<string, unknown> };
+    assert.deepEqual(Object.keys(ceremonies), [...ORGANISMS]);
+    const results = ORGANISMS.flatMap((name) => ["--result", join(memberFolder(directory, name, 1), "ceremony.json")]);
+    const kit = join(scratch, "a new folder");
+    const command = ["ceremony", "assemble", "--founding", founding, "--directory", kit];
+    // Without tally's: nothing is written.
+    assert.equal(await runBuilder([...command, ...results.slice(0, -2)], log), EXIT.precondition);
+    assert.match(readFileSync(log, "utf8"), /tally: no result of its ceremony/);
+    assert.equal(existsSync(kit), false);
+    assert.equal(await runBuilder([...command, ...results], log), EXIT.ok, readFileSync(log, "utf8"));
+    assert.equal(configToHex(readConfig(join(kit, "lattice.hex"))), configToHex(config));
+    assert.deepEqual(readRosters(join(kit, "rosters.json"), config), rosters);
+    assert.equal(await runBuilder([...command, ...results], log), EXIT.precondition);
+    assert.match(readFileSync(log, "utf8"), /lattice\.hex exists already/);
   });
 
   describe("one organism's", () => {
@@ -185,6 +203,23 @@ describe("ceremonies of processes", { skip: binary === undefined ? "no nats-serv
       const args = ["ceremony", "run", "--directory", folder, "--founding", ceremony.foundingFile];
       assert.equal(await runBuilder([...args, "--nats", ceremony.server.url], log), EXIT.precondition);
       assert.match(readFileSync(log, "utf8"), /tally has no member with the keys of/);
+    });
+
+    test("with another participant's credential, or another broker's, is refused in one line", async () => {
+      const log = join(scratch, "credential.log");
+      const said = (): string[] => readFileSync(log, "utf8").trim().split("\n");
+      const [, , ...shared] = ceremony.takePart("tally", 1);
+      const abort = ["ceremony", "abort", ...shared.slice(0, 6), "--credentials"];
+      const other = join(memberFolder(directory, "tally", 2), "nats-ceremony.json");
+      assert.equal(await runBuilder([...abort, other], log), EXIT.precondition);
+      assert.deepEqual(said(), [
+        "NATS credentials: this credential may not publish there; each participant has its own",
+      ]);
+      const foreign = join(scratch, "foreign.json");
+      const credential = JSON.parse(readFileSync(other, "utf8")) as Record<string, string>;
+      writeFileSync(foreign, JSON.stringify({ ...credential, password: "of another broker" }), { mode: 0o400 });
+      assert.equal(await runBuilder([...abort, foreign], log), EXIT.precondition);
+      assert.equal(said()[1], "nats-server refuses this member's credential");
     });
   });
 });

@@ -1,6 +1,6 @@
 /** What `builder ceremony …` does. Every function returns the exit code; data goes to stdout, everything else to stderr. */
 import { randomBytes } from "node:crypto";
-import { existsSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import type { Blame, Ceremony } from "@lattice/organism/ceremony/ceremony.ts";
 import {
@@ -13,20 +13,19 @@ import {
 } from "@lattice/organism/ceremony/founding.ts";
 import { type Phase, signMessage } from "@lattice/organism/ceremony/message.ts";
 import { ceremonyId, planProblems } from "@lattice/organism/ceremony/plan.ts";
-import { CeremonyInterrupted, runCeremony } from "@lattice/organism/ceremony/run-ceremony.ts";
-import { CodecError, equalBytes, fromHex, toHex } from "@lattice/organism/codec/codec.ts";
+import { runCeremony } from "@lattice/organism/ceremony/run-ceremony.ts";
+import { equalBytes, fromHex, toHex } from "@lattice/organism/codec/codec.ts";
 import { generateSigningKey } from "@lattice/organism/crypto/ed25519.ts";
 import { initCrypto } from "@lattice/organism/crypto/engine.ts";
 import { configToHex, latticeId } from "@lattice/organism/identity/lattice-config.ts";
-import type { Organism } from "@lattice/organism/identity/organisms.ts";
-import { UnfitServer } from "@lattice/organism/log/fit-server.ts";
+import { ORGANISMS, type Organism } from "@lattice/organism/identity/organisms.ts";
 import { JetStreamLog } from "@lattice/organism/log/jetstream-log.ts";
-import { CorruptFile } from "@lattice/organism/node/append-file.ts";
 import { EXIT } from "@lattice/organism/node/exit.ts";
 import { FileJournal } from "@lattice/organism/node/file-journal.ts";
-import { type KeyFile, KitProblem, rostersToJson } from "@lattice/organism/node/kit.ts";
-import { LogLost, LogRefusal, PromiseConflict } from "@lattice/organism/ports.ts";
+import { type KeyFile, rostersToJson } from "@lattice/organism/node/kit.ts";
 import { z } from "zod";
+import { expectedProblem } from "../cli/expected.ts";
+import { writeWhole } from "../cli/whole-file.ts";
 import {
   assemble,
   memberToJson,
@@ -36,7 +35,7 @@ import {
   readResult,
   rosterHex,
 } from "./founding-file.ts";
-import { CeremonyProblem, MemberFolder, type OwnKeys, publicOf } from "./member-folder.ts";
+import { CeremonyProblem, type KeptKeys, MemberFolder, type OwnKeys, publicOf } from "./member-folder.ts";
 
 export const say = (line: string): void => {
   process.stderr.write(`${line}\n`);
@@ -47,23 +46,35 @@ export async function readably(work: () => Promise<number>): Promise<number> {
   try {
     return await work();
   } catch (error) {
-    const unfit = [CeremonyProblem, KitProblem, UnfitServer];
-    const expected = [...unfit, LogLost, LogRefusal, PromiseConflict, CorruptFile, CodecError];
-    if (error instanceof CeremonyInterrupted) {
-      say("interrupted; start it again to go on where it was");
-      return EXIT.interrupted;
-    }
-    if (!(error instanceof Error) || !expected.some((kind) => error instanceof kind)) throw error;
-    say(error.message);
-    return unfit.some((kind) => error instanceof kind) ? EXIT.precondition : EXIT.failed;
+    const expected = expectedProblem(error);
+    if (expected === undefined) throw error;
+    say(expected.line);
+    return expected.code;
   }
 }
 
 /** What a seat keeps when it changes hands. */
-export const KEPT_KEYS = z.looseObject({
+const KEPT_KEYS = z.looseObject({
+  organism: z.enum(ORGANISMS),
   signerKey: z.string().length(64).optional(),
   operatorKey: z.string().length(64).optional(),
 });
+
+/** Of the seat's holder so far: a file without them would give the newcomer fresh ones, unnoticed. @throws CeremonyProblem */
+export function keptKeys(path: string, organism: Organism): KeptKeys {
+  const { organism: made, signerKey, operatorKey } = parseFile(KEPT_KEYS, path, "key file");
+  if (made !== organism) throw new CeremonyProblem(`key file: ${path}: made for ${made}, not for ${organism}`);
+  const missing =
+    (organism === "tally" && signerKey === undefined) || (organism === "zipnet" && operatorKey === undefined);
+  if (missing)
+    throw new CeremonyProblem(
+      `key file: ${path}: holds no ${organism === "tally" ? "signerKey" : "operatorKey"}, which the seat keeps`,
+    );
+  return {
+    ...(signerKey === undefined ? {} : { signerKey }),
+    ...(operatorKey === undefined ? {} : { operatorKey }),
+  };
+}
 
 /** Makes one member's own keys and prints the public half for the founding file. */
 export function createMember(options: {
@@ -72,7 +83,7 @@ export function createMember(options: {
   readonly keep?: string;
 }): Promise<number> {
   return readably(async () => {
-    const kept = options.keep === undefined ? {} : parseFile(KEPT_KEYS, options.keep, "key file");
+    const kept = options.keep === undefined ? {} : keptKeys(options.keep, options.organism);
     const keys = await new MemberFolder(options.directory).create(options.organism, kept);
     process.stdout.write(`${JSON.stringify({ organism: keys.organism, ...memberToJson(publicOf(keys)) })}\n`);
     return EXIT.ok;
@@ -323,13 +334,14 @@ export function assembleLattice(options: {
   return readably(async () => {
     await initCrypto();
     const { config, rosters } = assemble(readFounding(options.founding), options.results.map(readResult));
+    mkdirSync(options.directory, { recursive: true });
     for (const [name, content] of [
       ["lattice.hex", `${configToHex(config)}\n`],
       ["rosters.json", rostersToJson(rosters)],
     ] as const) {
       const path = join(options.directory, name);
       if (existsSync(path)) throw new CeremonyProblem(`${path} exists already`);
-      writeFileSync(path, content, { flag: "wx" });
+      writeWhole(path, content, 0o644, "new");
     }
     process.stdout.write(`${JSON.stringify({ lattice_id: toHex(latticeId(config)), keys: config.keys })}\n`);
     return EXIT.ok;

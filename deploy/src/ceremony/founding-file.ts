@@ -11,6 +11,7 @@ import {
   type LatticeConfig,
 } from "@lattice/organism/identity/lattice-config.ts";
 import { ORGANISMS, type Organism } from "@lattice/organism/identity/organisms.ts";
+import { shapeProblems } from "@lattice/organism/node/kit.ts";
 import { z } from "zod";
 import { CeremonyProblem } from "./member-folder.ts";
 
@@ -57,8 +58,7 @@ export function parseFile<T>(schema: z.ZodType<T>, path: string, what: string): 
   }
   const result = schema.safeParse(parsed);
   if (result.success) return result.data;
-  const problems = result.error.issues.map((issue) => `${issue.path.join(".")}: ${issue.message}`);
-  throw new CeremonyProblem(`${what}: ${path}: ${problems.join("; ")}`);
+  throw new CeremonyProblem(`${what}: ${path}: ${shapeProblems(result.error)}`);
 }
 
 export function memberToJson({ memberKey, boxKey, signer, operator }: FoundingMember): z.infer<typeof PUBLIC_MEMBER> {

@@ -86,7 +86,7 @@ export class MemberFolder {
     } catch {
       throw new CeremonyProblem(`${this.directory}: no keys of a member here; make them with: builder ceremony member`);
     }
-    const parsed = OWN_KEYS.safeParse(JSON.parse(text));
+    const parsed = OWN_KEYS.safeParse(jsonOf(text));
     if (!parsed.success) throw new CeremonyProblem(`${this.ownKeysFile}: not a member's own keys`);
     return parsed.data;
   }
@@ -118,6 +118,15 @@ export class MemberFolder {
   }
 }
 
+/** Undefined when it is none. */
+export function jsonOf(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
 /** The public half, as it goes into the founding file. */
 export function publicOf(keys: OwnKeys): FoundingMember {
   return {
@@ -137,6 +146,9 @@ async function writeWhole(path: string, content: string, mode: number): Promise<
   try {
     await file.writeFile(content);
     await file.sync();
+  } catch (error) {
+    await rm(temporary, { force: true });
+    throw Object.assign(error as NodeJS.ErrnoException, { path });
   } finally {
     await file.close();
   }

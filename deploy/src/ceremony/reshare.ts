@@ -35,7 +35,7 @@ import { parseConfigHex, readSharesFile } from "@lattice/organism/node/kit.ts";
 import { z } from "zod";
 import { blameLine, openLog, progressOf, readably, say, type TakePartOptions } from "./commands.ts";
 import { memberFromJson, memberToJson, PUBLIC_MEMBER, parseFile, rosterHex } from "./founding-file.ts";
-import { CeremonyProblem, MemberFolder, overwrite } from "./member-folder.ts";
+import { CeremonyProblem, jsonOf, MemberFolder, overwrite } from "./member-folder.ts";
 
 const HEX = z.string().regex(/^(?:[0-9a-f]{2})*$/, "lower-case hex expected");
 const SLOT = z.string().regex(/^\d{1,19}$/, "a slot number as text expected");
@@ -133,7 +133,7 @@ async function sharesUnder(directory: string, publicShare: Uint8Array): Promise<
   const files = existsSync(later) ? (await readdir(later)).filter((name) => name.endsWith(".json")) : [];
   for (const path of [...files.map((name) => join(later, name)), join(directory, "key.json")]) {
     if (!existsSync(path)) continue;
-    const parsed = SHARES.safeParse(JSON.parse(await readFile(path, "utf8")));
+    const parsed = SHARES.safeParse(jsonOf(await readFile(path, "utf8")));
     if (parsed.success && equalBytes(publicShareOf(fromHex(parsed.data.certificateShare)), publicShare))
       return parsed.data;
   }

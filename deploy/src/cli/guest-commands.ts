@@ -1,6 +1,6 @@
 /** `builder guest …`: for auditors and integrators that follow a committee. */
 import { isOrganism, ORGANISMS, type Organism } from "@lattice/organism/identity/organisms.ts";
-import { type Command, InvalidArgumentError } from "commander";
+import { type Command, InvalidArgumentError, Option } from "commander";
 import type { GuestFollowCommand, GuestTicketCommand } from "./guest.ts";
 
 function organism(text: string): Organism {
@@ -40,7 +40,11 @@ export function addGuestCommands(program: Command): void {
     .requiredOption("--issuer <file>", "the issuer's key")
     .requiredOption("--organism <name>", ORGANISMS.join(", "), organism)
     .requiredOption("--guest <hex>", "the guest's public key", publicKey)
-    .option("--slots <n>", "for how many slots from now", (text) => BigInt(positive(text)), 100_000n)
+    .addOption(
+      new Option("--slots <n>", "for how many slots from now")
+        .argParser((text) => BigInt(positive(text)))
+        .default(100_000n, "100000"),
+    )
     .action(async (options: GuestTicketCommand) => {
       process.exitCode = await (await commands()).runGuestTicket(options);
     });

@@ -1,6 +1,6 @@
 /** What a guest keeps: its own key, its tickets, and the newest state that a quorum certified for it. */
 import { randomBytes } from "node:crypto";
-import { readFileSync, renameSync, statSync, writeFileSync } from "node:fs";
+import { readFileSync, statSync } from "node:fs";
 import { encode, fromHex, toHex, tryDecode } from "@lattice/organism/codec/codec.ts";
 import { type CertifiedCheckpoint, checkCheckpoint, guestHash } from "@lattice/organism/committee/checkpoint.ts";
 import type { Eras } from "@lattice/organism/committee/eras.ts";
@@ -10,6 +10,7 @@ import type { LatticeConfig } from "@lattice/organism/identity/lattice-config.ts
 import type { Organism } from "@lattice/organism/identity/organisms.ts";
 import { KitProblem } from "@lattice/organism/node/kit.ts";
 import { z } from "zod";
+import { writeWhole } from "./whole-file.ts";
 
 const SEED_FILE = z.looseObject({ seed: z.string().regex(/^[0-9a-f]{64}$/) });
 
@@ -33,7 +34,7 @@ export function readSeed(path: string, what: string): SigningKey {
 export function writeSeed(path: string): SigningKey {
   const seed = new Uint8Array(randomBytes(32));
   try {
-    writeFileSync(path, `${JSON.stringify({ seed: toHex(seed) })}\n`, { mode: 0o400, flag: "wx" });
+    writeWhole(path, `${JSON.stringify({ seed: toHex(seed) })}\n`, 0o400, "new");
   } catch (error) {
     throw new KitProblem(`guest key: cannot make ${path}: ${(error as NodeJS.ErrnoException).code ?? "error"}`);
   }
@@ -83,7 +84,5 @@ export function readGuestState(
 
 /** The newer replaces the older one whole. */
 export function writeGuestState(path: string, { certified, view }: GuestState): void {
-  const unfinished = `${path}.new`;
-  writeFileSync(unfinished, encode(GUEST_STATE, { version: 1, certified, view }), { mode: 0o600 });
-  renameSync(unfinished, path);
+  writeWhole(path, encode(GUEST_STATE, { version: 1, certified, view }), 0o600);
 }

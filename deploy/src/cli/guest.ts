@@ -108,6 +108,12 @@ export function runGuestFollow(
     const stop = new AbortController();
     signal.addEventListener("abort", () => stop.abort());
     let certifiedStates = 0;
+    let warned: string | undefined;
+    // Each source is asked more than once, and mostly they all say the same.
+    const warnOnce = (line: string): void => {
+      if (line !== warned) output.problem(line);
+      warned = line;
+    };
     const tell = (event: Record<string, unknown>, line: string): void => {
       output.data(options.json ? JSON.stringify({ schema_version: 1, ...event }) : line);
     };
@@ -133,7 +139,7 @@ export function runGuestFollow(
             debug: () => undefined,
             info: () => undefined,
             warn: (message, fields) =>
-              output.problem(`guest: ${message}${fields?.["problem"] === undefined ? "" : `: ${fields["problem"]}`}`),
+              warnOnce(`guest: ${message}${fields?.["problem"] === undefined ? "" : `: ${fields["problem"]}`}`),
             error: (message) => output.problem(`guest: ${message}`),
           },
           onOutcome,

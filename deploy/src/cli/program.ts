@@ -1,4 +1,4 @@
-/** `builder`: the operator's command line. Data on stdout, everything else on stderr. */
+/** `builder`, the operator's command line: its commands and their options. */
 
 import { EXIT } from "@lattice/organism/node/exit.ts";
 import { Command, InvalidArgumentError } from "commander";
@@ -30,66 +30,72 @@ function keyOrigin(text: string): "dealer" | "ceremony" {
   return text;
 }
 
-const program = new Command("builder").description("operates a lattice").showHelpAfterError();
-program.exitOverride((error) => process.exit(error.exitCode === 0 ? EXIT.ok : EXIT.usage));
-
-const local = program.command("local").description("a throw-away lattice on this machine");
-
-local
-  .command("up")
-  .description("starts a whole lattice and keeps sample wallets and searchers sending until Ctrl-C")
-  .option("--directory <path>", "where it lies; a lattice found there is started again")
-  .option("--slot-ms <ms>", "slot length", integer(1000, 60_000), 4000)
-  .option("--gateway-port <port>", "port of the gateway", integer(1, 65_535))
-  .option("--nats <n>", "nats-servers: 1, or a cluster of 3", servers, 1)
-  .option("--embedded", "all members in one process on the embedded log, no NATS", false)
-  .option(
-    "--keys <origin>",
-    "a new lattice's keys: dealer, or ceremony among the members",
-    keyOrigin,
-    "dealer" as const,
-  )
-  .option("--stewards", "a steward of each seat: epochs that start by themselves", false)
-  .option("--refresh-every-slots <n>", "the stewards' schedule, 900 when left out", integer(24, 1_000_000_000))
-  .action(async (options: Parameters<typeof runUp>[0]) => {
-    process.exitCode = await (await import("../local/up.ts")).runUp(options);
+/** A usage error ends the process with exit code 2. */
+export function makeProgram(): Command {
+  const program = new Command("builder").description("operates a lattice");
+  // One line; the whole help would push it off the screen.
+  program.configureOutput({
+    outputError: (text, write) => write(`${text.trim().replaceAll(/\s*\n\s*/g, " ")} (--help shows what there is)\n`),
   });
+  program.exitOverride((error) => process.exit(error.exitCode === 0 ? EXIT.ok : EXIT.usage));
 
-local
-  .command("demo")
-  .description("the same for N slots, then down; exits 0 only if every slot and invariant holds")
-  .option("--slots <n>", "slots to run", integer(1, 10_000), 10)
-  .option("--slot-ms <ms>", "slot length", integer(1000, 60_000), 4000)
-  .option("--json", "one JSON object on stdout", false)
-  .option("--nats <n>", "nats-servers: 1, or a cluster of 3", servers, 1)
-  .option("--embedded", "all members in one process on the embedded log, no NATS", false)
-  .option(
-    "--keys <origin>",
-    "a new lattice's keys: dealer, or ceremony among the members",
-    keyOrigin,
-    "dealer" as const,
-  )
-  .option("--keep", "keep the lattice's folder", false)
-  .action(async (options: Parameters<typeof runDemo>[0]) => {
-    process.exitCode = await (await import("../local/demo.ts")).runDemo(options);
-  });
+  const local = program.command("local").description("a throw-away lattice on this machine");
 
-addCeremonyCommands(program);
-addRosterCommands(program);
-addLogCommands(program);
-addGuestCommands(program);
+  local
+    .command("up")
+    .description("starts a whole lattice and keeps sample wallets and searchers sending until Ctrl-C")
+    .option("--directory <path>", "where it lies; a lattice found there is started again")
+    .option("--slot-ms <ms>", "slot length", integer(1000, 60_000), 4000)
+    .option("--gateway-port <port>", "port of the gateway", integer(1, 65_535))
+    .option("--nats <n>", "nats-servers: 1, or a cluster of 3", servers, 1)
+    .option("--embedded", "all members in one process on the embedded log, no NATS", false)
+    .option(
+      "--keys <origin>",
+      "a new lattice's keys: dealer, or ceremony among the members",
+      keyOrigin,
+      "dealer" as const,
+    )
+    .option("--stewards", "a steward of each seat: epochs that start by themselves", false)
+    .option("--refresh-every-slots <n>", "the stewards' schedule, 900 when left out", integer(24, 1_000_000_000))
+    .action(async (options: Parameters<typeof runUp>[0]) => {
+      process.exitCode = await (await import("../local/up.ts")).runUp(options);
+    });
 
-const fraud = program.command("fraud").description("proofs that a member said two things");
+  local
+    .command("demo")
+    .description("the same for N slots, then down; exits 0 only if every slot and invariant holds")
+    .option("--slots <n>", "slots to run", integer(1, 10_000), 10)
+    .option("--slot-ms <ms>", "slot length", integer(1000, 60_000), 4000)
+    .option("--json", "one JSON object on stdout", false)
+    .option("--nats <n>", "nats-servers: 1, or a cluster of 3", servers, 1)
+    .option("--embedded", "all members in one process on the embedded log, no NATS", false)
+    .option(
+      "--keys <origin>",
+      "a new lattice's keys: dealer, or ceremony among the members",
+      keyOrigin,
+      "dealer" as const,
+    )
+    .option("--keep", "keep the lattice's folder", false)
+    .action(async (options: Parameters<typeof runDemo>[0]) => {
+      process.exitCode = await (await import("../local/demo.ts")).runDemo(options);
+    });
 
-fraud
-  .command("verify")
-  .description("judges a proof, offline, by the lattice config alone; exits 0 when it holds, 1 when it does not")
-  .argument("<file>", "the proof, as GetFraud gives it or a member leaves it in frauds/")
-  .requiredOption("--config <file>", "the lattice config (one line of hex)")
-  .option("--rosters <file>", "the kit's rosters: needed once the committee's certificate key has changed")
-  .option("--json", "one JSON object on stdout", false)
-  .action(async (file: string, options: FraudVerifyOptions) => {
-    process.exitCode = await (await import("./fraud-verify.ts")).runFraudVerify(file, options);
-  });
+  addCeremonyCommands(program);
+  addRosterCommands(program);
+  addLogCommands(program);
+  addGuestCommands(program);
 
-await program.parseAsync();
+  const fraud = program.command("fraud").description("proofs that a member said two things");
+
+  fraud
+    .command("verify")
+    .description("judges a proof, offline, by the lattice config alone; exits 0 when it holds, 1 when it does not")
+    .argument("<file>", "the proof, as GetFraud gives it or a member leaves it in frauds/")
+    .requiredOption("--config <file>", "the lattice config (one line of hex)")
+    .option("--rosters <file>", "the kit's rosters: needed once the committee's certificate key has changed")
+    .option("--json", "one JSON object on stdout", false)
+    .action(async (file: string, options: FraudVerifyOptions) => {
+      process.exitCode = await (await import("./fraud-verify.ts")).runFraudVerify(file, options);
+    });
+  return program;
+}

@@ -1,6 +1,6 @@
 /** `builder roster …`: a committee's members, and the epoch that changes them. */
 import { isOrganism, ORGANISMS, type Organism } from "@lattice/organism/identity/organisms.ts";
-import { type Command, InvalidArgumentError } from "commander";
+import { type Command, InvalidArgumentError, Option } from "commander";
 import type { KitOptions, ProposeOptions, RosterOptions, StatusOptions } from "./commands.ts";
 import type { StandbyOptions } from "./standby-command.ts";
 
@@ -48,7 +48,7 @@ export function addRosterCommands(program: Command): void {
     .option("--refresh", "the same members with fresh shares", false)
     .option("--new-era", "another certificate key from then on, certified by the one before", false)
     .option("--activation-slot <slot>", "the first slot of the epoch", slots)
-    .option("--in-slots <n>", "or so many slots from now", slots, 300n)
+    .addOption(new Option("--in-slots <n>", "or so many slots from now").argParser(slots).default(300n, "300"))
     .option("--every-slots <n>", "or the next multiple of n at least --in-slots ahead: alike for all operators", slots)
     .requiredOption("--out <file>", "where the succession file goes")
     .action(async (options: ProposeOptions) => {

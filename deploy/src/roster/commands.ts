@@ -1,5 +1,5 @@
 /** What `builder roster …` does. Every function returns the exit code; data goes to stdout, everything else to stderr. */
-import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { ceremonyId } from "@lattice/organism/ceremony/plan.ts";
 import { type Succession, successionPlan } from "@lattice/organism/ceremony/succession.ts";
 import { equalBytes, toHex } from "@lattice/organism/codec/codec.ts";
@@ -26,6 +26,8 @@ import { readably, say } from "../ceremony/commands.ts";
 import { memberFromJson, PUBLIC_MEMBER, parseFile } from "../ceremony/founding-file.ts";
 import { CeremonyProblem } from "../ceremony/member-folder.ts";
 import { readSuccession, successionToJson } from "../ceremony/reshare.ts";
+import { UsageProblem } from "../cli/expected.ts";
+import { writeWhole } from "../cli/whole-file.ts";
 import { askCommittee, type CommitteeView, judgeCommittee } from "./committee-view.ts";
 import { healthProblems, propose, seatToReplace } from "./proposal.ts";
 
@@ -147,7 +149,7 @@ export function proposeRoster(options: ProposeOptions): Promise<number> {
     // An era alone is a refresh with another certificate key.
     const ways = others + (options.refresh || (options.newEra && others === 0) ? 1 : 0);
     if (ways !== 1 || (options.add && options.with === undefined)) {
-      throw new CeremonyProblem(
+      throw new UsageProblem(
         "one of: --with <member.json> (a seat changes hands), --add --with <member.json> (a further seat), --drop (the last seat goes), --refresh (fresh shares); --new-era with any of them, or alone",
       );
     }
@@ -174,7 +176,7 @@ export function proposeRoster(options: ProposeOptions): Promise<number> {
     if (existsSync(options.out) && readFileSync(options.out, "utf8") !== text) {
       throw new CeremonyProblem(`${options.out}: holds another proposal; it is not overwritten`);
     }
-    writeFileSync(options.out, text);
+    writeWhole(options.out, text);
     process.stdout.write(`${JSON.stringify(planToJson(succession), null, 2)}\n`);
     return EXIT.ok;
   });
@@ -197,7 +199,7 @@ export function writeKit(options: KitOptions): Promise<number> {
     const kits = readEras(options.rosters, config);
     const watch = new EraWatch({ config, addresses: (organism) => addresses[organism], eras: kits });
     await Promise.all(ORGANISMS.map((organism) => watch.ask(organism)));
-    writeFileSync(options.out, rostersToJson(certified, watch.book.all));
+    writeWhole(options.out, rostersToJson(certified, watch.book.all));
     const eras = ORGANISMS.map((organism) => [organism, watch.of(organism).length - 1] as const);
     process.stdout.write(`${JSON.stringify({ eras: Object.fromEntries(eras) })}\n`);
     return EXIT.ok;

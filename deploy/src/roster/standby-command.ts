@@ -8,8 +8,7 @@ import type { LatticeConfig } from "@lattice/organism/identity/lattice-config.ts
 import type { Organism } from "@lattice/organism/identity/organisms.ts";
 import { EXIT } from "@lattice/organism/node/exit.ts";
 import { readConfig } from "@lattice/organism/node/kit.ts";
-import { KEPT_KEYS, readably } from "../ceremony/commands.ts";
-import { parseFile } from "../ceremony/founding-file.ts";
+import { keptKeys, readably } from "../ceremony/commands.ts";
 import { CeremonyProblem, MemberFolder, publicOf } from "../ceremony/member-folder.ts";
 import { seatIn, signingKeyIn } from "../ceremony/reshare.ts";
 import { makeStandby, type StandbyFile } from "./standby.ts";
@@ -50,7 +49,7 @@ export async function standbyIn(of: {
   const folder = new MemberFolder(directory);
   if (folder.hasKeys) throw new CeremonyProblem(`${directory}: holds a member's keys already`);
   // The settlement contract and the lattice id know these keys of the seat: whoever takes it keeps them.
-  const kept = parseFile(KEPT_KEYS, new MemberFolder(member).keyFile, "key file");
+  const kept = keptKeys(new MemberFolder(member).keyFile, organism);
   const keys = existsSync(folder.ownKeysFile) ? folder.ownKeys() : await folder.create(organism, kept);
   if (keys.organism !== organism) throw new CeremonyProblem(`${directory}: made for ${keys.organism}`);
   const credential = join(member, "nats.json");

@@ -103,9 +103,9 @@ describe("certified rosters", () => {
 
   test("are all needed, as hex of whole outcomes", () => {
     const { tally: _, ...five } = JSON.parse(rostersToJson(allRosters())) as Record<string, string>;
-    problem(() => readRosters(file(JSON.stringify(five)), dealt.config), /^rosters: tally/);
+    problem(() => readRosters(file(JSON.stringify(five)), dealt.config), /^rosters: \S+: tally/);
     problem(() => readRosters(file(JSON.stringify({ ...five, tally: "00" })), dealt.config), /^roster of tally: /);
-    problem(() => readRosters(file(JSON.stringify({ ...five, tally: "xyz" })), dealt.config), /^rosters: tally/);
+    problem(() => readRosters(file(JSON.stringify({ ...five, tally: "xyz" })), dealt.config), /^rosters: \S+: tally/);
     problem(() => readRosters(file(JSON.stringify({ ...five, tally: "0" })), dealt.config), /^roster of tally: /);
     problem(() => readRosters(file("{"), dealt.config), /is not JSON/);
     // A kit of a later era: the chain leads from the config's key to the roster's.
@@ -173,8 +173,8 @@ describe("endpoints", () => {
   });
   test("that are missing, empty or no addresses", () => {
     const { offer: _, ...without } = all;
-    problem(() => readEndpoints(file(JSON.stringify(without))), /^endpoints: offer/);
-    problem(() => readEndpoints(file(JSON.stringify({ ...all, offer: [] }))), /^endpoints: offer/);
+    problem(() => readEndpoints(file(JSON.stringify(without))), /^endpoints: \S+: offer/);
+    problem(() => readEndpoints(file(JSON.stringify({ ...all, offer: [] }))), /^endpoints: \S+: offer/);
     for (const wrong of ["host", "host:", ":1", "host:123456", "http://host:1", "ho st:1"]) {
       problem(() => readEndpoints(file(JSON.stringify({ ...all, offer: [wrong] }))), /offer\.0: host:port expected/);
     }

@@ -40,10 +40,17 @@ function readJson<T>(path: string, what: string, schema: z.ZodType<T>): T {
   }
   const result = schema.safeParse(parsed);
   if (!result.success) {
-    const problems = result.error.issues.map((issue) => `${issue.path.join(".")}: ${issue.message}`);
-    throw new KitProblem(`${what}: ${problems.join("; ")}`);
+    throw new KitProblem(`${what}: ${path}: ${shapeProblems(result.error)}`);
   }
   return result.data;
+}
+
+/** The first two: of a file of another kind nearly everything is wrong. */
+export function shapeProblems({ issues }: z.ZodError): string {
+  const said = issues
+    .slice(0, 2)
+    .map(({ path, message }) => `${path.length === 0 ? "" : `${path.join(".")}: `}${message}`);
+  return [...said, ...(issues.length > said.length ? [`and ${issues.length - said.length} more`] : [])].join("; ");
 }
 
 /** @throws KitProblem */
@@ -59,7 +66,13 @@ export function parseConfigHex(hex: string): LatticeConfig {
 
 /** @throws KitProblem */
 export function readConfig(path: string): LatticeConfig {
-  return parseConfigHex(read(path, "lattice config"));
+  const hex = read(path, "lattice config");
+  try {
+    return parseConfigHex(hex);
+  } catch (error) {
+    if (error instanceof KitProblem) throw new KitProblem(`${error.message} (${path})`);
+    throw error;
+  }
 }
 
 export type Rosters = { readonly [O in Organism]: Roster };
