@@ -33,14 +33,12 @@ function judge(
   proof: Uint8Array,
   eras: KnownEras,
 ): { readonly organism: Organism | undefined; readonly verdict: FraudVerdict } {
-  let last: FraudVerdict | undefined;
   for (const organism of ORGANISMS) {
     const verdict = verifyFraudProof(config, organism, proof, { eras: eras(organism) });
     if ("fraud" in verdict || verdict.refusal.reason !== "ORGANISM_MISMATCH") return { organism, verdict };
-    last = verdict;
   }
   const detail = "the proof is about a committee that is none of this lattice's";
-  return { organism: undefined, verdict: last ?? { refusal: { reason: "ORGANISM_MISMATCH", detail } } };
+  return { organism: undefined, verdict: { refusal: { reason: "ORGANISM_MISMATCH", detail } } };
 }
 
 /** @returns the exit code: 0 proven, 1 not proven, 5 a file cannot be read */
