@@ -578,9 +578,12 @@ describe("epochs that start by themselves", {
     }
     assert.fail(`in vain: ${said()}`);
   }
+  /** Asked again where the machine is too busy for an answer in time. */
   async function view() {
-    const judged = judgeCommittee(config, "relay", await askCommittee(config, "relay", addresses));
-    if ("problem" in judged) assert.fail(judged.problem);
-    return judged;
+    for (const deadline = performance.now() + 30_000; ; ) {
+      const judged = judgeCommittee(config, "relay", await askCommittee(config, "relay", addresses));
+      if (!("problem" in judged)) return judged;
+      assert.ok(performance.now() < deadline, judged.problem);
+    }
   }
 });

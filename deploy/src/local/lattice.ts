@@ -118,6 +118,8 @@ export class LocalLattice {
   #chain: ExecutionClient | undefined;
   #ceremonies: NatsServer | undefined;
   readonly #supervisor: Supervisor;
+  /** It is being taken down: whatever still starts is not waited for. */
+  #ending = false;
   #genesis: GethGenesis;
   readonly #progress: (line: string) => void;
   readonly #options: LatticeOptions;
@@ -249,6 +251,7 @@ export class LocalLattice {
 
   /** Starts whatever is not running and waits until all of it is ready. @throws StartFailure */
   async startAll(): Promise<void> {
+    this.#ending = false;
     const { stewards } = this.#options;
     // Before its member starts, a seat has its link.
     if (stewards !== undefined) await layOutStewards(this.layout, this.config);
@@ -279,7 +282,10 @@ export class LocalLattice {
     const ports = layout.loadPorts().stewards ?? (await chooseStewardPorts(config.zipnet.policy.membersMin));
     layout.addPorts(ports);
     this.#progress("stewards start, a nats-server of their ceremonies first");
-    this.#ceremonies = await startCeremonies(layout, ports);
+    this.#ceremonies = await startCeremonies(layout, ports, (server) => {
+      this.#ceremonies = server;
+    });
+    if (this.#ending) throw new StartFailure("taken down before it was ready");
     const checks: Check[] = [];
     for (const organism of ORGANISMS) {
       for (const [index, port] of ports.metrics[organism].entries()) {
@@ -375,6 +381,7 @@ export class LocalLattice {
     for (const check of checks) {
       for (;;) {
         if (await answersOk(check.url)) break;
+        if (this.#ending) throw new StartFailure(`taken down before ${check.name} was ready`);
         const process = this.processes.get(check.process);
         if (process !== undefined && !process.running) throw new StartFailure(`${check.name} ended: ${process.tail()}`);
         if (Date.now() > until)
@@ -386,6 +393,7 @@ export class LocalLattice {
 
   /** SIGTERM to everybody, in reverse pipeline order. */
   async stop(): Promise<void> {
+    this.#ending = true;
     this.#supervisor.release();
     const order = ["gateway", "aggregator"];
     const members = [...this.processes.keys()].filter((name) => !order.includes(name) && name !== "sequencer");
@@ -399,6 +407,7 @@ export class LocalLattice {
 
   /** SIGKILL to everything at once, broker and chain included. */
   async killAll(): Promise<void> {
+    this.#ending = true;
     this.#supervisor.release();
     await Promise.all([...this.processes.values()].map((process) => process.kill()));
     await this.#chain?.program.kill();

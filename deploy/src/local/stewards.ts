@@ -82,12 +82,20 @@ export async function layOutStewards(layout: Layout, config: LatticeConfig): Pro
   }
 }
 
-/** The nats-server of all six committees' ceremonies. @throws ProgramFailure, NatsServerMissing */
-export async function startCeremonies(layout: Layout, ports: StewardPorts): Promise<NatsServer> {
+/**
+ * The nats-server of all six committees' ceremonies.
+ * @param onStarted called once its process runs, before it is ready
+ * @throws ProgramFailure, NatsServerMissing
+ */
+export async function startCeremonies(
+  layout: Layout,
+  ports: StewardPorts,
+  onStarted: (server: NatsServer) => void,
+): Promise<NatsServer> {
   const deal = readDeal(join(layout.ceremonies, "deal.json"));
   const { client: port, monitor: monitorPort } = ports.ceremonies;
   const { path: binary } = await provideNatsServer();
-  const server = await startNatsServer({ binary, directory: layout.ceremonies, deal, port, monitorPort });
+  const server = await startNatsServer({ binary, directory: layout.ceremonies, deal, port, monitorPort, onStarted });
   try {
     for (const { admin } of deal.accounts) await createCommitteeStream(server.url, admin);
     return server;
