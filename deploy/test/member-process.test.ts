@@ -1,6 +1,6 @@
 /** Real member processes on a real nats-server: doubled, killed, wrongly keyed. Every end has an exit code and a line. */
 import assert from "node:assert/strict";
-import { cp, mkdir, mkdtemp, readFile, rm } from "node:fs/promises";
+import { cp, mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
@@ -136,6 +136,43 @@ describe("member processes", { skip: "missing" in found ? found.missing : false 
     assert.match(await logOf("member-2"), /"reason":"(SUCCEEDED|JOURNAL_LOST)"/);
     assert.ok(newer.alive);
     await newer.stop();
+  });
+
+  test("moved to another host: whoever runs finds it once its endpoints file says where", async () => {
+    const before = await readFile(layout.endpoints, "utf8");
+    const degraded = async (): Promise<boolean> => {
+      const shown = await (await fetch(`${http(metrics(1))}/metrics`)).text();
+      return /^lattice_log_degraded\S* 1$/m.test(shown);
+    };
+    const until = async (wanted: boolean): Promise<boolean> => {
+      for (const end = performance.now() + READY_DEADLINE_MS; performance.now() < end; ) {
+        if ((await degraded()) === wanted) return true;
+        await new Promise((resolve) => setTimeout(resolve, 200));
+      }
+      return false;
+    };
+    assert.ok(await until(true), "member 1 runs alone");
+
+    const host = join(folder, "another-host");
+    await cp(layout.member(ORGANISM, 2), host, { recursive: true });
+    const [grpc = 0, metricsPort = 0] = await freePorts(2);
+    const moved = await start(2, "moved", {
+      LATTICE_KEY_FILE: join(host, "key.json"),
+      LATTICE_NATS_CREDENTIALS_FILE: join(host, "nats.json"),
+      LATTICE_DATA_DIR: join(host, "data"),
+      LATTICE_LISTEN: at(grpc),
+      LATTICE_METRICS_LISTEN: at(metricsPort),
+    });
+    await ready(moved, metricsPort);
+    assert.doesNotMatch(await logOf("moved"), /it abstains/, "it knows all it has said");
+    assert.ok(await degraded(), "member 1 looks for it where it was");
+
+    const endpoints = JSON.parse(before) as Record<string, string[]>;
+    const addresses = endpoints[ORGANISM] ?? [];
+    await writeFile(layout.endpoints, JSON.stringify({ ...endpoints, [ORGANISM]: addresses.with(2, at(grpc)) }));
+    assert.ok(await until(false), "member 1 has found it, and was not started again");
+    await moved.stop();
+    await writeFile(layout.endpoints, before);
   });
 
   test("another organism's key, a wrong password, another's credential, a folder that is none: one line and a precondition's code", async () => {
