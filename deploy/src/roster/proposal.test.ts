@@ -221,7 +221,7 @@ describe("the next roster", () => {
     refused(
       view,
       { ...replacing, with: { ...newcomer, signer: new Uint8Array(20) } },
-      /settlement contract knows none.*another lattice/,
+      /settlement contract knows none.*another lattice: docs\/operators\.md, “What an epoch cannot change”$/,
     );
     refused(view, { ...replacing, with: undefined }, /makes its keys first/);
   });
