@@ -19,6 +19,7 @@ class Scene {
   left = false;
   ownEpoch: bigint | undefined = 0n;
   readonly fatal: string[] = [];
+  readonly details: string[] = [];
   readonly erased: bigint[] = [];
   readonly standing: OwnStanding;
 
@@ -35,7 +36,10 @@ class Scene {
         get unknownRules() {
           return scene.unknownRules;
         },
-        isBlockedKey: (key) => key === this.blocked,
+        get blocked() {
+          const proven = { kind: "votes", position: 77n, proof: new Uint8Array(32).fill(0xab) } as const;
+          return scene.blocked === undefined ? [] : [{ ...proven, memberKey: scene.blocked }];
+        },
         epochOf: (index, key) => (index === 3 && key === OWN_KEY ? this.ownEpoch : undefined),
         hasLeft: () => this.left,
         author: () => ({ incarnation: this.incarnation }),
@@ -46,7 +50,10 @@ class Scene {
         get silent() {
           return scene.fatal.length > 0;
         },
-        fail: (reason) => void this.fatal.push(reason),
+        fail: (reason, detail) => {
+          this.fatal.push(reason);
+          this.details.push(detail);
+        },
       },
       logger: { debug: () => undefined, info: () => undefined, warn: () => undefined, error: () => undefined },
       meters: createNoMeters(),
@@ -62,6 +69,7 @@ test("its own key proven to say two things; not another's", () => {
   scene.blocked = OWN_KEY;
   scene.standing.checkKey();
   assert.deepEqual(scene.fatal, ["KEY_BLOCKED"]);
+  assert.match(scene.details[0] ?? "", /two votes, committed at position 77, proof (ab){32}$/);
 });
 
 test("rules beyond its build", () => {

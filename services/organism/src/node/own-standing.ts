@@ -2,9 +2,10 @@
  * What the log shows of this very member that it must not go on after: its key is proven to say two things, a newer process
  * speaks for it, its seat is given up, a quorum has another state, or what follows is beyond its build.
  */
-import { toHex } from "../codec/codec.ts";
+import { equalBytes, toHex } from "../codec/codec.ts";
 import type { Applied } from "../committee/committee.ts";
 import type { Dissent } from "../committee/effects.ts";
+import type { BlockedKey } from "../committee/state.ts";
 import { errorFields, type Logger } from "../observe/logger.ts";
 import type { Meters } from "../observe/meters.ts";
 import type { EpochKeys } from "./epoch-keys.ts";
@@ -15,7 +16,8 @@ interface OwnCommittee {
   readonly roster: { readonly epoch: bigint; readonly members: { readonly length: number } };
   readonly quorum: { readonly quorum: number };
   readonly unknownRules: { readonly message: string } | undefined;
-  isBlockedKey(key: Uint8Array): boolean;
+  /** Keys that were proven to say two things. */
+  readonly blocked: readonly Pick<BlockedKey, "memberKey" | "kind" | "position" | "proof">[];
   /** The newest epoch in which that member has that key. */
   epochOf(index: number, key: Uint8Array): bigint | undefined;
   hasLeft(index: number): boolean;
@@ -44,8 +46,12 @@ export class OwnStanding {
 
   checkKey(): void {
     const { committee, publicKey, halt } = this.#options;
-    if (!committee.isBlockedKey(publicKey)) return;
-    halt.fail("KEY_BLOCKED", "this member's own key was proven to say two things");
+    const found = committee.blocked.find(({ memberKey }) => equalBytes(memberKey, publicKey));
+    if (found === undefined) return;
+    const what = found.kind === "votes" ? "two votes" : "two entries in one place";
+    // By its hash the proof is asked for (GetFraud), and named in the others' data folders.
+    const where = `committed at position ${found.position}, proof ${toHex(found.proof)}`;
+    halt.fail("KEY_BLOCKED", `this member's own key was proven to say two things: ${what}, ${where}`);
   }
 
   /** What follows is beyond this build: whoever goes on would guess. */
