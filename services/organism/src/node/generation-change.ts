@@ -4,20 +4,9 @@
  *
  * Whatever it says is in the journal before anybody hears it, so that it goes on after a crash where it was.
  */
-import {
-  bytes,
-  type Codec,
-  CodecError,
-  decode,
-  encode,
-  equalBytes,
-  list,
-  optional,
-  struct,
-  u64,
-} from "../codec/codec.ts";
-import { type CertifiedCheckpoint, type Checkpoint, checkpointDigest } from "../committee/checkpoint.ts";
-import type { Applied, Committee } from "../committee/committee.ts";
+import { bytes, type Codec, decode, encode, equalBytes, list, optional, struct, u64 } from "../codec/codec.ts";
+import { type CertifiedCheckpoint, checkpointDigest } from "../committee/checkpoint.ts";
+import type { Applied } from "../committee/committee.ts";
 import { GenerationAgreement, type OwnEnd } from "../committee/generation-agreement.ts";
 import {
   type EndStatement,
@@ -28,23 +17,19 @@ import {
 } from "../committee/generation-end.ts";
 import { RulesUnknown } from "../committee/rules.ts";
 import { blsSign, blsVerify } from "../crypto/bls.ts";
-import type { SigningKey } from "../crypto/ed25519.ts";
 import { combineSignatures } from "../crypto/threshold.ts";
 import { slotAt } from "../identity/lattice-config.ts";
 import type { Duty } from "../machine.ts";
-import { errorFields, type Logger } from "../observe/logger.ts";
+import { errorFields } from "../observe/logger.ts";
 import type { Meters } from "../observe/meters.ts";
-import { type Clock, type Journal, pause, type Timers } from "../ports.ts";
-import type { EntryTail } from "./entry-tail.ts";
-import type { KnownEras } from "./era-book.ts";
-import { type EndGossip, knownHashes, missing, signEntriesRequest } from "./generation-service.ts";
+import { type Journal, pause, type Timers } from "../ports.ts";
+import { EndReach, type EndReachOptions } from "./end-reach.ts";
+import { type EndGossip, knownHashes, missing } from "./generation-service.ts";
 import type { CommitteeClient } from "./outcome-follower.ts";
-import { type FetchedSnapshot, fetchSnapshot, type SnapshotSource } from "./snapshot-fetcher.ts";
-import type { SnapshotStore } from "./snapshot-store.ts";
+import { type FetchedSnapshot, fetchSnapshot } from "./snapshot-fetcher.ts";
 
 const TICK_MS = 100;
 const ANSWER_MS = 2000;
-const ENTRIES_IDLE_MS = 5000;
 /** A round has to leave time for fetching entries; a leader waits so long for members that may have read further. */
 const ROUND_MS = 8000;
 const GRACE_MS = 2000;
@@ -66,28 +51,11 @@ export interface Birth {
   readonly applied: readonly Applied[] | undefined;
 }
 
-export interface GenerationChangeOptions<State, Command, D extends Duty> {
-  readonly committee: Committee<State, Command, D>;
-  /** A committee in the state of the very beginning. */
-  readonly fresh: () => Committee<State, Command, D>;
-  readonly self: number;
-  readonly memberKey: SigningKey;
+export interface GenerationChangeOptions<State, Command, D extends Duty> extends EndReachOptions<State, Command, D> {
   /** This member's share of the certificate key in an epoch. */
   readonly certificateShare: (epoch: bigint) => Uint8Array | undefined;
-  /** The eras known; the pinned one only when left out. */
-  readonly eras?: KnownEras;
-  /** Epochs whose certificate key is over for this member: what it says is not taken. */
-  readonly keyIsOver: (epoch: bigint) => boolean;
   readonly journal: Journal;
-  readonly tail: EntryTail;
-  readonly snapshots: SnapshotStore;
-  /** Whoever may have snapshots now. */
-  readonly sources: () => readonly SnapshotSource[];
-  /** Connections to the other members. */
-  readonly peers: () => readonly CommitteeClient[];
-  readonly clock: Clock;
   readonly timers: Timers;
-  readonly logger: Logger;
   readonly meters: Meters;
   /** The point that this member has spoken on, when it cannot be read any more from what it kept: it reports nothing before it is. */
   readonly spokenOn: () => GenerationEndPoint | undefined;
@@ -100,15 +68,6 @@ export interface GenerationChangeOptions<State, Command, D extends Duty> {
   readonly graceMs?: number;
 }
 
-interface Reached {
-  readonly end: GenerationEndPoint;
-  /** Up to the end, oldest first. */
-  readonly heads: readonly Uint8Array[];
-  readonly checkpoint: Checkpoint;
-  readonly state: Uint8Array;
-  readonly applied: readonly Applied[] | undefined;
-}
-
 export class GenerationChange<State, Command, D extends Duty> implements EndGossip {
   readonly #options: GenerationChangeOptions<State, Command, D>;
   #agreement: GenerationAgreement;
@@ -119,11 +78,7 @@ export class GenerationChange<State, Command, D extends Duty> implements EndGoss
   #busy = false;
   #gossiping = new Set<CommitteeClient>();
   #stopTicking: () => void = () => undefined;
-  #reached: Reached | undefined;
-  /** A certified state of this generation that others have handed over, because this member has none that leads to a proposed end. */
-  #base: FetchedSnapshot | undefined;
-  /** Entries of a proposed end are beyond this build. */
-  #beyond: RulesUnknown | undefined;
+  readonly #reach: EndReach<State, Command, D>;
   /** What it had to fetch to know again what it had spoken on. */
   #spokenTip: Pick<OwnEnd, "position" | "heads"> | undefined;
   #newer = false;
@@ -132,6 +87,7 @@ export class GenerationChange<State, Command, D extends Duty> implements EndGoss
 
   constructor(options: GenerationChangeOptions<State, Command, D>) {
     this.#options = options;
+    this.#reach = new EndReach(options);
     this.#agreement = this.#begin();
   }
 
@@ -258,6 +214,7 @@ export class GenerationChange<State, Command, D extends Duty> implements EndGoss
 
   async close(): Promise<void> {
     this.#closed = true;
+    this.#reach.close();
     this.#stopTicking();
     await this.#working;
   }
@@ -268,8 +225,7 @@ export class GenerationChange<State, Command, D extends Duty> implements EndGoss
     this.#active = false;
     this.#lost = false;
     this.#newer = false;
-    this.#reached = undefined;
-    this.#base = undefined;
+    this.#reach.forget();
     this.#spokenTip = undefined;
     this.#begin();
     this.#options.meters.gauge("lattice_generation_ending", 0);
@@ -319,7 +275,7 @@ export class GenerationChange<State, Command, D extends Duty> implements EndGoss
     this.#newer = false;
     const spoken = spokenOn();
     if (spoken !== undefined && this.#spokenTip === undefined) {
-      const found = await this.#reach(spoken);
+      const found = await this.#reach.state(spoken);
       if (found === undefined) {
         return this.#say(`entries up to position ${spoken.position}: it has spoken on them, and has not kept them`);
       }
@@ -329,7 +285,7 @@ export class GenerationChange<State, Command, D extends Duty> implements EndGoss
     const own: OwnEnd = { lost: this.#lost, ...tip };
     for (const intent of this.#agreement.step(timers.elapsedMs(), own)) {
       if (this.#closed) return;
-      if (intent.reach !== undefined && (await this.#reach(intent.reach)) === undefined) {
+      if (intent.reach !== undefined && (await this.#reach.state(intent.reach)) === undefined) {
         logger.warn("nobody hands over the entries of a proposed end", { position: intent.reach.position });
         this.#agreement.unreachable(intent.reach);
         continue;
@@ -362,145 +318,10 @@ export class GenerationChange<State, Command, D extends Duty> implements EndGoss
     this.#agreement.receive(raw);
   }
 
-  /** The state at the beginning of the generation that follows `end`, from what is kept here and what others hand over. */
-  async #reach(end: GenerationEndPoint): Promise<Reached | undefined> {
-    const known = this.#reached;
-    if (known !== undefined && known.end.position === end.position && equalBytes(known.end.head, end.head))
-      return known;
-    const { committee, peers } = this.#options;
-    const held = committee.headAt(end.position);
-    const onOwnChain = held !== undefined && equalBytes(held, end.head);
-    // The own chain goes through it, or may be continued to it; otherwise somebody else's from a common checkpoint.
-    const ways: {
-      readonly base: "live" | "kept";
-      readonly peer: CommitteeClient | undefined;
-      readonly ownTail: boolean;
-    }[] = [];
-    const others = peers();
-    if (committee.position <= end.position) {
-      ways.push({ base: "live", peer: undefined, ownTail: false });
-      for (const peer of others) ways.push({ base: "live", peer, ownTail: false });
-    }
-    if (onOwnChain || committee.position < end.position) ways.push({ base: "kept", peer: undefined, ownTail: true });
-    for (const peer of others) ways.push({ base: "kept", peer, ownTail: false });
-    this.#beyond = undefined;
-    for (const way of ways) {
-      for (const base of way.base === "live" ? [committee.snapshot()] : await this.#bases(end.position)) {
-        const reached = await this.#walk(base, way.base === "live", end, way.peer, way.ownTail);
-        if (this.#closed) return undefined;
-        if (reached === undefined) continue;
-        this.#reached = reached;
-        return reached;
-      }
-    }
-    // Others keep entries since their second newest checkpoint only: whoever has lost its own begins with theirs.
-    const base = await this.#fetchBase(end.position);
-    for (const peer of base === undefined ? [] : others) {
-      const reached = await this.#walk(base, false, end, peer, false);
-      if (this.#closed) return undefined;
-      if (reached === undefined) continue;
-      this.#reached = reached;
-      return reached;
-    }
-    // A quorum has announced the rules under which they lie: this build could only wait.
-    if (this.#beyond !== undefined) throw this.#beyond;
-    return undefined;
-  }
-
-  /** The newest certified state up to a position that anybody hands over, when it is newer than this member's own. */
-  async #fetchBase(position: bigint): Promise<Uint8Array | undefined> {
-    const { committee, snapshots, sources, logger, eras, keyIsOver } = this.#options;
-    const { generation } = this;
-    const known = this.#base?.certified.checkpoint.position;
-    if (known !== undefined && known > position) this.#base = undefined;
-    const newest = [this.#base?.certified, ...snapshots.held()]
-      .flatMap((each) => (each === undefined ? [] : [each.checkpoint]))
-      .filter((each) => each.generation === generation && each.position <= position)
-      .reduce((most, each) => (each.position > most ? each.position : most), 0n);
-    const fetched = await fetchSnapshot({
-      config: committee.config,
-      organism: committee.organism,
-      sources: sources(),
-      wanted: ({ checkpoint }) =>
-        checkpoint.generation === generation &&
-        !keyIsOver(checkpoint.epoch) &&
-        checkpoint.position > newest &&
-        checkpoint.position <= position,
-      log: logger,
-      eras,
-    });
-    this.#base = fetched ?? this.#base;
-    return this.#base?.state;
-  }
-
-  /** Own certified states at or below a position, the newest first; `undefined` stands for the very beginning. */
-  async #bases(position: bigint): Promise<(Uint8Array | undefined)[]> {
-    const { snapshots } = this.#options;
-    const found: (Uint8Array | undefined)[] = [];
-    for (const { checkpoint } of snapshots.held()) {
-      if (checkpoint.generation !== this.generation || checkpoint.position > position) continue;
-      const state = await snapshots.load(checkpoint);
-      if (state !== undefined) found.push(state);
-    }
-    if (this.generation === 0n) found.push(undefined);
-    return found;
-  }
-
-  async #walk(
-    base: Uint8Array | undefined,
-    live: boolean,
-    end: GenerationEndPoint,
-    peer: CommitteeClient | undefined,
-    ownTail: boolean,
-  ): Promise<Reached | undefined> {
-    const { tail, logger } = this.#options;
-    const scratch = this.#options.fresh();
-    if (base !== undefined) {
-      try {
-        scratch.restore(base);
-      } catch (error) {
-        if (!(error instanceof CodecError)) throw error;
-        return undefined;
-      }
-    }
-    const applied: Applied[] = [];
-    try {
-      const from = scratch.position + 1n;
-      if (from <= end.position) {
-        const entries =
-          peer === undefined ? ownEntries(tail, this.generation, from, ownTail) : this.#fetch(peer, from, end.position);
-        for await (const { position, raw } of entries) {
-          if (position !== scratch.position + 1n || position > end.position) break;
-          applied.push(scratch.apply(position, raw));
-        }
-      }
-    } catch (error) {
-      if (error instanceof RulesUnknown) this.#beyond = error;
-      logger.debug("entries were not handed over", errorFields(error));
-      return undefined;
-    }
-    if (scratch.position !== end.position || !equalBytes(scratch.head, end.head)) return undefined;
-    const heads = [...scratch.heads];
-    scratch.beginGeneration();
-    return { end, heads, ...scratch.birth(), applied: live ? applied : undefined };
-  }
-
-  async *#fetch(peer: CommitteeClient, fromPosition: bigint, toPosition: bigint) {
-    const { clock, self, memberKey, committee } = this.#options;
-    const signedAtMs = BigInt(clock.nowMs());
-    const { generation } = this;
-    const request = { committee: committee.id, generation, fromPosition, toPosition, index: self, signedAtMs };
-    const signature = signEntriesRequest(memberKey, request);
-    const asked = { generation, fromPosition, toPosition, requesterIndex: self, signedAtMs, signature };
-    for await (const { position, raw } of peer.fetchEntries(asked, { idleMs: ENTRIES_IDLE_MS })) {
-      yield { position, raw: raw.slice() };
-    }
-  }
-
   /** Gives this member's share, and makes the certificate once there are enough. */
   async #certify(end: GenerationEndPoint): Promise<void> {
     const { committee, self, certificateShare, journal, clock, logger, onBirth } = this.#options;
-    const reached = await this.#reach(end);
+    const reached = await this.#reach.state(end);
     if (reached === undefined) {
       return this.#say(`entries up to position ${end.position}, where the generation ends, or the others' certificate`);
     }
@@ -541,13 +362,5 @@ export class GenerationChange<State, Command, D extends Duty> implements EndGoss
     logger.info("the next generation is taken from a peer", { source: found.source });
     await onBirth({ certified: found.certified, state: found.state, applied: undefined });
     return true;
-  }
-}
-
-async function* ownEntries(tail: EntryTail, generation: bigint, from: bigint, use: boolean) {
-  for (let position = from; use; position++) {
-    const raw = await tail.read(generation, position);
-    if (raw === undefined) return;
-    yield { position, raw };
   }
 }
