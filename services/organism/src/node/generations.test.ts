@@ -42,6 +42,8 @@ class Scene {
   free: boolean | undefined = true;
   heads: ReadonlyMap<number, ReadHead> = new Map();
   later: FetchedSnapshot | undefined;
+  /** What keeping the beginning of a generation comes to. */
+  keeping: Promise<void> = Promise.resolve();
   /** What it does and is told, in order. */
   readonly did: string[] = [];
   readonly halt = new Halt({
@@ -139,11 +141,12 @@ class Scene {
       started: () => this.started,
       onReading: (target) => did(`reads to ${target}`),
       onReached: async () => did("takes part"),
-      onBirth: async (birth) => this.#born(birth),
+      onBirth: (birth) => this.#born(birth),
     });
   }
 
-  #born({ certified }: Birth): void {
+  async #born({ certified }: Birth): Promise<void> {
+    await this.keeping;
     this.generation = certified.checkpoint.generation;
     this.position = 0n;
     this.furthest = 0n;
@@ -335,6 +338,44 @@ describe("a later generation", () => {
       "says nothing",
       "begins generation 2",
       "opened the log of 2",
+      "reads to 0",
+      "compares",
+      "takes part",
+    ]);
+  });
+
+  test("that is agreed on and told of is begun once", async () => {
+    await scene.reading();
+    scene.later = fetchedOf(1n);
+    let kept = (): void => undefined;
+    scene.keeping = new Promise((resolve) => {
+      kept = resolve;
+    });
+    const following = scene.generations.follow();
+    await settled();
+    await scene.generations.turn({ ...fetchedOf(1n), applied: [] });
+    kept();
+    await following;
+    await scene.generations.turn({ ...fetchedOf(1n), applied: [] });
+    await scene.generations.settled();
+    assert.deepEqual(
+      scene.news.filter((each) => each.startsWith("begins")),
+      ["begins generation 1"],
+    );
+  });
+
+  test("that cannot be kept is asked for again", async () => {
+    await scene.reading();
+    scene.later = fetchedOf(1n);
+    scene.keeping = Promise.reject(new Error("the disk is full"));
+    await scene.generations.follow();
+    assert.deepEqual(scene.news, ["says nothing", "is asked for the end"]);
+    scene.keeping = Promise.resolve();
+    await scene.generations.turn({ ...fetchedOf(1n), applied: [] });
+    await scene.generations.settled();
+    assert.deepEqual(scene.news, [
+      "begins generation 1",
+      "opened the log of 1",
       "reads to 0",
       "compares",
       "takes part",

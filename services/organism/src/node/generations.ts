@@ -77,6 +77,7 @@ export class Generations {
   #busy: Promise<void> = Promise.resolve();
   #ending = false;
   #following = false;
+  #turning = false;
   #forking: Promise<void> | undefined;
 
   constructor(options: GenerationsOptions) {
@@ -285,18 +286,26 @@ export class Generations {
       await this.#busy;
       await this.turn({ certified: found.certified, state: found.state, applied: undefined });
     } catch (error) {
-      if (error instanceof RulesUnknown) halt.fail("RULES_UNKNOWN", error.message);
-      else logger.warn("a later generation cannot be taken from a peer", errorFields(error));
+      if (error instanceof RulesUnknown) return halt.fail("RULES_UNKNOWN", error.message);
+      logger.warn("a later generation cannot be taken from a peer", errorFields(error));
+      // Nothing is read any more, and it is not in the later one either: it asks again until it is.
+      if (this.#ending) change.start(false);
     } finally {
       this.#following = false;
     }
   }
 
-  /** The next generation, certified by a quorum: goes on from its beginning. */
+  /** The next generation, certified by a quorum: goes on from its beginning. Whoever comes second, of two who show it, is late. */
   async turn(birth: Birth): Promise<void> {
-    const { log, nextLog, change, halt, onBirth } = this.#options;
+    const { committee, log, nextLog, change, halt, onBirth } = this.#options;
     const { generation } = birth.certified.checkpoint;
-    await onBirth(birth);
+    if (this.#turning || generation <= committee.generation) return;
+    this.#turning = true;
+    try {
+      await onBirth(birth);
+    } finally {
+      this.#turning = false;
+    }
     if (halt.draining || halt.silent) return;
     change?.began();
     this.#goOn(async () => {
