@@ -19,6 +19,7 @@ import { committeeId, slotStartMs } from "../src/identity/lattice-config.ts";
 import { derive } from "../src/identity/unique-id.ts";
 import { EmbeddedLog } from "../src/log/embedded-log.ts";
 import { ExportProblem, exportLog, type LogExportOptions } from "../src/node/log-exporter.ts";
+import { connectOverGrpc } from "../src/node/outcome-follower.ts";
 import { connectService } from "../src/rpc/client.ts";
 import { type RunningServer, startServer } from "../src/rpc/server.ts";
 import { PATIENCE_MS } from "./patience.ts";
@@ -394,6 +395,27 @@ describe("an exported log", () => {
       });
       await assert.rejects(collect({ until: 1_000_000n }), ExportProblem);
       await assert.rejects(collect({ from: "checkpoint", until: 1n }), ExportProblem);
+    });
+  });
+
+  test("the log is trimmed after a member has said where it begins: it is exported from where it begins now", async () => {
+    const said = (address: string, of: Uint8Array): ReturnType<typeof connectOverGrpc> => {
+      const client = connectOverGrpc(address, of);
+      return {
+        ...client,
+        getStatus: async (request) => ({ ...(await client.getStatus(request)), logFirstPosition: 1n }),
+        close: () => client.close(),
+      };
+    };
+    const oldest = records.find((each) => each.type === "checkpoint")?.certified.checkpoint.position ?? assert.fail();
+    await log.trim(oldest + 1n);
+    assert.ok(log.firstPosition > 1n);
+    const found = await collect({ connect: said });
+    const verdict = judge(found);
+    assert.ok("holds" in verdict);
+    assert.ok(verdict.holds.fromPosition >= log.firstPosition);
+    await assert.rejects(collect({ connect: said, from: "start" }), (error: unknown) => {
+      return error instanceof Fault && error.reason === "LOG_TOO_OLD";
     });
   });
 });

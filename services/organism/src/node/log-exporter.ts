@@ -74,23 +74,21 @@ export async function* exportLog(options: LogExportOptions): AsyncGenerator<LogR
       records += 1;
       yield { type: "roster", certified };
     }
-    const held = await checkpoints(options, peers, generation, eras);
-    const start = await startOf(options, peers, held, status.logFirstPosition, generation);
-    let head = genesisHead(committee, generation);
-    let position = 0n;
+    const { held, start, first, rest } = await opened(options, peers, status, eras, until);
+    let head = start?.certified.checkpoint.head ?? genesisHead(committee, generation);
+    let position = start?.certified.checkpoint.position ?? 0n;
     if (start !== undefined) {
       records += 1;
       yield { type: "start", ...start };
-      ({ head, position } = start.certified.checkpoint);
     }
-    if (until < position) throw new ExportProblem(`position ${until} lies before the checkpoint at ${position}`);
     let entries = 0n;
-    for await (const message of messages(options, peers, generation, position + 1n, until)) {
-      ({ position } = message);
-      head = nextHead(head, position, message.raw);
+    for (let next = first; next.done !== true; next = await rest.next()) {
+      const { raw } = next.value;
+      ({ position } = next.value);
+      head = nextHead(head, position, raw);
       entries += 1n;
       records += 1;
-      yield { type: "entry", position, raw: message.raw };
+      yield { type: "entry", position, raw };
     }
     for await (const record of witnesses(options, peers, held, position, decidedSlot)) {
       records += 1;
@@ -100,6 +98,38 @@ export async function* exportLog(options: LogExportOptions): AsyncGenerator<LogR
   } finally {
     for (const { client } of peers) client.close();
   }
+}
+
+/** Where the export starts, with the first message that follows: by then it is known that the log still has it. */
+async function opened(
+  options: LogExportOptions,
+  peers: readonly Peer[],
+  { generation, logFirstPosition }: { readonly generation: bigint; readonly logFirstPosition: bigint },
+  eras: Eras,
+  until: bigint,
+) {
+  for (let from = logFirstPosition; ; ) {
+    const held = await checkpoints(options, peers, generation, eras);
+    const start = await startOf(options, peers, held, from, generation);
+    const position = start?.certified.checkpoint.position ?? 0n;
+    if (until < position) throw new ExportProblem(`position ${until} lies before the checkpoint at ${position}`);
+    const rest = messages(options, peers, generation, position + 1n, until);
+    try {
+      return { held, start, first: await rest.next(), rest };
+    } catch (error) {
+      // Trimmed since that member looked, or it does not know.
+      const trimmedTo = firstServed(error);
+      if (options.from === "start" || trimmedTo === undefined || trimmedTo <= from) throw error;
+      from = trimmedTo;
+    }
+  }
+}
+
+/** The first position that a member still serves, where that is why it refused. */
+function firstServed(error: unknown): bigint | undefined {
+  if (!(error instanceof Fault) || error.reason !== "LOG_TOO_OLD") return undefined;
+  const first = error.metadata["first_position"];
+  return first !== undefined && /^\d{1,20}$/.test(first) ? BigInt(first) : undefined;
 }
 
 /** @throws what the last one failed with */
