@@ -94,7 +94,7 @@ export async function runSeed(options: SeedOptions): Promise<SeedResult> {
   await new Promise((resolve) => setImmediate(resolve));
   process.off("unhandledRejection", stray);
   if (mode === "liveness" || mode === "calm") checkers.judgeLiveness(world, slots, mode);
-  if (world.broken === undefined) world.judge((checker) => checker.finished?.(world));
+  if (world.broken === undefined) world.judge("finished", (checker) => checker.finished?.(world));
   world.end();
   const outcomes: Record<string, number> = {};
   for (const [key, { outcome }] of world.certificates) {

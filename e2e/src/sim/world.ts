@@ -114,6 +114,9 @@ export interface WorldOptions {
   readonly tell?: (line: string) => void;
 }
 
+/** What a checker may listen to. */
+type Heard = Exclude<keyof Checker, "name">;
+
 type Door = { zipnet: Map<number, ZipnetDoor>; offer: Map<number, OfferDoor> };
 
 export class World {
@@ -127,6 +130,7 @@ export class World {
   readonly network: SimNetwork;
   readonly chain: SimChain;
   readonly checkers: readonly Checker[];
+  readonly #listeners: { readonly [H in Heard]: readonly Checker[] };
   readonly doors: Door = { zipnet: new Map(), offer: new Map() };
   /** First certificate seen of each stage and slot. */
   readonly certificates = new Map<string, CertifiedOutcome>();
@@ -146,6 +150,16 @@ export class World {
   constructor(options: WorldOptions) {
     this.seed = options.seed;
     this.checkers = options.checkers;
+    const hearing = (what: Heard): readonly Checker[] => this.checkers.filter((checker) => checker[what] !== undefined);
+    this.#listeners = {
+      applied: hearing("applied"),
+      before: hearing("before"),
+      decided: hearing("decided"),
+      stored: hearing("stored"),
+      certified: hearing("certified"),
+      says: hearing("says"),
+      finished: hearing("finished"),
+    };
     this.#tell = options.tell;
     this.random = new SeededRandom(`lattice/sim/${options.seed}`);
     const shape = this.random.fork("shape");
@@ -176,7 +190,7 @@ export class World {
             this.cutPairs.has(`${organism}/${author}|broker`) || this.isolated.has(`${organism}/${author}`),
           onStored: (position, raw) => {
             this.note(`${organism} ${position}`, raw);
-            this.judge((checker) => checker.stored?.(organism, position, raw));
+            this.judge("stored", (checker) => checker.stored?.(organism, position, raw));
           },
         }),
       ]),
@@ -276,10 +290,10 @@ export class World {
     return this.#definitions[organism].createMachine(config, rosters[organism]) as Machine<unknown, unknown, Duty>;
   }
 
-  /** Tells every checker; the first complaint ends the run. */
-  judge(work: (checker: Checker) => void): void {
+  /** Tells every checker that listens; the first complaint ends the run. */
+  judge(what: Heard, work: (checker: Checker) => void): void {
     if (this.broken !== undefined) return;
-    for (const checker of this.checkers) {
+    for (const checker of this.#listeners[what]) {
       try {
         work(checker);
       } catch (error) {
@@ -365,7 +379,7 @@ export class World {
     const raw = this.brokers[organism].handle(process, index, () => {
       if (replica === undefined) return;
       const applied = replica;
-      this.judge((checker) => checker.applied?.(place, applied));
+      this.judge("applied", (checker) => checker.applied?.(place, applied));
     });
     const log =
       corruption === undefined
@@ -455,7 +469,7 @@ export class World {
     if (stage === ROSTER_STAGE) return;
     const key = `${place.organism}/${stage}/${slot}`;
     this.note(`certified ${place.organism}/${place.index} ${stage} ${slot}`, outcomeDigest(certified.outcome));
-    this.judge((checker) => checker.certified?.(place, certified));
+    this.judge("certified", (checker) => checker.certified?.(place, certified));
     if (!this.certificates.has(key)) this.certificates.set(key, certified);
   }
 
@@ -466,12 +480,12 @@ export class World {
     return {
       ...machine,
       apply: (state, event, context) => {
-        this.judge((checker) => checker.before?.(place, state, event, context));
+        this.judge("before", (checker) => checker.before?.(place, state, event, context));
         return machine.apply(state, event, {
           ...context,
           decide: (decision) => {
             const stands = context.decide(decision);
-            this.judge((checker) => checker.decided?.(place, decision, stands, context, state));
+            this.judge("decided", (checker) => checker.decided?.(place, decision, stands, context, state));
             return stands;
           },
         });
@@ -491,7 +505,7 @@ export class World {
         const submission = await node.execute(duty);
         const current = replica();
         if (submission !== undefined && current !== undefined) {
-          this.judge((checker) => checker.says?.(place, duty, submission, state(), current));
+          this.judge("says", (checker) => checker.says?.(place, duty, submission, state(), current));
         }
         return submission;
       },
