@@ -378,16 +378,29 @@ export class LocalLattice {
 
   async #ready(checks: readonly Check[], deadlineMs: number): Promise<void> {
     const until = Date.now() + deadlineMs;
-    for (const check of checks) {
-      for (;;) {
-        if (await answersOk(check.url)) break;
+    let ended = false;
+    /** Undefined once it is ready, itself when it is late. */
+    const late = async (check: Check): Promise<Check | undefined> => {
+      while (!ended) {
+        if (await answersOk(check.url)) return undefined;
         if (this.#ending) throw new StartFailure(`taken down before ${check.name} was ready`);
         const process = this.processes.get(check.process);
-        if (process !== undefined && !process.running) throw new StartFailure(`${check.name} ended: ${process.tail()}`);
-        if (Date.now() > until)
-          throw new StartFailure(`${check.name} is not ready after ${deadlineMs / 1000} s: ${process?.tail() ?? ""}`);
-        await new Promise((resolve) => setTimeout(resolve, 100));
+        if (process !== undefined && !process.running)
+          throw new StartFailure(`${check.name} ended: ${process.tail(1)}`);
+        if (Date.now() > until) return check;
+        await new Promise((resolve) => setTimeout(resolve, 200));
       }
+      return check;
+    };
+    try {
+      // Each for itself: on a crowded machine one that is slow to answer must not take the others' time.
+      const found = await Promise.all(checks.map(late));
+      const [first, ...others] = found.filter((check) => check !== undefined);
+      if (first === undefined) return;
+      const names = others.length === 0 ? first.name : `${first.name} and ${others.length} more`;
+      throw new StartFailure(`${names}: not ready after ${deadlineMs / 1000} s; see ${this.layout.log(first.process)}`);
+    } finally {
+      ended = true;
     }
   }
 
@@ -418,7 +431,7 @@ export class LocalLattice {
 
 async function answersOk(url: string): Promise<boolean> {
   try {
-    const response = await fetch(url, { signal: AbortSignal.timeout(1000) });
+    const response = await fetch(url, { signal: AbortSignal.timeout(3000) });
     await response.arrayBuffer();
     return response.ok;
   } catch {

@@ -2,12 +2,12 @@
  * Runs cells one after another in one lattice: warm, inject, hold, mend, a slot goes through again, everybody agrees; at
  * the end the ledger is held against the log and a separate program judges all that was certified.
  */
-
 import { existsSync, readFileSync } from "node:fs";
 import { availableParallelism, loadavg } from "node:os";
 import { IN_SLOT, STAGES } from "@lattice/deploy/local/collector.ts";
 import { judgeFile } from "@lattice/deploy/local/demo.ts";
 import { exportRun, readTraffic, writeExport } from "@lattice/deploy/local/export.ts";
+import type { LocalLattice } from "@lattice/deploy/local/lattice.ts";
 import type { Organism } from "@lattice/organism/identity/organisms.ts";
 import type { ScenarioContext } from "../scenarios/scenario.ts";
 import { ask, landed } from "../scenarios/users.ts";
@@ -254,14 +254,16 @@ async function judgeBatch(world: World, first: bigint, results: readonly CellRes
 
 /** Transactions that were acknowledged to a user, have not landed, and whose sender is not told why. */
 async function unaccounted({ lattice, context, session }: World): Promise<string[]> {
-  const open = new Set(readTraffic(lattice.layout).flatMap((line) => (line.type === "transaction" ? [line.hash] : [])));
+  const hashes = readTraffic(lattice.layout).flatMap((line) => (line.type === "transaction" ? [line.hash] : []));
+  const open = new Map(hashes.map((hash) => [hash, "was acknowledged, did not land, and its sender is not told"]));
   const until = Date.now() + ACCOUNTED_SLOTS * context.slotMs;
   while (open.size > 0 && Date.now() < until && context.signal?.aborted !== true) {
-    for (const hash of [...open]) {
-      if ((await landed(lattice, hash)) !== undefined) open.delete(hash);
-      else {
-        const { result } = await ask(lattice.gatewayUrl, "lattice_getSubmission", [hash]);
-        if ((result as { status?: string } | undefined)?.status === "failed") open.delete(hash);
+    for (const hash of [...open.keys()]) {
+      try {
+        if (await accounted(lattice, hash)) open.delete(hash);
+      } catch (error) {
+        // A client that is late at this moment is asked again.
+        open.set(hash, `is not known of: ${error instanceof Error ? error.message : String(error)}`);
       }
     }
     const { newest } = session.collector;
@@ -269,5 +271,11 @@ async function unaccounted({ lattice, context, session }: World): Promise<string
   }
   // An interrupt leaves them no time to land.
   if (context.signal?.aborted === true) return [];
-  return [...open].map((hash) => `transaction ${hash} was acknowledged, did not land, and its sender is not told`);
+  return [...open].map(([hash, what]) => `transaction ${hash} ${what}`);
+}
+
+async function accounted(lattice: LocalLattice, hash: string): Promise<boolean> {
+  if ((await landed(lattice, hash)) !== undefined) return true;
+  const { result } = await ask(lattice.gatewayUrl, "lattice_getSubmission", [hash]);
+  return (result as { status?: string } | undefined)?.status === "failed";
 }
