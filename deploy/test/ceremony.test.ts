@@ -122,6 +122,23 @@ describe("ceremonies of processes", { skip: binary === undefined ? "no nats-serv
       assert.match(logOf(1), /member 2, attempt 2: WITHDREW: the wrong room/);
     });
 
+    test("with another participant's credential, or another broker's, is refused in one line", async () => {
+      const log = join(scratch, "credential.log");
+      const said = (): string[] => readFileSync(log, "utf8").trim().split("\n");
+      const [, , ...shared] = ceremony.takePart("tally", 1);
+      const abort = ["ceremony", "abort", ...shared.slice(0, 6), "--credentials"];
+      const other = join(memberFolder(directory, "tally", 2), "nats-ceremony.json");
+      assert.equal(await runBuilder([...abort, other], log), EXIT.precondition);
+      assert.deepEqual(said(), [
+        "NATS credentials: this credential may not publish there; each participant has its own",
+      ]);
+      const foreign = join(scratch, "foreign.json");
+      const credential = JSON.parse(readFileSync(other, "utf8")) as Record<string, string>;
+      writeFileSync(foreign, JSON.stringify({ ...credential, password: "of another broker" }), { mode: 0o400 });
+      assert.equal(await runBuilder([...abort, foreign], log), EXIT.precondition);
+      assert.equal(said()[1], "nats-server refuses this member's credential");
+    });
+
     test("survives kill -9 of a member in the middle; a second run finds its keys and does nothing", async () => {
       const others = [takePart(1, 300, "retry"), takePart(2, 300, "retry")];
       const child = spawn(
@@ -203,23 +220,6 @@ describe("ceremonies of processes", { skip: binary === undefined ? "no nats-serv
       const args = ["ceremony", "run", "--directory", folder, "--founding", ceremony.foundingFile];
       assert.equal(await runBuilder([...args, "--nats", ceremony.server.url], log), EXIT.precondition);
       assert.match(readFileSync(log, "utf8"), /tally has no member with the keys of/);
-    });
-
-    test("with another participant's credential, or another broker's, is refused in one line", async () => {
-      const log = join(scratch, "credential.log");
-      const said = (): string[] => readFileSync(log, "utf8").trim().split("\n");
-      const [, , ...shared] = ceremony.takePart("tally", 1);
-      const abort = ["ceremony", "abort", ...shared.slice(0, 6), "--credentials"];
-      const other = join(memberFolder(directory, "tally", 2), "nats-ceremony.json");
-      assert.equal(await runBuilder([...abort, other], log), EXIT.precondition);
-      assert.deepEqual(said(), [
-        "NATS credentials: this credential may not publish there; each participant has its own",
-      ]);
-      const foreign = join(scratch, "foreign.json");
-      const credential = JSON.parse(readFileSync(other, "utf8")) as Record<string, string>;
-      writeFileSync(foreign, JSON.stringify({ ...credential, password: "of another broker" }), { mode: 0o400 });
-      assert.equal(await runBuilder([...abort, foreign], log), EXIT.precondition);
-      assert.equal(said()[1], "nats-server refuses this member's credential");
     });
   });
 });
