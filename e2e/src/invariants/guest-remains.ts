@@ -94,7 +94,11 @@ function allowed(organism: Organism, machine: Machine<unknown, unknown, Duty>, v
   const { shared, inner } = decodeState(machine.state, view);
   const parts: Uint8Array[] = [];
   for (const { stages, observed } of shared.slots.values()) {
-    for (const { outcome } of stages.values()) parts.push(encode(OUTCOME, outcome));
+    for (const { outcome, certified, votes } of stages.values()) {
+      parts.push(encode(OUTCOME, outcome));
+      // Too few yet, however long ago: whoever goes on counts them.
+      if (!certified) parts.push(...votes.values());
+    }
     for (const certified of observed.values()) parts.push(encode(CERTIFIED, certified));
   }
   if (organism === "tally") {
