@@ -1,5 +1,4 @@
 /** `builder`, the operator's command line: its commands and their options. */
-
 import { EXIT } from "@lattice/organism/node/exit.ts";
 import { Command, InvalidArgumentError } from "commander";
 import { addCeremonyCommands } from "../ceremony/cli.ts";
@@ -30,6 +29,14 @@ function keyOrigin(text: string): "dealer" | "ceremony" {
   return text;
 }
 
+/** On which log, and on whose keys: what every lattice of this machine is asked. */
+function whereItRuns(command: Command): Command {
+  return command
+    .option("--nats <n>", "nats-servers: 1, or a cluster of 3", servers, 1)
+    .option("--embedded", "all members in one process on the embedded log, no NATS", false)
+    .option("--keys <origin>", "a new lattice's keys: dealer, or ceremony among the members", keyOrigin, "dealer");
+}
+
 /** A usage error ends the process with exit code 2. */
 export function makeProgram(): Command {
   const program = new Command("builder").description("operates a lattice");
@@ -41,40 +48,22 @@ export function makeProgram(): Command {
 
   const local = program.command("local").description("a throw-away lattice on this machine");
 
-  local
-    .command("up")
+  whereItRuns(local.command("up"))
     .description("starts a whole lattice and keeps sample wallets and searchers sending until Ctrl-C")
     .option("--directory <path>", "where it lies; a lattice found there is started again")
     .option("--slot-ms <ms>", "slot length", integer(1000, 60_000), 4000)
     .option("--gateway-port <port>", "port of the gateway", integer(1, 65_535))
-    .option("--nats <n>", "nats-servers: 1, or a cluster of 3", servers, 1)
-    .option("--embedded", "all members in one process on the embedded log, no NATS", false)
-    .option(
-      "--keys <origin>",
-      "a new lattice's keys: dealer, or ceremony among the members",
-      keyOrigin,
-      "dealer" as const,
-    )
     .option("--stewards", "a steward of each seat: epochs that start by themselves", false)
     .option("--refresh-every-slots <n>", "the stewards' schedule, 900 when left out", integer(24, 1_000_000_000))
     .action(async (options: Parameters<typeof runUp>[0]) => {
       process.exitCode = await (await import("../local/up.ts")).runUp(options);
     });
 
-  local
-    .command("demo")
+  whereItRuns(local.command("demo"))
     .description("the same for N slots, then down; exits 0 only if every slot and invariant holds")
     .option("--slots <n>", "slots to run", integer(1, 10_000), 10)
     .option("--slot-ms <ms>", "slot length", integer(1000, 60_000), 4000)
     .option("--json", "one JSON object on stdout", false)
-    .option("--nats <n>", "nats-servers: 1, or a cluster of 3", servers, 1)
-    .option("--embedded", "all members in one process on the embedded log, no NATS", false)
-    .option(
-      "--keys <origin>",
-      "a new lattice's keys: dealer, or ceremony among the members",
-      keyOrigin,
-      "dealer" as const,
-    )
     .option("--keep", "keep the lattice's folder", false)
     .action(async (options: Parameters<typeof runDemo>[0]) => {
       process.exitCode = await (await import("../local/demo.ts")).runDemo(options);
