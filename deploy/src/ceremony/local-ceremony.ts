@@ -16,6 +16,7 @@ import { G1_BYTES, type LatticeConfig } from "@lattice/organism/identity/lattice
 import { ORGANISMS, type Organism } from "@lattice/organism/identity/organisms.ts";
 import { memberFolder, secp256k1Secret, writeKit } from "../dealer/kit-folder.ts";
 import { freePorts } from "../local/free-ports.ts";
+import { guarded } from "../local/orphan-guard.ts";
 import { localConfig, type ProfileOptions } from "../local/profile.ts";
 import { dealNats, writeCredentials } from "../nats/nats-config.ts";
 import { createCommitteeStream, type NatsServer, startNatsServer } from "../nats/nats-process.ts";
@@ -52,6 +53,7 @@ export function runBuilder(args: readonly string[], logFile: string, stdoutFile?
     const child = spawn(process.execPath, ["--disable-warning=ExperimentalWarning", BUILDER, ...args], {
       stdio: ["ignore", out, log],
     });
+    guarded(child);
     const end = (): void => {
       closeSync(log);
       if (out !== log) closeSync(out);

@@ -5,8 +5,8 @@
  */
 import { randomBytes } from "node:crypto";
 import { existsSync, readdirSync, readFileSync, rmSync } from "node:fs";
-import { chmod, mkdir, open, rename, rm, stat } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { mkdir } from "node:fs/promises";
+import { join } from "node:path";
 import type { FoundingMember } from "@lattice/organism/ceremony/founding.ts";
 import { equalBytes, fromHex, toHex } from "@lattice/organism/codec/codec.ts";
 import { generateSigningKey } from "@lattice/organism/crypto/ed25519.ts";
@@ -15,6 +15,7 @@ import { agreementKey } from "@lattice/organism/crypto/x25519.ts";
 import { ORGANISMS, type Organism } from "@lattice/organism/identity/organisms.ts";
 import { syncDirectory } from "@lattice/organism/node/append-file.ts";
 import type { KeyFile } from "@lattice/organism/node/kit.ts";
+import { wipeFile, writeWholeFile } from "@lattice/organism/node/whole-file.ts";
 import { z } from "zod";
 import { secp256k1Secret } from "../dealer/kit-folder.ts";
 
@@ -74,7 +75,8 @@ export class MemberFolder {
       ...(organism === "tally" ? { signerKey: kept.signerKey ?? toHex(secp256k1Secret()) } : {}),
       ...(organism === "zipnet" ? { serverKey: fresh(), operatorKey: kept.operatorKey ?? fresh() } : {}),
     };
-    await writeWhole(this.ownKeysFile, `${JSON.stringify(keys)}\n`, 0o400);
+    await mkdir(this.directory, { recursive: true, mode: 0o700 });
+    await writeWholeFile(this.ownKeysFile, `${JSON.stringify(keys)}\n`, { mode: 0o400 });
     return keys;
   }
 
@@ -94,7 +96,8 @@ export class MemberFolder {
   /** Keeps the shares before they are confirmed. */
   async keepShares(transcript: Uint8Array, shares: Readonly<Record<string, string | undefined>>): Promise<void> {
     const file = join(this.ceremony, "shares.json");
-    await writeWhole(file, `${JSON.stringify({ transcript: toHex(transcript), ...shares })}\n`, 0o400);
+    await mkdir(this.ceremony, { recursive: true, mode: 0o700 });
+    await writeWholeFile(file, `${JSON.stringify({ transcript: toHex(transcript), ...shares })}\n`, { mode: 0o400 });
   }
 
   /** The key file, the public result, and then nothing else: the ceremony's secrets are overwritten and removed. */
@@ -103,17 +106,17 @@ export class MemberFolder {
     if (this.hasKeys) {
       if (!equalBytes(readFileSync(this.keyFile), Buffer.from(content)))
         throw new CeremonyProblem(`${this.keyFile}: holds other keys than this ceremony's`);
-    } else await writeWhole(this.keyFile, content, 0o400);
-    await writeWhole(this.resultFile, `${JSON.stringify(result, null, 2)}\n`, 0o644);
+    } else await writeWholeFile(this.keyFile, content, { mode: 0o400 });
+    await writeWholeFile(this.resultFile, `${JSON.stringify(result, null, 2)}\n`, { mode: 0o644 });
     await this.wipe();
   }
 
   async wipe(): Promise<void> {
     if (existsSync(this.ceremony)) {
-      for (const name of readdirSync(this.ceremony)) await overwrite(join(this.ceremony, name));
+      for (const name of readdirSync(this.ceremony)) await wipeFile(join(this.ceremony, name));
       rmSync(this.ceremony, { recursive: true, force: true });
     }
-    if (this.hasKeys && existsSync(this.ownKeysFile)) await overwrite(this.ownKeysFile);
+    if (this.hasKeys && existsSync(this.ownKeysFile)) await wipeFile(this.ownKeysFile);
     await syncDirectory(this.directory);
   }
 }
@@ -135,37 +138,4 @@ export function publicOf(keys: OwnKeys): FoundingMember {
     ...(keys.signerKey === undefined ? {} : { signer: addressOfSecret(fromHex(keys.signerKey)) }),
     ...(keys.operatorKey === undefined ? {} : { operator: generateSigningKey(fromHex(keys.operatorKey)).publicKey }),
   };
-}
-
-/** Replaces a file in one step, on disk when this resolves. */
-async function writeWhole(path: string, content: string, mode: number): Promise<void> {
-  await mkdir(dirname(path), { recursive: true, mode: 0o700 });
-  const temporary = `${path}.new`;
-  await rm(temporary, { force: true });
-  const file = await open(temporary, "wx", mode);
-  try {
-    await file.writeFile(content);
-    await file.sync();
-  } catch (error) {
-    await rm(temporary, { force: true });
-    throw Object.assign(error as NodeJS.ErrnoException, { path });
-  } finally {
-    await file.close();
-  }
-  await rename(temporary, path);
-  await syncDirectory(dirname(path));
-}
-
-/** Zeros over the content, then no name. A file system that copies on write, and flash, may keep old blocks. */
-export async function overwrite(path: string): Promise<void> {
-  await chmod(path, 0o600);
-  const file = await open(path, "r+");
-  try {
-    const { size } = await stat(path);
-    await file.write(new Uint8Array(size), 0, size, 0);
-    await file.sync();
-  } finally {
-    await file.close();
-  }
-  await rm(path);
 }

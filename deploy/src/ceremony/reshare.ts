@@ -5,7 +5,7 @@
  */
 import { randomBytes } from "node:crypto";
 import { existsSync } from "node:fs";
-import { mkdir, open, readdir, readFile, rename, rm } from "node:fs/promises";
+import { mkdir, readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Ceremony } from "@lattice/organism/ceremony/ceremony.ts";
 import { planProblems } from "@lattice/organism/ceremony/plan.ts";
@@ -28,14 +28,14 @@ import { initCrypto } from "@lattice/organism/crypto/engine.ts";
 import { publicOf as publicShareOf } from "@lattice/organism/crypto/shamir.ts";
 import { configToHex } from "@lattice/organism/identity/lattice-config.ts";
 import { ORGANISMS, type Organism } from "@lattice/organism/identity/organisms.ts";
-import { syncDirectory } from "@lattice/organism/node/append-file.ts";
 import { EXIT } from "@lattice/organism/node/exit.ts";
 import { FileJournal } from "@lattice/organism/node/file-journal.ts";
 import { parseConfigHex, readSharesFile } from "@lattice/organism/node/kit.ts";
+import { wipeFile, writeWholeFile } from "@lattice/organism/node/whole-file.ts";
 import { z } from "zod";
 import { blameLine, openLog, progressOf, readably, say, type TakePartOptions } from "./commands.ts";
 import { memberFromJson, memberToJson, PUBLIC_MEMBER, parseFile, rosterHex } from "./founding-file.ts";
-import { CeremonyProblem, jsonOf, MemberFolder, overwrite } from "./member-folder.ts";
+import { CeremonyProblem, jsonOf, MemberFolder } from "./member-folder.ts";
 
 const HEX = z.string().regex(/^(?:[0-9a-f]{2})*$/, "lower-case hex expected");
 const SLOT = z.string().regex(/^\d{1,19}$/, "a slot number as text expected");
@@ -179,20 +179,6 @@ async function isOf(
   );
 }
 
-async function writeSecretly(path: string, content: string): Promise<void> {
-  const temporary = `${path}.new`;
-  // A crash may have left one, and nobody may write into it.
-  await rm(temporary, { force: true });
-  const file = await open(temporary, "wx", 0o400);
-  try {
-    await file.writeFile(content);
-    await file.sync();
-  } finally {
-    await file.close();
-  }
-  await rename(temporary, path);
-}
-
 export interface ReshareOptions extends Omit<TakePartOptions, "founding" | "patienceS"> {
   readonly succession: string;
   readonly discard?: boolean;
@@ -252,7 +238,7 @@ export async function takeShare(options: ShareTaking): Promise<number> {
       throw new CeremonyProblem(
         `${sharesFile} is of another proposal for epoch ${epoch}; if that one came too late (roster status), put --discard`,
       );
-    await overwrite(sharesFile);
+    await wipeFile(sharesFile);
   }
   const keys = parseFile(KEYS, folder.hasKeys ? folder.keyFile : folder.ownKeysFile, "member's keys");
   const memberKey = generateSigningKey(fromHex(keys.memberKey));
@@ -308,16 +294,19 @@ export async function takeShare(options: ShareTaking): Promise<number> {
     if (index >= 0) {
       if (shares.certificateShare === undefined) {
         tell(`${organism}: epoch ${epoch} stands, but this member holds no share of it`);
+        for (const dealer of end.spoiltBy) {
+          const key = toHex(plan.participants[dealer] ?? new Uint8Array());
+          tell(`participant ${dealer} (${key}) dealt it a bad share, and the others did not wait for its complaint`);
+        }
         return EXIT.failed;
       }
       // First the keys: with shares beside it this part is over.
       if (!folder.hasKeys) {
         const own = folder.ownKeys();
-        await writeSecretly(folder.keyFile, `${JSON.stringify({ ...own, index })}\n`);
+        await writeWholeFile(folder.keyFile, `${JSON.stringify({ ...own, index })}\n`, { mode: 0o400 });
       }
       await mkdir(join(folder.directory, "shares"), { recursive: true, mode: 0o700 });
-      await writeSecretly(sharesFile, `${JSON.stringify({ organism, index, ...shares, roster })}\n`);
-      await syncDirectory(join(folder.directory, "shares"));
+      await writeWholeFile(sharesFile, `${JSON.stringify({ organism, index, ...shares, roster })}\n`, { mode: 0o400 });
       tell(`${organism}: member ${index} of epoch ${epoch} holds its shares`);
     } else
       tell(

@@ -7,6 +7,7 @@ import { once } from "node:events";
 import { closeSync, openSync } from "node:fs";
 import { open } from "node:fs/promises";
 import { createServer } from "node:net";
+import { guarded } from "../local/orphan-guard.ts";
 
 const TAIL_BYTES = 4096;
 
@@ -66,6 +67,7 @@ export class Program {
         const [error] = await once(child, "error");
         throw new ProgramFailure("NOT_STARTED", `${options.name} did not start: ${String(error)}`, "");
       }
+      guarded(child);
       return new Program(options, child, child.pid);
     } finally {
       closeSync(log);

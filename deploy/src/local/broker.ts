@@ -56,23 +56,20 @@ export function provideNatsServer(progress?: (line: string) => void): Promise<Na
   });
 }
 
-/** Starts the broker; on first use deals its credentials and makes the six streams. */
-export async function startBroker(options: BrokerOptions): Promise<Broker> {
-  const { layout, ports, members } = options;
-  const binary = await provideNatsServer();
+/** Deals the broker's credentials and gives each member its own; what is there already stays, wherever an earlier start was cut off. */
+export function dealBroker({ layout, members, extraLogs = [] }: Omit<BrokerOptions, "ports">): NatsDeal {
   const dealFile = layout.path("nats", "deal.json");
   if (!existsSync(dealFile)) {
-    const names = [...ORGANISMS, ...(options.extraLogs ?? [])];
-    const deal = dealNats(names.map((organism) => ({ organism, members })));
-    for (const [position, { members: credentials }] of deal.accounts.entries()) {
-      const organism = ORGANISMS[position];
-      if (organism === undefined) continue;
-      for (const [index, each] of credentials.entries())
-        writeCredentials(join(layout.member(organism, index), "nats.json"), each);
-    }
-    writeCredentials(dealFile, deal);
+    const names = [...ORGANISMS, ...extraLogs];
+    writeCredentials(dealFile, dealNats(names.map((organism) => ({ organism, members }))));
   }
   const { deal, changed } = completeDeal(readDeal(dealFile));
+  for (const [position, organism] of ORGANISMS.entries()) {
+    for (const [index, each] of deal.accounts[position]?.members.entries() ?? []) {
+      const file = join(layout.member(organism, index), "nats.json");
+      if (!existsSync(file)) writeCredentials(file, each);
+    }
+  }
   const trimmerFile = layout.path("nats", "trimmer.json");
   // Also in a folder from before there was a trimmer.
   if (changed) replaceCredentials(dealFile, deal);
@@ -87,6 +84,14 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
       Object.fromEntries(deal.accounts.map(({ organism, admin }) => [organism, admin] as const)),
     );
   }
+  return deal;
+}
+
+/** Starts the broker; on first use deals its credentials and makes the six streams. */
+export async function startBroker(options: BrokerOptions): Promise<Broker> {
+  const { layout, ports, members } = options;
+  const binary = await provideNatsServer();
+  const deal = dealBroker(options);
   const cluster = await NatsCluster.start({
     binary: binary.path,
     directory: layout.path("nats"),

@@ -16,9 +16,10 @@ import { settlementGenesisAccount } from "@lattice/tally/contract/genesis-accoun
 import { foundLocally } from "../ceremony/local-ceremony.ts";
 import { type ExecutionClient, startExecutionClient } from "../chain/execution-client.ts";
 import { type GethGenesis, type Hex, localGenesis } from "../chain/genesis.ts";
+import { writeWhole } from "../cli/whole-file.ts";
 import type { NatsServer, StreamQuotas } from "../nats/nats-process.ts";
 import { createAccounts, GENESIS_BALANCE_WEI, loadAccounts, type SampleAccounts, saveAccounts } from "./accounts.ts";
-import { type Broker, provideNatsServer, startBroker } from "./broker.ts";
+import { type Broker, type BrokerOptions, dealBroker, provideNatsServer, startBroker } from "./broker.ts";
 import { warmCompileCache } from "./compile-cache.ts";
 import { choosePorts, chooseStewardPorts, http, Layout, type Ports } from "./layout.ts";
 import {
@@ -235,6 +236,7 @@ export class LocalLattice {
     }
     const searcher = accounts.searchers[0];
     writeFileSync(layout.path("gateway-searcher.json"), JSON.stringify({ secret: searcher?.secret }), { mode: 0o400 });
+    writeWhole(layout.dealt, `${JSON.stringify({ mode: options.mode })}\n`);
     return new LocalLattice(options, { layout, ports, config, accounts, genesis, startedAtMs });
   }
 
@@ -253,8 +255,11 @@ export class LocalLattice {
   async startAll(): Promise<void> {
     this.#ending = false;
     const { stewards } = this.#options;
-    // Before its member starts, a seat has its link.
-    if (stewards !== undefined) await layOutStewards(this.layout, this.config);
+    if (stewards !== undefined) {
+      // Before its member starts, a seat has its link; before its keys in reserve are made, the credential that they share.
+      dealBroker(this.#brokerOptions);
+      await layOutStewards(this.layout, this.config);
+    }
     const tasks: Promise<void>[] = [this.startChain()];
     const warm = warmCompileCache();
     if (this.mode === "nats") tasks.push(Promise.all([this.startBroker(), warm]).then(() => this.#startMembers()));
@@ -313,15 +318,20 @@ export class LocalLattice {
   async startBroker(): Promise<void> {
     const count = this.ports.nats.length;
     this.#progress(count === 1 ? "nats-server starts" : `a cluster of ${count} nats-servers starts`);
-    this.#broker = await startBroker({
+    this.#broker = await startBroker(this.#brokerOptions);
+    this.#progress(`nats-server ${this.#broker.version} is up`);
+  }
+
+  get #brokerOptions(): BrokerOptions {
+    const { extraLogs, logQuotas, natsStoreDir } = this.#options;
+    return {
       layout: this.layout,
       ports: this.ports,
       members: this.config.zipnet.policy.membersMin,
-      ...(this.#options.extraLogs === undefined ? {} : { extraLogs: this.#options.extraLogs }),
-      ...(this.#options.logQuotas === undefined ? {} : { quotas: this.#options.logQuotas }),
-      ...(this.#options.natsStoreDir === undefined ? {} : { storeDir: this.#options.natsStoreDir }),
-    });
-    this.#progress(`nats-server ${this.#broker.version} is up`);
+      ...(extraLogs === undefined ? {} : { extraLogs }),
+      ...(logQuotas === undefined ? {} : { quotas: logQuotas }),
+      ...(natsStoreDir === undefined ? {} : { storeDir: natsStoreDir }),
+    };
   }
 
   #startMembers(): void {

@@ -1,7 +1,8 @@
 /** Where everything of a local lattice lies below its folder, and on which ports it answers. */
-import { lstatSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { lstatSync, mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { ORGANISMS, type Organism } from "@lattice/organism/identity/organisms.ts";
+import { writeWhole } from "../cli/whole-file.ts";
 import { memberFolder } from "../dealer/kit-folder.ts";
 import type { NatsPorts } from "../nats/nats-cluster.ts";
 import { freePorts } from "./free-ports.ts";
@@ -94,6 +95,14 @@ export class Layout {
   get ports(): string {
     return this.path("ports.json");
   }
+  /** On which log it runs; written once all of it has been dealt. */
+  get dealt(): string {
+    return this.path("dealt.json");
+  }
+  /** Who runs it. */
+  get runner(): string {
+    return this.path("runner.json");
+  }
   log(name: string): string {
     return this.path("logs", `${name}.log`);
   }
@@ -138,7 +147,7 @@ export class Layout {
     const endpoints = Object.fromEntries(
       ORGANISMS.map((organism) => [organism, ports.members[organism].map(({ grpc }) => at(grpc))]),
     );
-    writeFileSync(this.endpoints, `${JSON.stringify({ ...endpoints, aggregator: [at(ports.aggregator)] }, null, 2)}\n`);
+    writeWhole(this.endpoints, `${JSON.stringify({ ...endpoints, aggregator: [at(ports.aggregator)] }, null, 2)}\n`);
   }
   loadPorts(): Ports {
     return JSON.parse(readFileSync(this.ports, "utf8")) as Ports;
@@ -148,6 +157,6 @@ export class Layout {
     this.#writePorts({ ...this.loadPorts(), stewards });
   }
   #writePorts(ports: Ports): void {
-    writeFileSync(this.ports, `${JSON.stringify(ports, null, 2)}\n`);
+    writeWhole(this.ports, `${JSON.stringify(ports, null, 2)}\n`);
   }
 }

@@ -3,6 +3,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { closeSync, mkdirSync, openSync, readFileSync } from "node:fs";
 import { dirname } from "node:path";
 import { processEnvironment } from "./compile-cache.ts";
+import { guarded } from "./orphan-guard.ts";
 
 export interface ProcessOptions {
   readonly name: string;
@@ -55,6 +56,7 @@ export class ManagedProcess {
       detached: true,
     });
     closeSync(log);
+    guarded(child);
     this.#child = child;
     this.#exited = new Promise((resolve) => {
       child.once("exit", (code) => {

@@ -2,8 +2,8 @@
  * A local lattice together with whoever watches it and its sample users: started, interrupted, stopped. What `npm
  * start`, the demo and the scenarios have in common.
  */
-import { existsSync } from "node:fs";
-import { dirname, join, relative } from "node:path";
+import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
+import { basename, dirname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import { slotAt } from "@lattice/organism/identity/lattice-config.ts";
 import { EXIT } from "@lattice/organism/node/exit.ts";
@@ -12,10 +12,13 @@ import { portIsFree } from "../chain/child-process.ts";
 import { NatsServerMissing } from "../nats/nats-server.ts";
 import { provideNatsServer } from "./broker.ts";
 import { Collector } from "./collector.ts";
+import { freePorts } from "./free-ports.ts";
 import { type LatticeOptions, LocalLattice, type Mode } from "./lattice.ts";
-import { Layout } from "./layout.ts";
+import { Layout, type Ports } from "./layout.ts";
 import { TRAFFIC_SCRIPT } from "./members.ts";
+import { guardOrphans } from "./orphan-guard.ts";
 import { ManagedProcess } from "./processes.ts";
+import { noteRunner, runnerOf } from "./runner.ts";
 
 /** The project's folder. */
 export const ROOT = dirname(dirname(dirname(dirname(fileURLToPath(import.meta.url)))));
@@ -54,15 +57,81 @@ export async function chooseMode(embedded: boolean, say: (line: string) => void)
   }
 }
 
-/** The log of the lattice that a folder holds already; undefined when it holds none. */
-function modeIn(directory: string): Mode | undefined {
-  if (!existsSync(join(directory, "lattice.hex"))) return undefined;
-  return existsSync(join(directory, "nats", "deal.json")) ? "nats" : "embedded";
+/**
+ * The log of the lattice that a folder holds already; undefined when there is nothing in it.
+ * @throws Precondition when it holds something else, or half a lattice
+ */
+function modeIn(layout: Layout): Mode | undefined {
+  const { directory, dealt, ports, runner } = layout;
+  if (readdirSync(directory).every((name) => name === basename(runner))) return undefined;
+  if (existsSync(dealt)) return (JSON.parse(readFileSync(dealt, "utf8")) as { mode: Mode }).mode;
+  const shown = shownPath(directory);
+  throw new Precondition(
+    existsSync(ports)
+      ? `${shown} holds a lattice that was interrupted before it was dealt: remove it, or take another folder`
+      : `${shown} holds other files: a lattice takes a new folder, an empty one, or its own`,
+  );
+}
+
+const GUARD_PATIENCE_MS = 30_000;
+
+/** Whoever ran the lattice before is gone, with all that it had started. @throws Precondition */
+async function waitUntilDown(layout: Layout, say: (line: string) => void): Promise<void> {
+  const shown = shownPath(layout.directory);
+  const until = Date.now() + GUARD_PATIENCE_MS;
+  for (let told = false; ; told = true) {
+    const { runner, guard } = runnerOf(layout);
+    if (runner !== undefined) throw new Precondition(`the lattice in ${shown} is running already: process ${runner}`);
+    if (guard === undefined) return;
+    if (Date.now() > until)
+      throw new Precondition(`what an earlier start of ${shown} has left is still being ended: process ${guard}`);
+    if (!told) say("an earlier start was killed: what it has left is being ended");
+    await new Promise((resolve) => setTimeout(resolve, 200));
+  }
+}
+
+/**
+ * A lattice keeps its ports, but for those that somebody else listens on by now.
+ * @throws Precondition when it may be the lattice itself
+ */
+async function keepPorts(layout: Layout, gatewayPort: number | undefined, say: (line: string) => void): Promise<void> {
+  const ports = layout.loadPorts();
+  const { nats, chainRpc, stewards } = ports;
+  // Two servers on one store would damage it.
+  const stores = [chainRpc, ...nats.map(({ client }) => client), ...(stewards ? [stewards.ceremonies.client] : [])];
+  const taken = new Set<number>();
+  const look = async (port: number): Promise<void> => {
+    if (!(await portIsFree(port))) taken.add(port);
+  };
+  const own = numbersIn(ports);
+  await Promise.all(own.map(look));
+  for (const port of stores) {
+    if (taken.has(port))
+      throw new Precondition(
+        `port ${port} of 127.0.0.1 is in use: the lattice in ${shownPath(layout.directory)} may be running already`,
+      );
+  }
+  const others = await freePorts(taken.size, new Set(own));
+  const renewed = new Map([...taken].map((port, position) => [port, others[position] ?? 0]));
+  if (gatewayPort !== undefined) renewed.set(ports.gateway, gatewayPort);
+  if (renewed.size === 0) return;
+  for (const port of taken) {
+    const who = port === ports.gateway ? "the gateway" : "this lattice";
+    say(`port ${port} of 127.0.0.1 is somebody else's by now: ${who} takes ${renewed.get(port)}`);
+  }
+  const replaced = (_: string, value: unknown): unknown =>
+    typeof value === "number" ? (renewed.get(value) ?? value) : value;
+  layout.savePorts(JSON.parse(JSON.stringify(ports), replaced) as Ports);
+}
+
+function numbersIn(value: unknown): number[] {
+  if (typeof value === "number") return [value];
+  return typeof value === "object" && value !== null ? Object.values(value).flatMap(numbersIn) : [];
 }
 
 /**
  * The log to start on: that of the lattice found in the folder, or else as `chooseMode` has it.
- * @throws Precondition when the folder's lattice needs another log than is asked for or can be had, or a port is taken
+ * @throws Precondition when the folder holds something else, its lattice runs already or needs another log than is asked for or can be had, or a port is taken
  */
 export async function prepareDirectory(
   directory: string,
@@ -70,22 +139,18 @@ export async function prepareDirectory(
   say: (line: string) => void,
 ): Promise<Mode> {
   const { embedded, gatewayPort } = options;
+  const there = existsSync(directory);
+  if (there && !statSync(directory).isDirectory()) throw new Precondition(`${shownPath(directory)} is no folder`);
+  const layout = there ? new Layout(directory) : undefined;
+  if (layout !== undefined) await waitUntilDown(layout, say);
   if (gatewayPort !== undefined && !(await portIsFree(gatewayPort)))
     throw new Precondition(`port ${gatewayPort} of 127.0.0.1 is in use: choose another with --gateway-port`);
-  const found = modeIn(directory);
+  const found = layout === undefined ? undefined : modeIn(layout);
   const mode = await chooseMode(embedded || found === "embedded", say);
-  if (found === undefined) return mode;
+  if (layout === undefined || found === undefined) return mode;
   if (found !== mode)
     throw new Precondition(`${shownPath(directory)} holds a lattice on the ${found} log, not the ${mode} one`);
-  const ports = new Layout(directory).loadPorts();
-  const { gateway, chainRpc, nats, sequencer, stewards } = ports;
-  const ceremonies = stewards === undefined ? [] : [stewards.ceremonies.client];
-  for (const port of [gateway, chainRpc, ...nats.map(({ client }) => client), sequencer, ...ceremonies]) {
-    if (!(await portIsFree(port)))
-      throw new Precondition(
-        `port ${port} of 127.0.0.1 is in use: the lattice in ${shownPath(directory)} may be running already`,
-      );
-  }
+  await keepPorts(layout, gatewayPort, say);
   return mode;
 }
 
@@ -152,9 +217,12 @@ export class Session {
     signal?.addEventListener("abort", interrupt);
     try {
       if (aborted()) throw new Interrupted("interrupted");
+      noteRunner(new Layout(options.directory), guardOrphans());
       await LocalLattice.start({
         ...options,
         onPrepared: (lattice) => {
+          // While keys were dealt: nothing runs yet, and the folder holds a lattice that can be started.
+          if (aborted()) throw new Interrupted("interrupted");
           session = new Session(lattice, options);
           RUNNING.add(session);
           session.collector.start();

@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import {
+  cpSync,
+  existsSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
@@ -12,7 +14,7 @@ import {
   writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
-import { basename, join } from "node:path";
+import { basename, join, relative } from "node:path";
 import { after, before, test } from "node:test";
 import { fromHex } from "@lattice/organism/codec/codec.ts";
 import { initCrypto } from "@lattice/organism/crypto/engine.ts";
@@ -20,9 +22,11 @@ import type { LatticeConfig } from "@lattice/organism/identity/lattice-config.ts
 import { ORGANISMS } from "@lattice/organism/identity/organisms.ts";
 import { parseOwnSettings } from "@lattice/organism/node/settings.ts";
 import { deal } from "../dealer/deal.ts";
+import { readDeal } from "../nats/nats-config.ts";
 import { earliestActivation } from "../roster/proposal.ts";
 import { judgeStandby, STANDBY_FILE } from "../roster/standby.ts";
 import { STEWARD_SETTINGS, scheduleProblems } from "../roster/steward-settings.ts";
+import { dealBroker } from "./broker.ts";
 import { choosePorts, chooseStewardPorts, Layout, type StewardPorts } from "./layout.ts";
 import { memberEnvironment } from "./members.ts";
 import { layOutStewards, localSchedule, REFRESH_EVERY_SLOTS, stewardEnvironment } from "./stewards.ts";
@@ -84,6 +88,61 @@ test("a steward of every seat finds its member, its credential, its keys in rese
   }
   const addresses = SEATS.map(({ organism, index }) => settingsOf(organism, index).STEWARD_LISTEN);
   assert.equal(new Set(addresses).size, SEATS.length);
+});
+
+test("keys in reserve get the seat's credential, in a folder that was laid out without as well", async () => {
+  const copy = (organism: (typeof ORGANISMS)[number], index: number): string =>
+    join(layout.standby(organism, index, 1), "nats.json");
+  const before = everything();
+  assert.equal(existsSync(copy("relay", 2)), false);
+  dealBroker({ layout, members: MEMBERS });
+  await layOutStewards(layout, config);
+  for (const { organism, index } of SEATS) {
+    assert.deepEqual(
+      readFileSync(copy(organism, index)),
+      readFileSync(join(layout.member(organism, index), "nats.json")),
+    );
+    assert.equal(statSync(copy(organism, index)).mode & 0o777, 0o400);
+  }
+  assert.deepEqual(
+    everything().filter((each) => !each.includes("nats.json")),
+    before,
+  );
+});
+
+test("killed at any point of dealing and laying out, the next start completes it", async () => {
+  const inHalf = new Layout(mkdtempSync(join(tmpdir(), "lattice-stewards-half-")));
+  cpSync(layout.directory, inHalf.directory, { recursive: true, verbatimSymlinks: true });
+  const content = (): string[] =>
+    readdirSync(inHalf.directory, { recursive: true, withFileTypes: true })
+      .filter((each) => each.isFile())
+      .map(({ parentPath, name }) => relative(inHalf.directory, join(parentPath, name)))
+      .sort();
+  try {
+    const whole = content();
+    // A deal is written before what is taken from it, so it is never the one that is missing.
+    const made = ["nats/trimmer.json", "nats/admins.json", "members/relay-1/nats.json"]
+      .concat(["stewards/relay-1/ceremonies.json", "stewards/relay-1/standby-1/nats.json"])
+      .concat(["stewards/standbys/relay/1-1.json"]);
+    for (const file of made) {
+      assert.ok(whole.includes(file), file);
+      // What is written is there whole or not at all; what a killed start leaves beside it stands in nobody's way.
+      rmSync(inHalf.path(file));
+      writeFileSync(inHalf.path(`${file}.new`), "half");
+      dealBroker({ layout: inHalf, members: MEMBERS });
+      await layOutStewards(inHalf, config);
+      rmSync(inHalf.path(`${file}.new`), { force: true });
+      assert.deepEqual(content(), whole, file);
+    }
+    const [own, ceremonies] = [join("nats", "deal.json"), join("stewards", "ceremonies", "deal.json")].map(
+      (file) => readDeal(inHalf.path(file)).accounts[ORGANISMS.indexOf("relay")]?.members[1],
+    );
+    const read = (...parts: string[]): unknown => JSON.parse(readFileSync(inHalf.path(...parts), "utf8"));
+    assert.deepEqual(read("members", "relay-1", "nats.json"), own);
+    assert.deepEqual(read("stewards", "relay-1", "ceremonies.json"), ceremonies);
+  } finally {
+    rmSync(inHalf.directory, { recursive: true, force: true });
+  }
 });
 
 test("laid out again, nothing changes; a standby that has its seat is followed by another one", async () => {

@@ -3,14 +3,15 @@
  * started with, and the nats-server of their ceremonies. Laid out beside the members, so that a lattice may be started with them
  * and without.
  */
-import { existsSync, lstatSync, mkdirSync, realpathSync, symlinkSync, writeFileSync } from "node:fs";
+import { existsSync, lstatSync, mkdirSync, realpathSync, symlinkSync } from "node:fs";
 import { basename, join, relative } from "node:path";
 import type { LatticeConfig } from "@lattice/organism/identity/lattice-config.ts";
 import { ORGANISMS, type Organism } from "@lattice/organism/identity/organisms.ts";
 import { CeremonyProblem } from "../ceremony/member-folder.ts";
+import { writeWhole } from "../cli/whole-file.ts";
 import { dealNats, readDeal, writeCredentials } from "../nats/nats-config.ts";
 import { createCommitteeStream, type NatsServer, startNatsServer } from "../nats/nats-process.ts";
-import { standbyIn } from "../roster/standby-command.ts";
+import { giveCredential, standbyIn } from "../roster/standby-command.ts";
 import { provideNatsServer } from "./broker.ts";
 import { at, type Layout, type StewardPorts } from "./layout.ts";
 
@@ -74,11 +75,15 @@ export async function layOutStewards(layout: Layout, config: LatticeConfig): Pro
       symlinkSync(relative(layout.steward(organism, index), layout.member(organism, index)), seat);
     const number = standbyNumber(layout, organism, index);
     const statement = join(layout.standbys(organism), `${index}-${number}.json`);
-    if (existsSync(statement)) continue;
     const directory = layout.standby(organism, index, number);
+    if (existsSync(statement)) {
+      // In a folder whose members had no credentials yet when the keys were made.
+      giveCredential(seat, directory);
+      continue;
+    }
     const standby = await standbyIn({ config, organism, member: seat, directory });
     mkdirSync(layout.standbys(organism), { recursive: true, mode: 0o700 });
-    writeFileSync(statement, `${JSON.stringify(standby)}\n`);
+    writeWhole(statement, `${JSON.stringify(standby)}\n`);
   }
 }
 

@@ -4,7 +4,7 @@
  * stream, and one trimmer, who may purge it from below.
  */
 import { randomBytes } from "node:crypto";
-import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { linkSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
 
 /** What a client needs to use one log: the file that members read (mode 0400). */
@@ -193,23 +193,30 @@ function quoted(text: string): string {
   return `"${text.replaceAll("\\", "\\\\").replaceAll('"', '\\"')}"`;
 }
 
-/** Writes one JSON file that only its owner reads (0400). @throws Error EEXIST: secrets are never overwritten */
-export function writeCredentials(
-  file: string,
-  credentials: LogCredentials | NatsDeal | Readonly<Record<string, LogCredentials>>,
-): void {
-  mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
-  writeFileSync(file, `${JSON.stringify(credentials)}\n`, { mode: 0o400, flag: "wx" });
+type Credentials = LogCredentials | NatsDeal | Readonly<Record<string, LogCredentials>>;
+
+/** Writes one JSON file that only its owner reads (0400), whole or not at all. @throws Error EEXIST: secrets are never overwritten */
+export function writeCredentials(file: string, credentials: Credentials): void {
+  const unfinished = writeUnfinished(file, credentials);
+  try {
+    linkSync(unfinished, file);
+  } finally {
+    rmSync(unfinished);
+  }
 }
 
 /** The same for a file that is there: replaced whole or not at all. */
-export function replaceCredentials(
-  file: string,
-  credentials: NatsDeal | Readonly<Record<string, LogCredentials>>,
-): void {
-  rmSync(`${file}.new`, { force: true });
-  writeCredentials(`${file}.new`, credentials);
-  renameSync(`${file}.new`, file);
+export function replaceCredentials(file: string, credentials: Credentials): void {
+  renameSync(writeUnfinished(file, credentials), file);
+}
+
+/** Under a fixed name, so that whoever was killed leaves one such file at most. */
+function writeUnfinished(file: string, credentials: Credentials): string {
+  const unfinished = `${file}.new`;
+  mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
+  rmSync(unfinished, { force: true });
+  writeFileSync(unfinished, `${JSON.stringify(credentials)}\n`, { mode: 0o400, flag: "wx", flush: true });
+  return unfinished;
 }
 
 /** What `writeCredentials` wrote of a whole deal. */

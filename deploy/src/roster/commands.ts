@@ -5,8 +5,8 @@ import { type Succession, successionPlan } from "@lattice/organism/ceremony/succ
 import { equalBytes, toHex } from "@lattice/organism/codec/codec.ts";
 import { certificateKeyOf, type Eras, eraNumberOf } from "@lattice/organism/committee/eras.ts";
 import { type CertifiedOutcome, checkOutcome } from "@lattice/organism/committee/outcome.ts";
+import { faultsTolerated } from "@lattice/organism/committee/quorum.ts";
 import { ROSTER_STAGE, type Roster } from "@lattice/organism/committee/roster.ts";
-import { ERAS } from "@lattice/organism/committee/rules.ts";
 import { initCrypto } from "@lattice/organism/crypto/engine.ts";
 import { committeeId, latticeId, slotAt } from "@lattice/organism/identity/lattice-config.ts";
 import { ORGANISMS, type Organism } from "@lattice/organism/identity/organisms.ts";
@@ -29,7 +29,7 @@ import { readSuccession, successionToJson } from "../ceremony/reshare.ts";
 import { UsageProblem } from "../cli/expected.ts";
 import { writeWhole } from "../cli/whole-file.ts";
 import { askCommittee, type CommitteeView, judgeCommittee } from "./committee-view.ts";
-import { healthProblems, propose, seatToReplace } from "./proposal.ts";
+import { healthProblems, propose, rulesProblem, seatToReplace } from "./proposal.ts";
 
 export interface RosterOptions {
   readonly config: string;
@@ -211,12 +211,8 @@ async function requireEverybodyFollows({ config, organism }: CommitteeView, endp
   const addresses = readEndpoints(endpoints);
   const problems = await Promise.all(
     ORGANISMS.filter((each) => each !== organism).map(async (each) => {
-      const answers = await askCommittee(config, each, addresses[each]);
-      const rules = answers.flatMap((answer) => (answer.problem === undefined ? (answer.rules ?? 0) : []));
-      if (rules.length === 0) return [`${each}: nobody answers, so nobody says whether it can follow an era`];
-      return rules.some((active) => active < ERAS)
-        ? [`${each} runs rules ${Math.min(...rules)}: ${ERAS} are needed`]
-        : [];
+      const faults = faultsTolerated(config[each].policy, addresses[each].length);
+      return rulesProblem(each, await askCommittee(config, each, addresses[each]), faults) ?? [];
     }),
   );
   if (problems.flat().length > 0) throw new CeremonyProblem(problems.flat().join("\n"));

@@ -4,7 +4,9 @@ import type { EraLinks } from "@lattice/organism/committee/era-links.ts";
 import type { Eras } from "@lattice/organism/committee/eras.ts";
 import { type SignedHead, verifyHead } from "@lattice/organism/committee/heads.ts";
 import type { CertifiedOutcome } from "@lattice/organism/committee/outcome.ts";
+import { faultsTolerated } from "@lattice/organism/committee/quorum.ts";
 import { checkRoster, type Quorum, type Roster, rosterQuorum } from "@lattice/organism/committee/roster.ts";
+import { HEADS_KEPT } from "@lattice/organism/committee/state.ts";
 import { committeeId, type LatticeConfig } from "@lattice/organism/identity/lattice-config.ts";
 import type { Organism } from "@lattice/organism/identity/organisms.ts";
 import { fromWireOutcome } from "@lattice/organism/node/committee-wire.ts";
@@ -28,7 +30,7 @@ export interface Answer {
   readonly blocked?: readonly Uint8Array[];
   /** Certified under the keys of their eras. */
   readonly rosters?: readonly { readonly roster: Roster; readonly certified: CertifiedOutcome }[];
-  /** Signed by whoever answers, at a position that all who answer have applied. */
+  /** Signed by whoever answers, at one position for all. */
   readonly head?: SignedHead;
 }
 
@@ -66,9 +68,40 @@ export interface CommitteeView {
 }
 
 const DEADLINE_MS = 3000;
+/** Whoever is so many entries behind is not waited for: members keep heads for twice as many. */
+const COMPARED_BEHIND_MAX = BigInt(HEADS_KEPT / 2);
+
+/** How far a member says that it has come. */
+interface Place {
+  readonly generation: bigint;
+  readonly position: bigint;
+}
+
+/**
+ * Where heads are compared: at the lowest position of those who are near enough to where f + 1 members have come. Neither a
+ * member that stands still far behind nor one that makes up its position can so move it to where the others keep no head.
+ */
+export function comparedAt(places: readonly Place[], faults: number): Place {
+  const sorted = places.toSorted((a, b) =>
+    a.generation !== b.generation ? (a.generation < b.generation ? 1 : -1) : a.position < b.position ? 1 : -1,
+  );
+  const there = sorted[Math.min(faults, sorted.length - 1)] ?? { generation: 0n, position: 0n };
+  const near = sorted.filter(
+    ({ generation, position }) => generation === there.generation && position + COMPARED_BEHIND_MAX >= there.position,
+  );
+  return near.reduce((lowest, each) => (each.position < lowest.position ? each : lowest), there);
+}
+
+/** Why whoever is there has no head to compare at `common`. */
+function elsewhere({ generation, position }: Place, common: Place): string | undefined {
+  if (generation !== common.generation) return `it is in generation ${generation}, the others in ${common.generation}`;
+  if (position < common.position)
+    return `it has come to position ${position}, the others to ${common.position} and further`;
+  return undefined;
+}
 
 interface Asked extends Omit<Answer, "rosters"> {
-  readonly position?: bigint;
+  readonly place?: Place;
   /** Rosters, not judged yet. */
   readonly told?: readonly CertifiedOutcome[];
 }
@@ -106,15 +139,20 @@ export async function askCommittee(
       clients.map(async (client, index): Promise<Asked> => {
         const address = addresses[index] ?? "";
         try {
-          const [status, { rosters }] = await Promise.all([client.getStatus({}), client.getRosters({})]);
+          const [status, { rosters }, { frauds }] = await Promise.all([
+            client.getStatus({}),
+            client.getRosters({}),
+            client.listFrauds({}),
+          ]);
           return {
             index,
             address,
-            position: status.position,
+            place: { generation: status.generation, position: status.position },
             decidedSlot: status.decidedSlot,
             caughtUp: status.caughtUp,
             ...(status.rules === undefined ? {} : { rules: status.rules.active }),
-            blocked: status.members.filter(({ blocked }) => blocked).map(({ memberKey }) => memberKey),
+            // Also those that have no seat any more.
+            blocked: frauds.map(({ memberKey }) => memberKey),
             told: rosters.flatMap((wire) => fromWireOutcome(wire) ?? []),
           };
         } catch (error) {
@@ -125,15 +163,20 @@ export async function askCommittee(
     const eras = erasTold(config, organism, new Map(answers.map(({ address, told = [] }) => [address, told]))).of(
       organism,
     );
-    const applied = answers.flatMap(({ position }) => position ?? []);
-    const common = applied.reduce((lowest, each) => (each < lowest ? each : lowest), applied[0] ?? 0n);
+    const faults = faultsTolerated(config[organism].policy, addresses.length);
+    const common = comparedAt(
+      answers.flatMap(({ place }) => place ?? []),
+      faults,
+    );
     return await Promise.all(
-      answers.map(async ({ position: _, told, ...asked }): Promise<Answer> => {
+      answers.map(async ({ place, told, ...asked }): Promise<Answer> => {
         const answer = told === undefined ? asked : { ...asked, rosters: standing(config, organism, told, eras) };
         const client = clients[answer.index];
-        if (client === undefined || answer.problem !== undefined) return answer;
+        if (client === undefined || place === undefined || answer.problem !== undefined) return answer;
+        const problem = elsewhere(place, common);
+        if (problem !== undefined) return { ...answer, problem };
         try {
-          const head = fromWireHead(await client.getHead({ position: common }));
+          const head = fromWireHead(await client.getHead({ position: common.position }));
           return head === undefined ? { ...answer, problem: "its head is malformed" } : { ...answer, head };
         } catch (error) {
           return { ...answer, problem: error instanceof Error ? error.message : String(error) };
@@ -167,7 +210,13 @@ function usualHead(answers: readonly Answer[]): string | undefined {
   }
   return [...counts].sort((a, b) => b[1] - a[1])[0]?.[0];
 }
-const headKey = ({ statement }: SignedHead): string => `${statement.generation}/${toHex(statement.head)}`;
+const headKey = ({ statement: { generation, position, head } }: SignedHead): string =>
+  `${generation}/${position}/${toHex(head)}`;
+
+/** True for a member key that f + 1 of those who answer call proven to have said two things, seated or not. */
+export function isCalledBlocked(answers: readonly Answer[], { faults }: Quorum, memberKey: Uint8Array): boolean {
+  return answers.filter(({ blocked = [] }) => blocked.some((key) => equalBytes(key, memberKey))).length > faults;
+}
 
 /** What the answers come to; or one line why they come to nothing. Pure. */
 export function judgeCommittee(
@@ -187,8 +236,7 @@ export function judgeCommittee(
   const usual = usualHead(answers);
   const seats = roster.members.map((member): Seat => {
     const answer = answers[member.index];
-    const accusers = answers.filter(({ blocked = [] }) => blocked.some((key) => equalBytes(key, member.memberKey)));
-    const blocked = accusers.length > quorum.faults;
+    const blocked = isCalledBlocked(answers, quorum, member.memberKey);
     const problem = seatProblem(roster, answer, usual);
     return {
       index: member.index,

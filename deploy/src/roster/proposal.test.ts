@@ -15,7 +15,7 @@ import { dealCommittee } from "../../../services/organism/test/test-lattice.ts";
 import { readSuccession, successionToJson } from "../ceremony/reshare.ts";
 import { activationOf } from "./commands.ts";
 import { type Answer, type CommitteeView, judgeCommittee } from "./committee-view.ts";
-import { type ProposalRequest, propose } from "./proposal.ts";
+import { type ProposalRequest, propose, rulesProblem } from "./proposal.ts";
 
 const committee = dealCommittee(3, { genesisMs: 1_790_000_000_000, slotMs: 1000 });
 const { config } = committee;
@@ -182,8 +182,15 @@ describe("the next roster", () => {
         ["next-certificate", "fresh"],
       ],
     );
-    refused(viewOf(by(4)), era, /member 0 of relay runs rules 4: 5 are needed/);
-    refused(viewOf([answer(0, { rules: 4 }), ...by(5).slice(1)]), era, /member 0 of relay runs rules 4/);
+    refused(viewOf(by(4)), era, /relay: member 0 rules 4, member 1 rules 4, .*; 5 are needed/);
+    refused(viewOf(everybody()), era, /relay: nobody answers, so nobody says/);
+    accepted(viewOf([answer(0, { rules: 4 }), ...by(5).slice(1)]), era);
+    // Where one may be corrupt, one's word is not enough, neither for it nor against it.
+    const told = [5, 4, 4, 4].map((rules, index) => ({ index, address: "", rules }));
+    assert.match(rulesProblem("relay", told, 1) ?? "", /member 0 rules 5, member 1 rules 4/);
+    assert.equal(rulesProblem("relay", [{ index: 1, address: "", rules: 5 }, ...told], 1), undefined);
+    const away = { index: 1, address: "", rules: 5, problem: "it is behind" };
+    assert.match(rulesProblem("relay", [away, ...told], 1) ?? "", /5 are needed/);
     // In era 1, as f + 1 members tell of it: the file carries the link, without which nobody reads it.
     const one = nextEpoch(firstEpoch(committee, "relay", 2), { activationSlot: 2n, newEra: true });
     const rosters = [{ roster: one.roster, certified: one.certified }];
@@ -217,6 +224,12 @@ describe("the next roster", () => {
     const view = viewOf(everybody());
     const seated = roster.members[0] ?? assert.fail();
     refused(view, { ...replacing, with: { ...newcomer, memberKey: seated.memberKey } }, /member 0 has that member key/);
+    const gone = everybody().map((each) => ({ ...each, blocked: [newcomer.memberKey] }));
+    refused(viewOf(gone), replacing, /proven to say two things.*it needs another/);
+    accepted(viewOf(gone), {
+      ...replacing,
+      with: { ...newcomer, memberKey: generateSigningKey(new Uint8Array(32).fill(10)).publicKey },
+    });
     refused(view, { ...replacing, replace: 3 }, /no member 3/);
     refused(
       view,

@@ -10,7 +10,8 @@ import { ERAS_MAX, eraNumberOf } from "@lattice/organism/committee/eras.ts";
 import { sealingThreshold } from "@lattice/organism/committee/roster.ts";
 import { ERAS } from "@lattice/organism/committee/rules.ts";
 import { WINDOW_AHEAD } from "@lattice/organism/committee/state.ts";
-import type { CommitteeView } from "./committee-view.ts";
+import type { Organism } from "@lattice/organism/identity/organisms.ts";
+import { type Answer, type CommitteeView, isCalledBlocked } from "./committee-view.ts";
 
 /** Refused, and where to read on. */
 export const RETIRE = "that takes another lattice: docs/operators.md, “What an epoch cannot change”";
@@ -77,7 +78,7 @@ export function seatToReplace(view: CommitteeView): number | undefined {
 }
 
 function newcomerProblems(view: CommitteeView, seat: number, newcomer: FoundingMember, adds: boolean): string[] {
-  const { config, organism, roster } = view;
+  const { config, organism, roster, answers, quorum } = view;
   const problems: string[] = [];
   // A further seat is like any other in what it holds.
   const before = roster.members[adds ? 0 : seat];
@@ -85,6 +86,9 @@ function newcomerProblems(view: CommitteeView, seat: number, newcomer: FoundingM
   for (const { index, memberKey, boxKey } of roster.members) {
     if (equalBytes(memberKey, newcomer.memberKey)) problems.push(`member ${index} has that member key already`);
     if (equalBytes(boxKey, newcomer.boxKey)) problems.push(`member ${index} has that box key already`);
+  }
+  if (isCalledBlocked(answers, quorum, newcomer.memberKey)) {
+    problems.push("that member key was proven to say two things, and nothing is taken from it: it needs another");
   }
   const hex = (bytes: Uint8Array | undefined): string => (bytes === undefined ? "none" : toHex(bytes));
   if (hex(newcomer.signer) !== hex(before.signer)) {
@@ -134,12 +138,22 @@ function sizeProblems({ config, organism, roster }: CommitteeView, request: Prop
   return problems;
 }
 
+/**
+ * Why a committee cannot be said to go by rules that know of eras; undefined when it does. Rules are part of its log: when
+ * f + 1 members say which govern, an honest one does, and who lags or lies says nothing against it.
+ */
+export function rulesProblem(organism: Organism, answers: readonly Answer[], faults: number): string | undefined {
+  const said = answers.filter(({ problem, rules }) => problem === undefined && rules !== undefined);
+  if (said.filter(({ rules = 0 }) => rules >= ERAS).length > faults) return undefined;
+  if (said.length === 0) return `${organism}: nobody answers, so nobody says whether it can follow an era`;
+  const each = said.map(({ index, rules }) => `member ${index} rules ${rules}`).join(", ");
+  return `${organism}: ${each}; ${ERAS} are needed, as f + 1 members say`;
+}
+
 /** What keeps a committee from another certificate key. */
-function eraProblems({ organism, answers, roster }: CommitteeView): string[] {
-  const behind = answers.filter(({ problem, rules }) => problem === undefined && (rules ?? 0) < ERAS);
-  const problems = behind.map(
-    ({ index, rules }) => `member ${index} of ${organism} runs rules ${rules}: ${ERAS} are needed`,
-  );
+function eraProblems({ organism, answers, roster, quorum }: CommitteeView): string[] {
+  const behind = rulesProblem(organism, answers, quorum.faults);
+  const problems = behind === undefined ? [] : [behind];
   if (eraNumberOf(roster) >= ERAS_MAX) problems.push(`${organism} has had ${ERAS_MAX} eras: there are no more`);
   return problems;
 }

@@ -1,5 +1,5 @@
 /** `builder roster standby`: makes the keys of a seat's standby and says so under the seat's key. */
-import { copyFileSync, existsSync } from "node:fs";
+import { copyFileSync, existsSync, renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { fromHex } from "@lattice/organism/codec/codec.ts";
 import { generateSigningKey } from "@lattice/organism/crypto/ed25519.ts";
@@ -52,9 +52,16 @@ export async function standbyIn(of: {
   const kept = keptKeys(new MemberFolder(member).keyFile, organism);
   const keys = existsSync(folder.ownKeysFile) ? folder.ownKeys() : await folder.create(organism, kept);
   if (keys.organism !== organism) throw new CeremonyProblem(`${directory}: made for ${keys.organism}`);
-  const credential = join(member, "nats.json");
-  const copy = join(directory, "nats.json");
-  if (existsSync(credential) && !existsSync(copy)) copyFileSync(credential, copy);
+  giveCredential(member, directory);
   const own = generateSigningKey(fromHex(keys.memberKey));
   return makeStandby(config, organism, seat, seatKey, own, publicOf(keys));
+}
+
+/** The seat's credential on the broker stays the seat's: whoever may take it has a copy, once there is one. */
+export function giveCredential(member: string, directory: string): void {
+  const [credential, copy] = [join(member, "nats.json"), join(directory, "nats.json")];
+  if (!existsSync(credential) || existsSync(copy)) return;
+  rmSync(`${copy}.new`, { force: true });
+  copyFileSync(credential, `${copy}.new`);
+  renameSync(`${copy}.new`, copy);
 }

@@ -178,7 +178,7 @@ export const PROCESS_PROBLEMS: readonly ProblemGroup[] = [
       },
       {
         reason: "WITHDREW",
-        meaning: "It took itself out: its operator aborted, or it has lost its journal.",
+        meaning: "It took itself out: its operator aborted, it has lost its journal, or it runs twice.",
         remedy: "Open another attempt.",
       },
       {
@@ -188,8 +188,8 @@ export const PROCESS_PROBLEMS: readonly ProblemGroup[] = [
       },
       {
         reason: "TWO_VOICES",
-        meaning: "Two different messages of one kind in one attempt.",
-        remedy: "Two processes ran with its key, or it is corrupt: found the lattice with another member key.",
+        meaning: "Two different messages of one kind in one attempt. Two enrolments are none: the first binds.",
+        remedy: "Somebody else has its key, or it is corrupt: found the lattice with another member key.",
       },
       {
         reason: "BAD_DEAL",

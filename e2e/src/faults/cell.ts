@@ -1,6 +1,6 @@
 /** One cell of the fault matrix, and the steps that several of them share. */
 import type { Organism } from "@lattice/organism/identity/organisms.ts";
-import type { Conditions, LinkCounts } from "./fault-link.ts";
+import type { Conditions, FaultLink, LinkCounts } from "./fault-link.ts";
 import type { MemberId } from "./fault-network.ts";
 import type { World } from "./world.ts";
 
@@ -29,12 +29,9 @@ export function victim(organism: Organism, index = 1): MemberId {
 }
 
 /** Sets conditions on links, and mends the whole network afterwards. */
-export function onLinks(
-  pick: (world: World) => readonly { set(conditions: Conditions): void }[],
-  conditions: Conditions,
-) {
+export function onLinks(pick: (world: World) => readonly FaultLink[], conditions: Conditions) {
   return async (world: World) => {
-    for (const link of pick(world)) link.set(conditions);
+    world.network.set(pick(world), conditions);
     return () => world.network.mend();
   };
 }

@@ -6,6 +6,7 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { at, Layout, type Ports } from "@lattice/deploy/local/layout.ts";
 import { ORGANISMS, type Organism } from "@lattice/organism/identity/organisms.ts";
 import { type Conditions, FaultLink, type LinkCounts, noCounts } from "./fault-link.ts";
+import type { PacketFilter } from "./packet-filter.ts";
 import { Seeded } from "./seeded.ts";
 
 export interface MemberId {
@@ -20,12 +21,13 @@ export interface NetworkOptions {
   readonly members: number;
   readonly natsServers: number;
   readonly seed: number;
+  /** Where cuts and loss are the kernel's; otherwise the links do what they can. */
+  readonly filter?: PacketFilter;
 }
 
 export class FaultNetwork {
   readonly members: readonly MemberId[];
-  /** Over all links. */
-  readonly counts: LinkCounts = noCounts();
+  readonly #counts: LinkCounts = noCounts();
   readonly #options: NetworkOptions;
   readonly #nats = new Map<string, FaultLink[]>();
   readonly #grpc = new Map<string, FaultLink>();
@@ -42,7 +44,7 @@ export class FaultNetwork {
     const network = new FaultNetwork(options);
     const random = new Seeded(options.seed);
     const open = (target: () => number, nats: boolean): Promise<FaultLink> =>
-      FaultLink.open(target, { seed: random.below(2 ** 32), nats, counts: network.counts });
+      FaultLink.open(target, { seed: random.below(2 ** 32), nats, counts: network.#counts });
     for (const from of network.members) {
       const own: FaultLink[] = [];
       for (let server = 0; server < options.natsServers; server++)
@@ -93,10 +95,25 @@ export class FaultNetwork {
     return [...this.natsOf(member), ...this.grpcOf(member)];
   }
 
+  /** From now on. `{}` mends. @throws when the kernel refuses a rule */
+  set(links: readonly FaultLink[], conditions: Conditions): void {
+    const { filter } = this.#options;
+    const { cut, loss, ...rest } = conditions;
+    for (const link of links) link.set(filter === undefined ? conditions : rest);
+    filter?.set(
+      links.map(({ port }) => port),
+      { ...(cut === undefined ? {} : { cut }), ...(loss === undefined ? {} : { loss }) },
+    );
+  }
+
   mend(): void {
-    const good: Conditions = {};
-    for (const links of this.#nats.values()) for (const link of links) link.set(good);
-    for (const link of this.#grpc.values()) link.set(good);
+    this.set([...[...this.#nats.values()].flat(), ...this.#grpc.values()], {});
+  }
+
+  /** How often something has been done to what passes, over all links; packets that the kernel dropped are held and delayed. */
+  count(effect: keyof LinkCounts): number {
+    const dropped = effect === "held" || effect === "delayed" ? (this.#options.filter?.dropped ?? 0) : 0;
+    return this.#counts[effect] + dropped;
   }
 
   /** What a member process is told instead of the real addresses. */

@@ -104,7 +104,7 @@ async function runCell(world: World, cell: Cell): Promise<CellResult> {
   const from = world.slot;
   const fromMs = performance.now();
   const acknowledgedBefore = ledger.acknowledged.length;
-  const effectBefore = cell.effect === undefined ? 0 : network.counts[cell.effect];
+  const effectBefore = cell.effect === undefined ? 0 : network.count(cell.effect);
   const silentBefore = chainSilences(world);
   let recovered: bigint | undefined;
   let mended = from;
@@ -155,7 +155,7 @@ async function runCell(world: World, cell: Cell): Promise<CellResult> {
   }
   const acknowledged = ledger.acknowledged.length - acknowledgedBefore;
   if (!missing && acknowledged < ACKNOWLEDGED_MIN) voids.push(`only ${acknowledged} operations were acknowledged`);
-  if (cell.effect !== undefined && network.counts[cell.effect] === effectBefore)
+  if (cell.effect !== undefined && network.count(cell.effect) === effectBefore)
     voids.push(`nothing was ${cell.effect} on any link`);
   let lost = 0;
   const lostAt: Record<string, number> = {};

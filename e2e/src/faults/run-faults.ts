@@ -1,16 +1,18 @@
-/** `npm run e2e -- faults [--cell NAME…] [--list] [--json] [--seed N] [--slot-ms N] [--minutes N] [--out FILE] [--keep]`, `npm run e2e -- faults --table FILE`. */
+/** `npm run e2e -- faults …`: see USAGE. */
 import { appendFileSync, readFileSync } from "node:fs";
-import { onInterrupt } from "@lattice/deploy/local/session.ts";
+import { chooseMode, onInterrupt } from "@lattice/deploy/local/session.ts";
 import { EXIT } from "@lattice/organism/node/exit.ts";
 import { readArguments, usageError } from "../command-line.ts";
 import { ScenarioContext, ScenarioFailure } from "../scenarios/scenario.ts";
 import type { Cell } from "./cell.ts";
 import { resultLine, resultRow, tableOf } from "./cell-report.ts";
 import { BASELINE, CELLS } from "./cells.ts";
+import { namespacesPermitted, runInNamespace } from "./network-namespace.ts";
+import { inOwnNamespace, PacketFilter } from "./packet-filter.ts";
 import { type BatchResult, type CellResult, runCells } from "./run-cells.ts";
 
 const USAGE =
-  "usage: npm run e2e -- faults [--cell NAME…] [--list] [--json] [--seed N] [--slot-ms N] [--minutes N] [--out FILE] [--keep], or: faults --table FILE";
+  "usage: npm run e2e -- faults [--cell NAME…] [--list] [--json] [--seed N] [--slot-ms N] [--minutes N] [--out FILE] [--network namespace|links] [--keep], or: faults --table FILE";
 const SLOT_MS = 4000;
 
 function usage(problem: string): never {
@@ -29,10 +31,33 @@ function argumentsOf(args: readonly string[]) {
       seed: { type: "string", default: "1" },
       "slot-ms": { type: "string", default: String(SLOT_MS) },
       minutes: { type: "string" },
+      network: { type: "string" },
       out: { type: "string" },
       table: { type: "string" },
     },
   });
+}
+
+/**
+ * Who cuts and loses: the kernel, in a network namespace that the run has for itself, or the TCP relays of the links.
+ * `entered` is what a run is told that has been started inside.
+ */
+function networkOf(wanted: string | undefined): "namespace" | "links" | "entered" {
+  if (wanted === undefined) return namespacesPermitted() ? "namespace" : "links";
+  if (wanted === "namespace" || wanted === "links" || (wanted === "entered" && inOwnNamespace())) return wanted;
+  return usage("--network: namespace or links is expected");
+}
+
+/** @returns the exit code */
+async function enter(args: readonly string[], say: (line: string) => void): Promise<number> {
+  if (!namespacesPermitted()) {
+    say("--network namespace: a network namespace with iptables needs root; --network links does without");
+    return EXIT.precondition;
+  }
+  // Inside there is no network to fetch a broker from.
+  await chooseMode(false, say);
+  const script = process.argv[1] ?? "";
+  return runInNamespace([process.execPath, script, "faults", ...args, "--network", "entered"]);
 }
 
 /** Cells by name or by family (`F8`), all when none is named, the one without a fault before them. */
@@ -72,12 +97,6 @@ export async function runFaults(args: readonly string[]): Promise<number> {
   const startedAtMs = Date.now();
   const minutes = values.minutes === undefined ? undefined : Number(values.minutes);
   if (minutes !== undefined && !(minutes > 0)) usage("--minutes: a number above 0 is expected");
-  // One line a cell as it ends, and again when the run has been judged: the last line of a cell counts.
-  const note = (each: CellResult, judged: boolean): void => {
-    if (values.out === undefined) return;
-    const at = new Date(startedAtMs).toISOString();
-    appendFileSync(values.out, `${JSON.stringify({ run: at, seed, slot_ms: slotMs, judged, ...resultRow(each) })}\n`);
-  };
   if (values.list) {
     list(values.json);
     return EXIT.ok;
@@ -89,6 +108,17 @@ export async function runFaults(args: readonly string[]): Promise<number> {
   const show = (line: string): void => {
     (values.json ? process.stderr : process.stdout).write(`${line}\n`);
   };
+  const network = networkOf(values.network);
+  if (network === "namespace") return enter(args, say);
+  const kind = network === "entered" ? "namespace" : "links";
+  say(`cuts and loss: ${kind === "namespace" ? "dropped packets, in a network namespace" : "TCP relays"}`);
+  // One line a cell as it ends, and again when the run has been judged: the last line of a cell counts.
+  const note = (each: CellResult, judged: boolean): void => {
+    if (values.out === undefined) return;
+    const at = new Date(startedAtMs).toISOString();
+    const run = { run: at, seed, slot_ms: slotMs, network: kind, judged };
+    appendFileSync(values.out, `${JSON.stringify({ ...run, ...resultRow(each) })}\n`);
+  };
   const abort = new AbortController();
   const off = onInterrupt(abort, say);
   const context = new ScenarioContext({ slotMs, say, signal: abort.signal });
@@ -96,6 +126,7 @@ export async function runFaults(args: readonly string[]): Promise<number> {
   try {
     batch = await runCells(context, cells, {
       seed,
+      ...(kind === "namespace" ? { filter: new PacketFilter() } : {}),
       smallDisks: cells.some(({ smallDisks }) => smallDisks === true),
       ...(minutes === undefined ? {} : { cellsMs: minutes * 60_000 }),
       onResult: (result) => {
@@ -122,6 +153,7 @@ export async function runFaults(args: readonly string[]): Promise<number> {
       schema_version: 1,
       seed,
       slot_ms: slotMs,
+      network: kind,
       duration_ms: Date.now() - startedAtMs,
       passed,
       failed,

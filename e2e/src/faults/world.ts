@@ -7,9 +7,10 @@ import type { Session } from "@lattice/deploy/local/session.ts";
 import type { NatsCluster } from "@lattice/deploy/nats/nats-cluster.ts";
 import { equalBytes } from "@lattice/organism/codec/codec.ts";
 import { eventually, isReady, slotNow, statusOf } from "../scenarios/lattice-tools.ts";
-import type { ScenarioContext } from "../scenarios/scenario.ts";
+import { type ScenarioContext, ScenarioFailure } from "../scenarios/scenario.ts";
 import { FaultNetwork, type MemberId, memberName } from "./fault-network.ts";
 import { LogLedger } from "./log-ledger.ts";
+import type { PacketFilter } from "./packet-filter.ts";
 import { SmallDisk } from "./small-disk.ts";
 
 export const NATS_SERVERS = 3;
@@ -26,6 +27,8 @@ export interface WorldOptions {
   readonly seed: number;
   /** Stores on disks that can be filled, where this user may mount such. */
   readonly smallDisks: boolean;
+  /** Where the run has a network namespace of its own. */
+  readonly filter?: PacketFilter;
 }
 
 export class World {
@@ -53,11 +56,17 @@ export class World {
     this.memberDisk = parts.memberDisk;
   }
 
-  static async start(context: ScenarioContext, { seed, smallDisks }: WorldOptions): Promise<World> {
+  static async start(context: ScenarioContext, { seed, smallDisks, filter }: WorldOptions): Promise<World> {
     const mode = await context.natsOnly();
     const directory = join(context.directory, "lattice");
     const layout = new Layout(directory);
-    const network = await FaultNetwork.open({ directory, members: MEMBERS, natsServers: NATS_SERVERS, seed });
+    const network = await FaultNetwork.open({
+      directory,
+      members: MEMBERS,
+      natsServers: NATS_SERVERS,
+      seed,
+      ...(filter === undefined ? {} : { filter }),
+    });
     context.onEnd(() => network.close());
     const disks = smallDisks ? await mountDisks(context, layout) : { nats: [], member: undefined };
     const session = await context.start({
@@ -86,6 +95,8 @@ export class World {
       directory: join(context.directory, LEDGER),
       everyMs: LEDGER_EVERY_MS,
       onEvent: (event) => appendFileSync(layout.log(LEDGER), `${new Date().toISOString()} ${event}\n`),
+    }).catch((error: unknown) => {
+      throw new ScenarioFailure(`the ledger does not start: ${error instanceof Error ? error.message : String(error)}`);
     });
     context.onEnd(() => ledger.close());
     // First of all when it ends: members drain while there is still a network.

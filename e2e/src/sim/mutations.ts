@@ -466,7 +466,7 @@ export const MUTATIONS: readonly Mutation[] = [
     edits: [
       {
         file: DUTIES,
-        find: "if (at === undefined || at > now || slot > committee.skipLimit) break;",
+        find: "if (at === undefined || at > now || slot > limit) break;",
         replace: "break;",
       },
     ],

@@ -11,7 +11,7 @@ import { blsSign } from "../src/crypto/bls.ts";
 import { initCrypto } from "../src/crypto/engine.ts";
 import { FraudProofs } from "../src/node/fraud-proofs.ts";
 import { integrityMethods } from "../src/node/integrity-service.ts";
-import { toWireHead } from "../src/node/integrity-wire.ts";
+import { toWireDecision, toWireHead } from "../src/node/integrity-wire.ts";
 import { defineSome } from "../src/testing/some-methods.ts";
 import { type Process, WatchedCommittee } from "./watched-committee.ts";
 
@@ -245,6 +245,37 @@ describe("a broker that forks", () => {
       }),
     ]);
     await committee.until("it is settled", () => a.meters.value("lattice_log_differing_members") === 0);
+  });
+
+  test("one that differs and has votes to show for ever keeps nobody from comparing heads", async () => {
+    committee = await WatchedCommittee.deal(4, "third");
+    const honest = await committee.startAll([0, 1, 3]);
+    const a = at(honest, 0);
+    const decided = await committee.certified(a, 1n);
+    const liar = committee.corrupt(2).sees(a);
+    let differs = true;
+    let pages = 0;
+    committee.calls.serve("relay-2", [
+      defineSome(CommitteeService, {
+        async getHead({ position }) {
+          const own = a.member.committee.headAt(position);
+          const head = differs || own === undefined ? new Uint8Array(32).fill(1) : own;
+          return toWireHead(signHead(liar.voice.memberKey, { ...honestHead(a), head, position, member: 2 }));
+        },
+        // One slot a page, and then the next, and the next.
+        async listVotes({ fromSlot }) {
+          pages += 1;
+          await new Promise((resolve) => setTimeout(resolve, 1));
+          return { decisions: [toWireDecision({ outcome: { ...decided, slot: fromSlot }, votes: new Map() })] };
+        },
+      }),
+    ]);
+    await committee.until("it is counted", () => a.meters.value("lattice_log_differing_members") === 1);
+    await committee.until("its votes are asked for", () => pages > 0);
+    differs = false;
+    await committee.until("it is settled", () => a.meters.value("lattice_log_differing_members") === 0);
+    await committee.certified(a, 2n);
+    for (const each of honest) assert.deepEqual(each.fatal, []);
   });
 
   test("heads that nobody signed, of others, or of another generation count for nothing", async () => {

@@ -16,7 +16,7 @@ import { FIRST_RULES, RULES, type RuleRange } from "../src/committee/rules.ts";
 import { signTicket } from "../src/committee/ticket.ts";
 import { generateSigningKey } from "../src/crypto/ed25519.ts";
 import { initCrypto } from "../src/crypto/engine.ts";
-import { committeeId, slotStartMs } from "../src/identity/lattice-config.ts";
+import { committeeId, slotAt, slotStartMs } from "../src/identity/lattice-config.ts";
 import { EmbeddedLog } from "../src/log/embedded-log.ts";
 import { Guest } from "../src/node/guest.ts";
 import { ExportProblem, exportLog } from "../src/node/log-exporter.ts";
@@ -27,6 +27,7 @@ import { createNoMeters, type MeterRegistry } from "../src/observe/meters.ts";
 import type { Log, LogMessage, MemberJournal } from "../src/ports.ts";
 import { ScriptedAuthor } from "../src/testing/committee-driver.ts";
 import { DirectCalls } from "../src/testing/direct-calls.ts";
+import { defineSome } from "../src/testing/some-methods.ts";
 import { PATIENCE_MS } from "./patience.ts";
 import { dealCommittee, random, SILENT, startToyMember, type TestCommittee } from "./test-lattice.ts";
 import { SUM, toyDefinition } from "./toy-organism.ts";
@@ -179,6 +180,15 @@ class Lattice {
     }
   }
 
+  /** As `until`, while slots go by. */
+  passing(what: string, holds: () => boolean): Promise<void> {
+    const { config } = this.dealt;
+    const timer = setInterval(() => {
+      this.nowMs = slotStartMs(config, slotAt(config, this.nowMs) + 1n);
+    }, 2 * config.slotMs);
+    return this.until(what, holds).finally(() => clearInterval(timer));
+  }
+
   inGeneration(generation: bigint): Promise<void> {
     return this.until(`generation ${generation}`, () =>
       [...this.running.values()].every(
@@ -289,6 +299,30 @@ test("a member on another chain hears that the others agree on the end, and that
   await lattice.start(3, undefined, (log) => seenAs(log, damaged));
   await lattice.inGeneration(1n);
   await lattice.certified(5n);
+  lattice.assertAlike();
+  lattice.collect();
+});
+
+test("n = 4, two on one chain and two on another: operators choose, those of the other begin without a disk, slots go on", async () => {
+  lattice = await Lattice.deal(4, "third");
+  await lattice.startAll([0, 1]);
+  let fork = 2n ** 63n;
+  const shown = ({ position, raw }: LogMessage): LogMessage => ({
+    position,
+    raw: position < fork ? raw : raw.map((byte, at) => (at === raw.length - 1 ? byte ^ 1 : byte)),
+  });
+  for (const index of [2, 3]) await lattice.start(index, undefined, (log) => seenAs(log, shown));
+  for (const slot of [1n, 2n, 3n]) await lattice.certified(slot);
+  fork = lattice.at(0).member.committee.position + 10n;
+  const all = [0, 1, 2, 3];
+  const stopped = (index: number): boolean => lattice.at(index).fatal.some((line) => line.startsWith("LOG_FORKED"));
+  await lattice.passing("all stop", () => all.every(stopped));
+  for (const index of all) await lattice.crash(index);
+  for (const index of [2, 3]) await rm(join(lattice.directory, `member-${index}`), { recursive: true });
+  await lattice.startAll();
+  const slot = slotAt(lattice.dealt.config, lattice.nowMs) + 2n;
+  const decided = (index: number): boolean => lattice.at(index).member.committee.floor("accepted") > slot;
+  await lattice.passing("slots go on", () => all.every(decided));
   lattice.assertAlike();
   lattice.collect();
 });
@@ -649,10 +683,8 @@ test("one member is shown a log that ends early: the others go on, it reads anew
   await isBack();
 });
 
-test("who has said where it ends, is killed and reads on, says nothing before a quorum has given that round up", async () => {
-  lattice = await Lattice.deal(3);
-  await lattice.startAll();
-  for (const slot of [1n, 2n, 3n]) await lattice.certified(slot);
+/** Member 2 is shown a log that ends early, and has said where the generation ends for it; then all are killed. */
+async function reportsAndDies(): Promise<void> {
   await lattice.crash(2);
   const none = (log: Log): Log =>
     seenAs(
@@ -668,6 +700,13 @@ test("who has said where it ends, is killed and reads on, says nothing before a 
   await lattice.start(2, noted, none);
   await lattice.until("it has reported", () => reported);
   await lattice.crashAll();
+}
+
+test("who has said where it ends, is killed and reads on, says nothing before a quorum has given that round up", async () => {
+  lattice = await Lattice.deal(3);
+  await lattice.startAll();
+  for (const slot of [1n, 2n, 3n]) await lattice.certified(slot);
+  await reportsAndDies();
 
   // The log is as it should be, and nobody else is there: its report may still be counted.
   const { member, lines } = await lattice.start(2);
@@ -689,6 +728,33 @@ test("who has said where it ends, is killed and reads on, says nothing before a 
   for (const slot of [6n, 7n]) await lattice.certified(slot, 2);
   lattice.collect();
   assert.ok([1n, 2n, 3n, 4n, 5n, 6n].every((slot) => lattice.certificates.has(slot)));
+  lattice.assertAlike();
+});
+
+test("whoever claims a later generation, and shows none, keeps nobody from being let go", async () => {
+  lattice = await Lattice.deal(4, "third");
+  await lattice.startAll();
+  for (const slot of [1n, 2n]) await lattice.certified(slot);
+  await reportsAndDies();
+
+  let claims = 0;
+  lattice.calls.serve("relay-3", [
+    defineSome(CommitteeService, {
+      async exchangeGenerationEnd() {
+        claims += 1;
+        return { generation: 9n, known: [], messages: [] };
+      },
+      getCheckpoint: async () => ({ held: [] }),
+    }),
+  ]);
+  const { member } = await lattice.start(2);
+  const before = member.committee.author(2)?.incarnation;
+  await lattice.until("it has been told so", () => claims > 1);
+  // With the liar two others are a quorum for nothing: it is needed.
+  await lattice.startAll([0, 1]);
+  await lattice.inGeneration(0n);
+  assert.notEqual(member.committee.author(2)?.incarnation, before);
+  for (const slot of [3n, 4n]) await lattice.certified(slot, 2);
   lattice.assertAlike();
 });
 

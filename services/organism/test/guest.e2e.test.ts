@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { CommitteeService } from "@lattice/proto/lattice/committee/v1/committee_service_pb.ts";
-import { CodecError, decode } from "../src/codec/codec.ts";
+import { CodecError, decode, equalBytes } from "../src/codec/codec.ts";
 import { type CertifiedCheckpoint, checkCheckpoint, guestHash } from "../src/committee/checkpoint.ts";
 import { decodeEntry } from "../src/committee/entry.ts";
 import { type CertifiedOutcome, verifyCertificate } from "../src/committee/outcome.ts";
@@ -200,14 +200,15 @@ describe("guests", () => {
     }
   });
 
+  /** Member 1's service with some methods of its own. */
+  function liar(name: string, changes: Record<string, unknown>): string {
+    const service = members[1]?.services.find(({ descriptor }) => descriptor.typeName === CommitteeService.typeName);
+    assert.ok(service !== undefined);
+    calls.serve(name, [{ ...service, handlers: { ...service.handlers, ...changes } } as typeof service]);
+    return name;
+  }
+
   describe("members that lie to guests", () => {
-    /** Member 1's service with some methods of its own. */
-    function liar(name: string, changes: Record<string, unknown>): string {
-      const service = members[1]?.services.find(({ descriptor }) => descriptor.typeName === CommitteeService.typeName);
-      assert.ok(service !== undefined);
-      calls.serve(name, [{ ...service, handlers: { ...service.handlers, ...changes } } as typeof service]);
-      return name;
-    }
     type Read = (
       request: unknown,
       call: unknown,
@@ -250,6 +251,60 @@ describe("guests", () => {
         assert.deepEqual(guest.committee.guestView(), member.committee.guestView(), name);
       }
     });
+  });
+
+  test("a member that goes on for ever with what nobody else wrote is left for the next one", async () => {
+    const secrets = committee.secrets[1];
+    assert.ok(secrets !== undefined);
+    for (const name of ["its-own-words", "hangs-up"] as const) {
+      let follower: Guest<ToyState, ToyCommand, ToyDuty> | undefined;
+      const stage = {
+        get nowMs() {
+          return nowMs;
+        },
+        get committee() {
+          assert.ok(follower !== undefined);
+          return follower.committee;
+        },
+        apply: () => assert.fail("put into the log by hand"),
+      };
+      const voice = new ScriptedAuthor(stage, 1, secrets);
+      let said = 0;
+      /** What a corrupt member can make alone: nothing that anybody takes, or entries of its own that stand. */
+      const next = (): Uint8Array => {
+        said += 1;
+        if (name !== "its-own-words") return new Uint8Array(60).fill(said);
+        if (voice.incarnation > 0n) return voice.sign({ type: "skip", stage: "accepted", toSlot: BigInt(said) });
+        voice.incarnation = (stage.committee.author(1)?.incarnation ?? 0n) + 1n;
+        voice.incarnationKey = voice.keyOf(voice.incarnation);
+        const { incarnation, incarnationKey, memberKey } = voice;
+        return voice.sign({ type: "join", incarnation, key: incarnationKey.publicKey }, "ctl", { signer: memberKey });
+      };
+      const lying = liar(`endless-${name}`, {
+        async *readLog(request: { readonly fromPosition: bigint }, { signal }: { readonly signal: AbortSignal }) {
+          for (let position = request.fromPosition; !signal.aborted; position++) {
+            if (name === "hangs-up" && position === request.fromPosition + 400n) return;
+            yield { event: { case: "message", value: { position, raw: next() } } };
+            await new Promise((resolve) => setTimeout(resolve, name === "hangs-up" ? 0 : 20));
+          }
+        },
+      });
+      const told: string[] = [];
+      const onOutcome = ({ outcome }: CertifiedOutcome): void => void told.push(`${outcome.stage}/${outcome.slot}`);
+      const guest = await Guest.begin(options({ addresses: [lying, "relay-2"], onOutcome }));
+      follower = guest;
+      const stop = new AbortController();
+      const following = guest.follow(stop.signal);
+      await until("it has been lied to", () => said > 20);
+      await slots(5n);
+      const [member] = members;
+      assert.ok(member !== undefined);
+      await until("the guest is where members are", () => equalBytes(guest.committee.head, member.committee.head));
+      stop.abort();
+      await following;
+      assert.deepEqual(guest.committee.guestView(), member.committee.guestView());
+      assert.equal(new Set(told).size, told.length, "what is read again is not told again");
+    }
   });
 
   test("a guest writes back with the numbering handed over", async () => {

@@ -4,7 +4,12 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
-import { CommitteeService } from "@lattice/proto/lattice/committee/v1/committee_service_pb.ts";
+import { create } from "@bufbuild/protobuf";
+import {
+  CommitteeService,
+  LogMessageSchema,
+  ReadLogResponseSchema,
+} from "@lattice/proto/lattice/committee/v1/committee_service_pb.ts";
 import fc from "fast-check";
 import { CodecError, concat } from "../src/codec/codec.ts";
 import { decodeEntry, encodeEntry, genesisHead, nextHead } from "../src/committee/entry.ts";
@@ -14,7 +19,7 @@ import { type ReaderRequest, signReader } from "../src/committee/reader.ts";
 import { signTicket } from "../src/committee/ticket.ts";
 import { generateSigningKey, type SigningKey } from "../src/crypto/ed25519.ts";
 import { initCrypto } from "../src/crypto/engine.ts";
-import { Fault } from "../src/fault.ts";
+import { COMMON_FAULTS, Fault, faultsOf } from "../src/fault.ts";
 import { committeeId, slotStartMs } from "../src/identity/lattice-config.ts";
 import { derive } from "../src/identity/unique-id.ts";
 import { EmbeddedLog } from "../src/log/embedded-log.ts";
@@ -396,6 +401,42 @@ describe("an exported log", () => {
       await assert.rejects(collect({ until: 1_000_000n }), ExportProblem);
       await assert.rejects(collect({ from: "checkpoint", until: 1n }), ExportProblem);
     });
+  });
+
+  test("a member that goes on unasked, or names ever later slots, does not make the export go on", async () => {
+    let asked = 0;
+    const connect = (address: string, of: Uint8Array): ReturnType<typeof connectOverGrpc> => {
+      const client = connectOverGrpc(address, of);
+      return {
+        ...client,
+        async *readLog(request, options) {
+          let position = 0n;
+          for await (const message of client.readLog(request, options)) {
+            if (message.event.case === "message") ({ position } = message.event.value);
+            yield message;
+          }
+          for (let more = 0; more < 3; more++) {
+            position += 1n;
+            const value = create(LogMessageSchema, { position, raw: new Uint8Array([more]) });
+            yield create(ReadLogResponseSchema, { event: { case: "message", value } });
+          }
+        },
+        // biome-ignore lint/correctness/useYield: it fails before it has anything
+        async *watchOutcomes({ fromSlot = 0n }) {
+          asked += 1;
+          const metadata = { oldest_slot: asked > 200 ? "0" : `${fromSlot + 1n}` };
+          throw faultsOf("relay", COMMON_FAULTS)("OUTCOME_TOO_OLD", "held from later on", metadata);
+        },
+        close: () => client.close(),
+      };
+    };
+    const found = await collect({ connect, addresses: addresses.slice(0, 1) });
+    const verdict = judge(found);
+    assert.ok(
+      "holds" in verdict,
+      JSON.stringify(verdict, (_, each) => (typeof each === "bigint" ? `${each}` : each)),
+    );
+    assert.ok(asked <= Number(SLOTS) + 3, `${asked} times`);
   });
 
   test("the log is trimmed after a member has said where it begins: it is exported from where it begins now", async () => {

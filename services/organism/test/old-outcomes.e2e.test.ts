@@ -9,6 +9,7 @@ import { initCrypto } from "../src/crypto/engine.ts";
 import { Fault } from "../src/fault.ts";
 import { committeeId } from "../src/identity/lattice-config.ts";
 import { EmbeddedLog } from "../src/log/embedded-log.ts";
+import type { Archive } from "../src/node/archive.ts";
 import { ArchiveDirectory } from "../src/node/archive-directory.ts";
 import { OutcomeArchive } from "../src/node/outcome-archive.ts";
 import { DirectCalls } from "../src/testing/direct-calls.ts";
@@ -26,7 +27,16 @@ test("a stream from before the oldest outcome is refused with the oldest slot; o
   const own = await OutcomeArchive.open(join(directory, "member-0"), "relay");
   for (const slot of [500n, 501n]) await own.put(outcomeOf(committee, slot));
   await own.close();
-  const archive = await ArchiveDirectory.open(join(directory, "archive"), config, "relay");
+  const kept = await ArchiveDirectory.open(join(directory, "archive"), config, "relay");
+  const asked: string[] = [];
+  const archive: Archive = {
+    snapshots: kept.snapshots,
+    putOutcome: (certified) => kept.putOutcome(certified),
+    outcome(stage, slot) {
+      asked.push(`${stage}/${slot}`);
+      return kept.outcome(stage, slot);
+    },
+  };
   await archive.putOutcome(outcomeOf(committee, 7n));
   await archive.putOutcome(outcomeOf(dealCommittee(3), 8n));
   // Before the first slot: nothing is decided meanwhile.
@@ -51,6 +61,13 @@ test("a stream from before the oldest outcome is refused with the oldest slot; o
     }
     assert.equal((await client.getOutcome({ stage: "accepted", slot: 7n })).outcome?.slot, 7n);
     await assert.rejects(client.getOutcome({ stage: "accepted", slot: 8n }), { reason: "OUTCOME_UNKNOWN" });
+    for (const request of [
+      { stage: "accepted", slot: 502n },
+      { stage: "broadcast", slot: 7n },
+    ]) {
+      await assert.rejects(client.getOutcome(request), { reason: "OUTCOME_UNKNOWN" });
+    }
+    assert.deepEqual(asked, ["accepted/7", "accepted/8"], "not for what nobody has decided, nor for what no stage is");
   } finally {
     await member.stop(20);
     await log.close();

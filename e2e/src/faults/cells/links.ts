@@ -33,7 +33,7 @@ export function linkCells(): Cell[] {
     {
       name: "loss-everywhere",
       family: "F12",
-      injects: "5 % of the chunks between all members and the broker are sent again 300 ms later",
+      injects: "5 % of what all members and the broker say to one another is lost on its way and has to be sent again",
       holdSlots: HOLD,
       bound: 6,
       effect: "delayed",
@@ -108,7 +108,7 @@ export function linkCells(): Cell[] {
         const committee = [0, 1, 2].map((index) => victim("relay", index));
         const damaged = victim("relay", 2);
         const before = world.logOf(damaged).length;
-        for (const link of world.network.natsOf(damaged)) link.set({ messages: { direction: "down", corrupt: 0.1 } });
+        world.network.set(world.network.natsOf(damaged), { messages: { direction: "down", corrupt: 0.1 } });
         let over = false;
         const again = (async () => {
           while (!over) {

@@ -1,12 +1,20 @@
 /**
- * Files: the journal, the archive of outcomes and snapshots with damaged bytes; key, roster, endpoint and config files
+ * Files: the journal, the archive of outcomes, snapshots and exported logs with damaged bytes; key, roster, endpoint and config files
  * and settings with changed text. A damaged record is never read as another one.
  */
-import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseGatewaySettings } from "@lattice/gateway/config.ts";
-import { encode, toHex, tryDecode } from "@lattice/organism/codec/codec.ts";
+import { CodecError, concat, encode, equalBytes, toHex, tryDecode } from "@lattice/organism/codec/codec.ts";
+import { CHECKPOINT } from "@lattice/organism/committee/checkpoint.ts";
+import {
+  frameRecord,
+  LOG_EXPORT_MAGIC,
+  LOG_RECORD,
+  type LogRecord,
+  LogRecordReader,
+} from "@lattice/organism/committee/log-export.ts";
 import { CERTIFIED, OUTCOME } from "@lattice/organism/committee/outcome.ts";
 import { initCrypto } from "@lattice/organism/crypto/engine.ts";
 import { ORGANISMS } from "@lattice/organism/identity/organisms.ts";
@@ -15,8 +23,9 @@ import { FileJournal } from "@lattice/organism/node/file-journal.ts";
 import { KitProblem, readEndpoints, readKeyFile, readRosters, rostersToJson } from "@lattice/organism/node/kit.ts";
 import { OutcomeArchive } from "@lattice/organism/node/outcome-archive.ts";
 import { parseEnvironmentFile, parseSettings, SettingsProblems } from "@lattice/organism/node/settings.ts";
+import { FileSnapshotStore } from "@lattice/organism/node/snapshot-store.ts";
 import { SETTINGS as RELAY_SETTINGS } from "@lattice/relay/config.ts";
-import { dealCommittee } from "../../../../services/organism/test/test-lattice.ts";
+import { certifyState, dealCommittee } from "../../../../services/organism/test/test-lattice.ts";
 import type { Dice } from "../dice.ts";
 import { draw } from "../layout.ts";
 import { mutateBytes, mutateJson, mutateText } from "../mutate.ts";
@@ -126,6 +135,77 @@ const archive: Target = {
       },
       lastInput: () => shown(last),
       close: () => rmSync(folder, { recursive: true, force: true }),
+    };
+  },
+};
+
+const snapshot: Target = {
+  name: "file/snapshot",
+  async open(dice) {
+    await initCrypto();
+    const folder = scratch();
+    const committee = dealCommittee(3);
+    const state = dice.bytes(200);
+    const sample = join(folder, "sample");
+    const first = await FileSnapshotStore.open(sample, committee.config, "relay");
+    const certified = certifyState(committee, 64n, state);
+    await first.save(certified, state);
+    const [name = ""] = readdirSync(sample);
+    const bytes = new Uint8Array(readFileSync(join(sample, name)));
+    const original = encode(CHECKPOINT, certified.checkpoint);
+    let last = new Uint8Array();
+    return {
+      async run(caseDice, n): Promise<Verdict> {
+        last = mutateBytes(caseDice, n, bytes, [], bytes).slice();
+        const place = join(folder, `case-${n % 8}`);
+        rmSync(place, { recursive: true, force: true });
+        mkdirSync(place);
+        writeFileSync(join(place, name), last);
+        const opened = await FileSnapshotStore.open(place, committee.config, "relay");
+        const [held] = opened.held();
+        if (held === undefined) return "refused";
+        if (!equalBytes(encode(CHECKPOINT, held.checkpoint), original)) {
+          throw new Finding("another checkpoint is held than was certified");
+        }
+        const loaded = await opened.load(held.checkpoint);
+        if (loaded === undefined || !equalBytes(loaded, state)) throw new Finding("another state than was certified");
+        return "accepted";
+      },
+      lastInput: () => shown(last),
+      close: () => rmSync(folder, { recursive: true, force: true }),
+    };
+  },
+};
+
+const exportedLog: Target = {
+  name: "file/exported-log",
+  async open(dice) {
+    const records: LogRecord[] = [];
+    for (let made = 0; made < 6; made++) {
+      const record = tryDecode(LOG_RECORD, draw(LOG_RECORD, dice) ?? new Uint8Array());
+      if (record !== undefined) records.push(record);
+    }
+    records.push({ type: "entry", position: 7n, raw: dice.bytes(60) });
+    const whole = (of: readonly LogRecord[]): Uint8Array => concat(LOG_EXPORT_MAGIC, ...of.map(frameRecord));
+    const bytes = whole(records);
+    let last = new Uint8Array();
+    return {
+      run(caseDice, n): Verdict {
+        last = mutateBytes(caseDice, n, bytes, [], bytes).slice();
+        const reader = new LogRecordReader();
+        const read: LogRecord[] = [];
+        const cut = caseDice.below(last.length + 1);
+        try {
+          for (const piece of [last.subarray(0, cut), last.subarray(cut)]) read.push(...reader.push(piece));
+        } catch (error) {
+          if (error instanceof CodecError) return "refused";
+          throw error;
+        }
+        if (!reader.whole) return "refused";
+        if (!equalBytes(whole(read), last)) throw new Finding("records that are spelled otherwise");
+        return "accepted";
+      },
+      lastInput: () => shown(last),
     };
   },
 };
@@ -254,5 +334,5 @@ const settings: Target = {
 };
 
 export function fileTargets(): Target[] {
-  return [journal, archive, keyFile, endpoints, rosters, settings];
+  return [journal, archive, snapshot, exportedLog, keyFile, endpoints, rosters, settings];
 }

@@ -238,8 +238,9 @@ export class Ceremony {
     const earlier = attempt.said.get(author)?.get(kind);
     if (earlier !== undefined) {
       if (equalBytes(earlier.bodyBytes, message.bodyBytes)) return "REPEATED";
-      // Who withdraws twice, for two reasons, harms nobody.
-      if (command.type === "abort") return "REPEATED";
+      // Who withdraws twice, for two reasons, harms nobody. Nor does who enrols twice, since the first binds: whoever has lost
+      // its journal, or runs twice, may do so in good faith, when the first lands late.
+      if (command.type === "abort" || command.type === "enrol") return "REPEATED";
       this.#blame(author, "TWO_VOICES", `two different messages ${kind}`, [earlier, message]);
       return "FAULTY";
     }

@@ -8,6 +8,7 @@ import { type Behaviour, CeremonyDriver, freshPlan, people, range } from "../tes
 import { type BlameReason, Ceremony } from "./ceremony.ts";
 import { type AttemptSecrets, ephemeralKey, makeComplaint, makeDeal, makeEnrolment, sealBox } from "./dealing.ts";
 import { type CeremonyCommand, type Deal, decodeMessage, signMessage } from "./message.ts";
+import { nextCommand, spoiltFor } from "./participant.ts";
 
 const random = (count: number): Uint8Array => new Uint8Array(randomBytes(count));
 const CORRUPT = 2;
@@ -103,15 +104,6 @@ const ROLES: readonly Role[] = [
     what: "two deals",
     reason: "TWO_VOICES",
     behaviour: () => changing("deal", (deal) => [deal, { ...deal, ...withBox(deal, 0, flipped) }]),
-  },
-  {
-    what: "two enrolments",
-    reason: "TWO_VOICES",
-    behaviour: (driver) =>
-      changing("enrol", (enrol, { scene }) => [
-        enrol,
-        { type: "enrol", ...makeEnrolment(scene, CORRUPT, other(driver)) },
-      ]),
   },
   {
     what: "an enrolment that nothing can be sealed to",
@@ -284,6 +276,63 @@ describe("one corrupt member of a ceremony", () => {
       return command?.type === "verdict" ? command.complaints : [];
     });
     assert.deepEqual(complaints, []);
+  });
+
+  test("two enrolments are no offence: the first binds, the other changes nothing, whenever it lands", () => {
+    for (const phase of ["enrol", "deal", "confirm"] as const) {
+      const driver = driverOf(true, 3, 2);
+      const { scene } = driver.replica(0);
+      const second: CeremonyCommand = { type: "enrol", ...makeEnrolment(scene, CORRUPT, other(driver)) };
+      if (phase === "enrol")
+        driver.say(CORRUPT, nextCommand(driver.replica(CORRUPT), CORRUPT, driver.secrets(CORRUPT, 1)) ?? assert.fail());
+      while (driver.replica(0).attempt.phase !== phase) driver.round();
+      assert.equal(driver.say(CORRUPT, second), "REPEATED");
+      const { attempt, state } = driver.run();
+      assert.equal(attempt.phase, "done", attempt.failure);
+      assert.deepEqual(state.blames, []);
+      agree(driver);
+    }
+  });
+
+  test("a verdict is the same to the bit after others have complained about the same dealer", () => {
+    const driver = driverOf(false);
+    driver.behaviours.set(
+      CORRUPT,
+      changing("deal", (deal) =>
+        [withBox(withBox(deal, 0, flipped), 1, flipped)].map((each) => ({ ...deal, ...each })),
+      ),
+    );
+    while (driver.replica(0).attempt.phase !== "judge") driver.round();
+    const verdict = (who: number) => nextCommand(driver.replica(who), who, driver.secrets(who, 1)) ?? assert.fail();
+    const before = verdict(1);
+    assert.equal(driver.say(0, verdict(0)), undefined);
+    assert.equal(driver.replica(1).attempt.out.get(CORRUPT)?.reason, "BAD_SHARE");
+    assert.deepEqual(verdict(1), before);
+    assert.equal(driver.run().attempt.phase, "done");
+    assert.deepEqual(
+      driver.replica(0).state.blames.map(({ participant, reason }) => [participant, reason]),
+      [[CORRUPT, "BAD_SHARE"]],
+    );
+  });
+
+  test("who was not waited for, and was dealt a bad share, has none and says nothing; the others hold theirs", () => {
+    const driver = driverOf(false);
+    const late = 4;
+    driver.behaviours.set(
+      CORRUPT,
+      changing("deal", (deal) => [{ ...deal, ...withBox(deal, late, flipped) }]),
+    );
+    driver.behaviours.set(
+      late,
+      changing("verdict", () => []),
+    );
+    const { attempt } = driver.run();
+    assert.equal(attempt.phase, "done", attempt.failure);
+    assert.equal(attempt.out.get(late)?.reason, "SILENT");
+    driver.behaviours.clear();
+    assert.equal(driver.round(), false);
+    assert.deepEqual(spoiltFor(driver.replica(late), late, driver.secrets(late, 1)), [CORRUPT]);
+    assert.deepEqual(spoiltFor(driver.replica(1), 1, driver.secrets(1, 1)), []);
   });
 
   test("who confirms late is a holder still; who withdraws after the end changes nothing", () => {

@@ -22,7 +22,9 @@ export type OwnShares = ReadonlyMap<number, Uint8Array>;
 /** What `self` has to say now; undefined when it waits for others or is done. */
 export function nextCommand(ceremony: Ceremony, self: number, secrets: AttemptSecrets): CeremonyCommand | undefined {
   const { attempt, scene } = ceremony;
-  if (attempt.phase === "done" && mayConfirmLate(ceremony, self)) return confirmation(ceremony, self, secrets);
+  if (attempt.phase === "done" && mayConfirmLate(ceremony, self)) {
+    return spoiltFor(ceremony, self, secrets).length > 0 ? undefined : confirmation(ceremony, self, secrets);
+  }
   if (!ceremony.awaited.includes(self)) return undefined;
   switch (attempt.phase) {
     case "enrol":
@@ -31,11 +33,10 @@ export function nextCommand(ceremony: Ceremony, self: number, secrets: AttemptSe
       if (!canDeal(scene.plan, self, secrets)) return undefined;
       return { type: "deal", ...makeDeal(scene, self, secrets, attempt.boxKeys) };
     case "judge": {
+      // Also about who is out already: who is out depends on what has landed by now, and a verdict is said once.
       const complaints = [...attempt.deals]
         .sort(([a], [b]) => a - b)
-        .filter(
-          ([dealer, { boxes }]) => !attempt.out.has(dealer) && boxes.some(({ participant }) => participant === self),
-        )
+        .filter(([, { boxes }]) => boxes.some(({ participant }) => participant === self))
         .filter(([dealer, deal]) => openOwnBox(scene, dealer, self, deal, secrets) === undefined)
         .map(([dealer, deal]) => makeComplaint(scene, dealer, self, deal, secrets));
       return { type: "verdict", complaints };
@@ -54,6 +55,20 @@ function mayConfirmLate({ attempt, receivers }: Ceremony, self: number): boolean
   return (
     receivers.includes(self) && !said && (out === undefined || out.reason === "SILENT") && attempt.boxKeys.has(self)
   );
+}
+
+/**
+ * Dealers of the attempt's result who dealt `self` a bad share: it was not waited for when the others complained, and can
+ * hold no share of what has been made without its complaint. Empty before there is a result.
+ */
+export function spoiltFor(ceremony: Ceremony, self: number, secrets: AttemptSecrets): readonly number[] {
+  const { attempt, plan, scene } = ceremony;
+  const keys = (attempt.result?.keys ?? []).filter((_, position) => plan.keys[position]?.receivers.includes(self));
+  const dealers = [...new Set(keys.flatMap((key) => key.dealers))].sort((a, b) => a - b);
+  return dealers.filter((dealer) => {
+    const deal = attempt.deals.get(dealer);
+    return deal === undefined || openOwnBox(scene, dealer, self, deal, secrets) === undefined;
+  });
 }
 
 /**

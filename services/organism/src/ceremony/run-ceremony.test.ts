@@ -11,6 +11,7 @@ import { EmbeddedLog } from "../log/embedded-log.ts";
 import { FileJournal } from "../node/file-journal.ts";
 import type { Journal, Log } from "../ports.ts";
 import { type DriverPerson, freshPlan, people, range } from "../testing/ceremony-driver.ts";
+import { makeEnrolment } from "./dealing.ts";
 import { decodeMessage, signMessage } from "./message.ts";
 import { ceremonyId } from "./plan.ts";
 import { type CeremonyEnd, type CeremonyRun, runCeremony } from "./run-ceremony.ts";
@@ -163,6 +164,92 @@ describe("a ceremony's processes on a log", () => {
       );
     }
     assertDone(await Promise.all(processes.map((each, self) => each.run(log, self, persons, { retry: true }))));
+    await log.close();
+  });
+
+  /** What participant 0 enrolled with before it lost its journal; it has not landed yet. */
+  function underWay(persons: readonly DriverPerson[]): Uint8Array {
+    const [person] = persons;
+    assert.ok(person !== undefined);
+    const plan = freshPlan(persons, { certificate: 2, sealing: 2 });
+    const scene = { plan, ceremony: ceremonyId(plan), attempt: 1 };
+    const enrolment = makeEnrolment(scene, 0, { seed: random(32), oldShares: new Map() });
+    const command = { type: "enrol" as const, ...enrolment };
+    return signMessage(person.key, { version: 1, ceremony: scene.ceremony, attempt: 1, author: 0, command });
+  }
+  /** The log of participant 0, in which `late` lands just before or after the first thing that it says. */
+  function withLate(log: EmbeddedLog, late: Uint8Array, order: "before" | "after"): Log {
+    const inner = log.member(0);
+    let landed = false;
+    return {
+      ...inner,
+      append: async (lane, raw, id) => {
+        const first = !landed;
+        landed = true;
+        if (first && order === "before") await log.append(0, late);
+        const fate = await inner.append(lane, raw, id);
+        if (first && order === "after") await log.append(0, late);
+        return fate;
+      },
+    };
+  }
+
+  test("an enrolment from before the journal was lost lands late: it changes nothing", async () => {
+    const log = await EmbeddedLog.open(join(folder(), "log"));
+    const persons = people(3, random);
+    const delayed = withLate(log, underWay(persons), "after");
+    const ends = await Promise.all(
+      range(3).map((self) => new Process().run(log, self, persons, self === 0 ? { log: delayed } : {})),
+    );
+    assertDone(ends);
+    for (const end of ends) assert.deepEqual(end.blames, []);
+    await log.close();
+  });
+
+  test("it lands first, and binds: whoever has lost its journal withdraws, and may come back", async () => {
+    const log = await EmbeddedLog.open(join(folder(), "log"));
+    const persons = people(3, random);
+    const early = withLate(log, underWay(persons), "before");
+    const processes = range(3).map(() => new Process());
+    const ends = await Promise.all(
+      processes.map((each, self) => each.run(log, self, persons, self === 0 ? { log: early } : {})),
+    );
+    for (const end of ends) {
+      assert.ok(end.type === "aborted");
+      assert.deepEqual(
+        end.blames.map(({ participant, reason, detail }) => [participant, reason, detail]),
+        [[0, "WITHDREW", "this participant has enrolled from another journal"]],
+      );
+    }
+    assertDone(await Promise.all(processes.map((each, self) => each.run(log, self, persons, { retry: true }))));
+    await log.close();
+  });
+
+  test("two processes of one participant, each with a journal: nobody is proven anything, and one alone gets through", async () => {
+    const log = await EmbeddedLog.open(join(folder(), "log"));
+    const persons = people(3, random);
+    const processes = [0, 0, 1, 2].map((self) => ({ self, process: new Process() }));
+    const start = ({ self, process }: (typeof processes)[number]) => process.run(log, self, persons);
+    const doubled = processes.slice(0, 2).map(start);
+    // The others come when one of the two has seen that it is not alone.
+    const stop = new AbortController();
+    await log.consume(
+      1n,
+      ({ raw }) => {
+        if (decodeMessage(raw).body.command.type === "abort") stop.abort();
+      },
+      stop.signal,
+    );
+    const ends = await Promise.all([...doubled, ...processes.slice(2).map(start)]);
+    for (const end of ends) {
+      assert.equal(end.type, "aborted");
+      assert.deepEqual(
+        [...new Set(end.blames.map(({ participant, reason }) => `${participant} ${reason}`))],
+        ["0 WITHDREW"],
+      );
+    }
+    const alone = processes.slice(1);
+    assertDone(await Promise.all(alone.map(({ self, process }) => process.run(log, self, persons, { retry: true }))));
     await log.close();
   });
 

@@ -3,13 +3,13 @@
  * before anything that depends on it, every message before it is published, the shares before they are confirmed. A
  * restart at any point reads the log from its start and says again what has not landed, to the bit.
  */
-import { toHex } from "../codec/codec.ts";
+import { equalBytes, toHex } from "../codec/codec.ts";
 import type { SigningKey } from "../crypto/ed25519.ts";
 import type { Clock, Journal, Log, Random } from "../ports.ts";
 import { type Blame, Ceremony, type CeremonyResult, type Publication, type Refusal } from "./ceremony.ts";
-import type { AttemptSecrets } from "./dealing.ts";
+import { type AttemptSecrets, attemptBoxKey } from "./dealing.ts";
 import { type CeremonyCommand, kindOf, type Phase, signMessage } from "./message.ts";
-import { nextCommand, type OwnShares, ownShares } from "./participant.ts";
+import { nextCommand, type OwnShares, ownShares, spoiltFor } from "./participant.ts";
 import type { CeremonyPlan } from "./plan.ts";
 
 /** How a ceremony ended for this participant. */
@@ -21,6 +21,8 @@ export type CeremonyEnd =
       readonly publication: Uint8Array | undefined;
       /** Empty for an old holder who gets nothing; undefined when this participant is not among the holders. */
       readonly shares: OwnShares | undefined;
+      /** Who dealt this participant a bad share without its complaint: it was not waited for, and has no shares. */
+      readonly spoiltBy: readonly number[];
       readonly holders: readonly number[];
       readonly blames: readonly Blame[];
     }
@@ -148,11 +150,12 @@ class Participant {
   async #step(): Promise<CeremonyEnd | undefined> {
     const { attempt } = this.#ceremony;
     if (attempt.phase === "aborted") return this.#aborted();
-    if (attempt.phase === "done" && attempt.holders.has(this.#run.self)) return this.#done(true);
+    const done = attempt.phase === "done";
     const secrets = await this.#secrets();
-    if (secrets === undefined) return attempt.phase === "done" ? this.#done(false) : undefined;
+    if (done && attempt.holders.has(this.#run.self)) return this.#done(secrets);
+    if (secrets === undefined) return done ? this.#done(secrets) : undefined;
     const command = nextCommand(this.#ceremony, this.#run.self, secrets);
-    if (command === undefined) return attempt.phase === "done" ? this.#done(false) : this.#close();
+    if (command === undefined) return done ? this.#done(secrets) : this.#close();
     if (command.type === "confirm" && attempt.result !== undefined) {
       await this.#run.keep(attempt.result, ownShares(this.#ceremony, this.#run.self, secrets));
     }
@@ -160,7 +163,10 @@ class Participant {
     return undefined;
   }
 
-  /** The attempt's seed; undefined when this attempt is somebody's who is not here any more: a lost journal. */
+  /**
+   * The attempt's seed; undefined when this attempt is somebody's who is not here: of a journal that is lost, or of another
+   * process. What is bound by another seed's enrolment would be a bad deal under this one.
+   */
   async #secrets(): Promise<AttemptSecrets | undefined> {
     const { journal, random, self, oldShares = new Map() } = this.#run;
     const { attempt } = this.#ceremony;
@@ -175,7 +181,14 @@ class Participant {
       seed = random(32);
       await journal.promise(key, 0n, seed);
     }
-    return { seed, oldShares };
+    const secrets = { seed, oldShares };
+    const bound = attempt.boxKeys.get(self);
+    if (bound !== undefined && !equalBytes(bound, attemptBoxKey(this.#ceremony.scene, secrets).publicKey)) {
+      if (attempt.phase !== "done" && !attempt.out.has(self))
+        await this.#say({ type: "abort", reason: "this participant has enrolled from another journal" });
+      return undefined;
+    }
+    return secrets;
   }
 
   #prefix(): string {
@@ -222,18 +235,20 @@ class Participant {
     return { type: "aborted", attempt: attempt.number, failure: attempt.failure ?? "", blames: [...state.blames] };
   }
 
-  async #done(holds: boolean): Promise<CeremonyEnd> {
+  #done(secrets: AttemptSecrets | undefined): CeremonyEnd {
     const { attempt, state, receivers } = this.#ceremony;
     const { result } = attempt;
     if (result === undefined) throw new Error("done without a result");
-    const secrets = holds ? await this.#secrets() : undefined;
-    const receives = receivers.includes(this.#run.self);
+    const { self } = this.#run;
+    const receives = receivers.includes(self);
+    const holds = attempt.holders.has(self) && secrets !== undefined;
+    const own = holds ? ownShares(this.#ceremony, self, secrets) : undefined;
     return {
       type: "done",
       result,
       publication: attempt.publication,
-      shares:
-        secrets !== undefined ? ownShares(this.#ceremony, this.#run.self, secrets) : receives ? undefined : new Map(),
+      shares: own ?? (receives ? undefined : new Map()),
+      spoiltBy: own === undefined && secrets !== undefined ? spoiltFor(this.#ceremony, self, secrets) : [],
       holders: [...attempt.holders].sort((a, b) => a - b),
       blames: [...state.blames],
     };

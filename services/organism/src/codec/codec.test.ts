@@ -103,6 +103,23 @@ describe("one value, one byte string", () => {
     );
   });
 
+  test("keys of a map stand in the order of their bytes, wherever they differ", () => {
+    const few = fc.constantFrom(0, 1, 127, 128, 255);
+    for (const length of [1, 3, 6, 7, 9]) {
+      const codec = map(fixed(length), u8, 64);
+      const key = fc.array(few, { minLength: length, maxLength: length }).map((bytes) => new Uint8Array(bytes));
+      const keys = fc.uniqueArray(key, { maxLength: 64, selector: String });
+      fc.assert(
+        fc.property(keys, (all) => {
+          const entries = new Map(all.map((each, at) => [each, at]));
+          const ordered = all.toSorted(compareBytes);
+          assert.deepEqual([...decode(codec, encode(codec, entries)).keys()], ordered);
+        }),
+        { numRuns: 60 },
+      );
+    }
+  });
+
   test("any bytes at all are refused or are what their value encodes to", () => {
     fc.assert(
       fc.property(anySample, raw(40), ({ codec }, candidate) => refusedOrCanonical(codec, candidate)),

@@ -296,6 +296,16 @@ export class Committee<State, Command, D extends Duty> {
   unvoted(self: number): Outcome[] {
     return this.#decisions.unvoted(self);
   }
+  /** The lowest slot of which a stage is undecided. */
+  get lowestUndecided(): bigint {
+    return this.#window.lowest;
+  }
+
+  /** The lowest slot from `fromSlot` on with a decision that has no certificate yet. */
+  lowestUncertified(fromSlot: bigint): bigint | undefined {
+    return this.#decisions.lowestUncertified(fromSlot);
+  }
+
   /** The highest slot a Skip may name now; it moves on as slots are decided. */
   get skipLimit(): bigint {
     return this.#window.skipLimit;

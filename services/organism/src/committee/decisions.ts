@@ -126,6 +126,12 @@ export class Decisions {
     return this.#uncertified.filter(({ votes }) => !votes.has(self)).map(({ outcome }) => outcome);
   }
 
+  /** The lowest slot from `fromSlot` on with a decision that still needs votes. */
+  lowestUncertified(fromSlot: bigint): bigint | undefined {
+    this.#uncertified ??= this.#findUncertified();
+    return this.#uncertified.find(({ outcome }) => outcome.slot >= fromSlot)?.outcome.slot;
+  }
+
   #findUncertified(): StageRecord[] {
     const found: StageRecord[] = [];
     for (const { stages } of this.#shared.slots.values()) {

@@ -110,7 +110,8 @@ export class LogVerifier<State, Command, D extends Duty> {
   readonly #decided = new Map<string, Decided>();
   /** Entry hashes that have landed, by author, lane and number; the newest. */
   readonly #landed = new Map<string, string>();
-  readonly #heads = new Map<number, boolean>();
+  /** How far each member signed this chain; undefined for one that signed another. */
+  readonly #heads = new Map<number, bigint | undefined>();
   #header: Extract<LogRecord, { type: "header" }> | undefined;
   #committee: Committee<State, Command, D> | undefined;
   #suspects: LogProblem[] = [];
@@ -182,7 +183,7 @@ export class LogVerifier<State, Command, D extends Duty> {
         outcomes: this.#outcomes,
         notCovered: this.#notCovered,
         vouchedTo: this.#vouchedTo,
-        heads: [...this.#heads].flatMap(([member, agrees]) => (agrees ? [member] : [])).sort((a, b) => a - b),
+        heads: [...this.#heads].flatMap(([member, to]) => (to === undefined ? [] : [member])).sort((a, b) => a - b),
       },
     };
   }
@@ -401,11 +402,16 @@ export class LogVerifier<State, Command, D extends Duty> {
       return undefined;
     }
     const agrees = equalBytes(head, statement.head);
-    this.#heads.set(member, agrees);
-    const agreeing = [...this.#heads.values()].filter((each) => each).length;
-    const enough = committee.quorum.faults + 1;
-    if (agrees && agreeing >= enough) this.#clear(position);
-    if (!agrees && this.#heads.size - agreeing >= enough) {
+    const before = this.#heads.get(member);
+    const parted = this.#heads.has(member) && before === undefined;
+    const furthest = before !== undefined && before > position ? before : position;
+    this.#heads.set(member, agrees && !parted ? furthest : undefined);
+    const faults = committee.quorum.faults;
+    // Whoever signed a head vouches for everything before it, and for nothing after it.
+    const agreed = [...this.#heads.values()].filter((to) => to !== undefined).sort((a, b) => (a < b ? 1 : -1));
+    const vouched = agreed[faults];
+    if (vouched !== undefined) this.#clear(vouched);
+    if (!agrees && this.#heads.size - agreed.length > faults) {
       return this.#blame("HEAD_DIFFERS", `member ${member} signed another chain`, position, member);
     }
     return undefined;

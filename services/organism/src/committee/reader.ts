@@ -34,6 +34,8 @@ export function signReader(key: SigningKey, request: ReaderRequest): Uint8Array 
   return signTagged(key, REQUEST_TAG, hash(REQUEST_TAG, REQUEST, request));
 }
 
+export type ReaderStanding = "member" | "guest";
+
 export interface ReaderPolicy {
   /** Rosters of now and of epochs to come. */
   readonly rosters: readonly Roster[];
@@ -49,11 +51,20 @@ export function admitReader(
   request: ReaderRequest,
   tickets: readonly Uint8Array[],
   signature: Uint8Array,
-  { rosters, acl, throwAway, nowMs, slot }: ReaderPolicy,
-): "member" | "guest" | undefined {
-  const { committee, key, signedAtMs } = request;
-  if (key.length !== 32 || Math.abs(nowMs - Number(signedAtMs)) > READER_REQUEST_AGE_MS) return undefined;
+  policy: ReaderPolicy,
+): ReaderStanding | undefined {
+  const { key, signedAtMs } = request;
+  if (key.length !== 32 || Math.abs(policy.nowMs - Number(signedAtMs)) > READER_REQUEST_AGE_MS) return undefined;
   if (!verifyTagged(key, REQUEST_TAG, hash(REQUEST_TAG, REQUEST, request), signature)) return undefined;
+  return standingOf(request, tickets, policy);
+}
+
+/** What whoever holds this key is now: tickets end, and members leave. Undefined: nothing to this committee. */
+export function standingOf(
+  { committee, key }: Pick<ReaderRequest, "committee" | "key">,
+  tickets: readonly Uint8Array[],
+  { rosters, acl, throwAway, slot }: Omit<ReaderPolicy, "nowMs">,
+): ReaderStanding | undefined {
   if (rosters.some(({ members }) => members.some(({ memberKey }) => equalBytes(memberKey, key)))) return "member";
   const subject = { audience: guestAudience(committee), subject: key, slot, throwAway };
   return checkTickets(acl, tickets, subject).admitted ? "guest" : undefined;

@@ -28,6 +28,9 @@ const OUTCOME_BYTES_MAX = 512 * 1024;
 const AGAIN_MS = [500, 1000, 2000, 4000, 8000];
 /** Outcomes on their way at the same time; more are refused, so that a store that is away does not fill the memory. */
 const WAITING_MAX = 4096;
+/** Snapshots that are looked at, the newest by their names, and for how long: others may put anything there. */
+const LOOKED_AT_MAX = 64;
+const LOOKING_MS = 30_000;
 
 export class ArchiveBucket implements Archive {
   readonly snapshots: BucketSnapshots;
@@ -40,7 +43,7 @@ export class ArchiveBucket implements Archive {
     this.#client = client;
     this.#timers = timers;
     this.#folder = `${toHex(latticeId(config))}/${organism}`;
-    this.snapshots = new BucketSnapshots(client, `${this.#folder}/snapshots/`, config, organism, eras);
+    this.snapshots = new BucketSnapshots(client, `${this.#folder}/snapshots/`, config, organism, timers, eras);
   }
 
   /** @throws S3Problem */
@@ -98,10 +101,19 @@ export class BucketSnapshots implements SnapshotStore {
   readonly #folder: string;
   readonly #config: LatticeConfig;
   readonly #organism: Organism;
+  readonly #timers: Timers;
   readonly #eras: KnownEras | undefined;
   #held: Held[] = [];
 
-  constructor(client: S3Client, folder: string, config: LatticeConfig, organism: Organism, eras?: KnownEras) {
+  constructor(
+    client: S3Client,
+    folder: string,
+    config: LatticeConfig,
+    organism: Organism,
+    timers: Timers,
+    eras?: KnownEras,
+  ) {
+    this.#timers = timers;
     this.#eras = eras;
     this.#client = client;
     this.#folder = folder;
@@ -113,12 +125,17 @@ export class BucketSnapshots implements SnapshotStore {
   async refresh(): Promise<void> {
     const known = new Map(this.#held.map((each) => [each.name, each]));
     const listed = await this.#client.list(this.#folder);
+    const named = listed.flatMap(({ key, bytes }) => {
+      const name = key.slice(this.#folder.length);
+      return SNAPSHOT_NAME.test(name) ? [{ name, key, bytes }] : [];
+    });
+    named.sort((a, b) => (a.name < b.name ? 1 : -1));
     const held: Held[] = [];
-    for (const each of listed) {
-      const name = each.key.slice(this.#folder.length);
-      if (!SNAPSHOT_NAME.test(name)) continue;
-      const found = known.get(name) ?? (await this.#examine(name, each));
+    const until = this.#timers.elapsedMs() + LOOKING_MS;
+    for (const each of named.slice(0, LOOKED_AT_MAX)) {
+      const found = known.get(each.name) ?? (await this.#examine(each.name, each));
       if (found !== undefined) held.push(found);
+      if (this.#timers.elapsedMs() > until) break;
     }
     this.#held = held.sort((a, b) => (a.name < b.name ? 1 : -1));
   }

@@ -4,17 +4,16 @@
  *
  * `<folder>/<lattice id>/<organism>/outcomes/<slot / 1000>/<slot>.<stage>` and `…/snapshots/<generation>.<position>`.
  */
-import { randomBytes } from "node:crypto";
-import { access, mkdir, open, readFile, rename } from "node:fs/promises";
+import { access, mkdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { encode, toHex, tryDecode } from "../codec/codec.ts";
 import { CERTIFIED, type CertifiedOutcome } from "../committee/outcome.ts";
 import { type LatticeConfig, latticeId } from "../identity/lattice-config.ts";
 import type { Organism } from "../identity/organisms.ts";
-import { syncDirectory } from "./append-file.ts";
 import { ARCHIVED_SNAPSHOTS, type Archive, outcomePath } from "./archive.ts";
 import type { KnownEras } from "./era-book.ts";
 import { FileSnapshotStore } from "./snapshot-store.ts";
+import { writeWholeFile } from "./whole-file.ts";
 
 export class ArchiveDirectory implements Archive {
   readonly snapshots: FileSnapshotStore;
@@ -52,16 +51,7 @@ export class ArchiveDirectory implements Archive {
     const path = join(folder, name);
     if (await exists(path)) return;
     await mkdir(folder, { recursive: true, mode: 0o700 });
-    const unfinished = `${path}.${randomBytes(6).toString("hex")}.new`;
-    const file = await open(unfinished, "wx", 0o600);
-    try {
-      await file.writeFile(encode(CERTIFIED, certified));
-      await file.sync();
-    } finally {
-      await file.close();
-    }
-    await rename(unfinished, path);
-    await syncDirectory(folder);
+    await writeWholeFile(path, encode(CERTIFIED, certified), { shared: true });
   }
 
   /** What lies there for this slot and stage, not judged; undefined for anything that is not an outcome of it. */

@@ -1,12 +1,12 @@
 /**
  * What a member does about checkpoints besides voting: keeps the states that may yet be certified, makes the
- * certificate when q shares are in the log, and puts both on disk. Uncertified states never leave memory.
+ * certificate when q shares are in the log, and puts both on disk and into the archive. Uncertified states never leave memory.
  */
 import type { CertifiedCheckpoint, Checkpoint } from "../committee/checkpoint.ts";
-import type { Applied } from "../committee/committee.ts";
 import { combineSignatures } from "../crypto/threshold.ts";
 import { errorFields, type Logger } from "../observe/logger.ts";
 import type { Meters } from "../observe/meters.ts";
+import type { SnapshotHandover } from "./snapshot-handover.ts";
 import type { SnapshotStore } from "./snapshot-store.ts";
 
 /** States kept until they are certified: the newest ones. Each is as large as the whole state. */
@@ -17,12 +17,20 @@ export interface CheckpointKeeperOptions {
   readonly quorumOf: (epoch: bigint) => number;
   /** The shares that are in the log for a position. */
   readonly votes: (position: bigint) => ReadonlyMap<number, Uint8Array>;
-  /** Where certified snapshots go, the member's own first. */
-  readonly stores: readonly SnapshotStore[];
+  /** The member's own. */
+  readonly store: Pick<SnapshotStore, "save">;
+  /** The archive's, when there is one. */
+  readonly outside: Pick<SnapshotHandover, "hand"> | undefined;
   readonly logger: Logger;
   readonly meters: Meters;
   /** Called once a newer snapshot is on this member's disk. */
   readonly onSaved: (checkpoint: Checkpoint) => Promise<void>;
+}
+
+/** What applying an entry made, as far as it concerns checkpoints. */
+interface Made {
+  readonly checkpoint?: { readonly checkpoint: Checkpoint; readonly state: Uint8Array } | undefined;
+  readonly certifiedCheckpoint?: Checkpoint | undefined;
 }
 
 export class CheckpointKeeper {
@@ -49,7 +57,7 @@ export class CheckpointKeeper {
   }
 
   /** To be shown everything that was applied, in order. */
-  applied({ checkpoint, certifiedCheckpoint }: Applied): void {
+  applied({ checkpoint, certifiedCheckpoint }: Made): void {
     if (checkpoint !== undefined) {
       this.#pending.set(checkpoint.checkpoint.position, checkpoint.state);
       for (const old of [...this.#pending.keys()].slice(0, -PENDING_MAX)) this.#pending.delete(old);
@@ -72,23 +80,21 @@ export class CheckpointKeeper {
     );
     const certified = { checkpoint, signature, signers: shares.map(([index]) => index) };
     this.#saving = this.#saving.then(() => this.#save(certified, state));
+    this.#options.outside?.hand(certified, state);
   }
 
   async #save(certified: CertifiedCheckpoint, state: Uint8Array): Promise<void> {
-    const { stores, logger, meters, onSaved } = this.#options;
+    const { store, logger, meters, onSaved } = this.#options;
     const { checkpoint } = certified;
-    for (const [index, store] of stores.entries()) {
-      try {
-        await store.save(certified, state);
-        if (index > 0) continue;
-        this.#savedPosition = checkpoint.position;
-        meters.gauge("lattice_snapshot_bytes", state.length);
-        meters.gauge("lattice_snapshot_position", Number(checkpoint.position));
-        logger.info("snapshot", { position: checkpoint.position, bytes: state.length });
-        await onSaved(checkpoint);
-      } catch (error) {
-        logger.error("the snapshot failed", { position: checkpoint.position, ...errorFields(error) });
-      }
+    try {
+      await store.save(certified, state);
+      this.#savedPosition = checkpoint.position;
+      meters.gauge("lattice_snapshot_bytes", state.length);
+      meters.gauge("lattice_snapshot_position", Number(checkpoint.position));
+      logger.info("snapshot", { position: checkpoint.position, bytes: state.length });
+      await onSaved(checkpoint);
+    } catch (error) {
+      logger.error("the snapshot failed", { position: checkpoint.position, ...errorFields(error) });
     }
   }
 

@@ -97,6 +97,8 @@ export function committeeService<State, Command, D extends Duty>(
 
   /** Only what this lattice's committee certified, whoever wrote it there. */
   async function archived(stage: string, slot: bigint): Promise<CertifiedOutcome | undefined> {
+    // Whoever waits for a decision asks again and again: the archive cannot have it before this member has.
+    if (!stages.includes(stage) || (slot >= committee.floor(stage) && slot > (archive.newest(stage) ?? 0n))) return;
     const found = await options.archiveOutside?.outcome(stage, slot);
     return found !== undefined && checkOutcome(config, organism, found, committee.eras()) === undefined
       ? found

@@ -11,6 +11,7 @@ import type { Lane } from "../committee/entry.ts";
 import { eraAt, newestEra } from "../committee/eras.ts";
 import { type CertifiedOutcome, type Outcome, outcomeDigest } from "../committee/outcome.ts";
 import { ERAS } from "../committee/rules.ts";
+import { SLOTS_KEPT } from "../committee/state.ts";
 import { blsSign } from "../crypto/bls.ts";
 import { type LatticeConfig, slotAt } from "../identity/lattice-config.ts";
 import type { Organism } from "../identity/organisms.ts";
@@ -28,6 +29,12 @@ const DUTY_PAUSE_MAX_MS = 5000;
 const OBSERVE_PATIENCE_MS = 300;
 /** Commands longer than this travel in the bulk lane. */
 const CTL_BYTES_MAX = 64 * 1024;
+/**
+ * How long a certificate is waited for before slots are skipped beyond where its decision is kept: the longer of the two.
+ * On a crowded machine votes take many seconds; and where nobody can vote, 40 slots in the time of 16 still catch up.
+ */
+const CERTIFIED_SLOTS = 16;
+const CERTIFIED_MS = 60_000;
 /** Outcomes voted for in one command. */
 const VOTES_MAX = 64;
 
@@ -63,6 +70,9 @@ export class DutyRound<State, Command, D extends Duty> {
   >();
   readonly #busy = new Set<string>();
   readonly #retry = new Map<string, { readonly atMs: number; readonly times: number }>();
+  /** The lowest decision that a certificate is waited for, and since when, by `timers.elapsedMs`. */
+  #awaited: { readonly slot: bigint; readonly sinceMs: number } | undefined;
+  #notAwaitedBelow = 0n;
   /** Digests that this member cannot vote for any more, by name: it has promised another, perhaps in a log that is lost. */
   readonly #barred = new Map<string, Uint8Array>();
 
@@ -219,14 +229,36 @@ export class DutyRound<State, Command, D extends Duty> {
     }
   }
 
+  /**
+   * How far this member skips now: what is decided is forgotten SLOTS_KEPT below the lowest undecided slot, certified or
+   * not, and somebody downstream may wait for every single certificate. So after an outage slots are skipped piece by
+   * piece, as they are certified. What no certificate comes for in time (too many abstain) is not waited for any longer.
+   */
+  #skipLimit(): bigint {
+    const { committee, config, timers } = this.#options;
+    const lowest = committee.lowestUndecided;
+    const elapsedMs = timers.elapsedMs();
+    const patienceMs = Math.max(CERTIFIED_MS, CERTIFIED_SLOTS * config.slotMs);
+    const slot = committee.lowestUncertified(this.#notAwaitedBelow);
+    if (slot !== this.#awaited?.slot) this.#awaited = slot === undefined ? undefined : { slot, sinceMs: elapsedMs };
+    else if (this.#awaited !== undefined && elapsedMs - this.#awaited.sinceMs > patienceMs) {
+      this.#notAwaitedBelow = lowest;
+      this.#awaited = undefined;
+    }
+    const from = this.#awaited === undefined || lowest < this.#awaited.slot ? lowest : this.#awaited.slot;
+    const limit = from + SLOTS_KEPT - 1n;
+    return limit < committee.skipLimit ? limit : committee.skipLimit;
+  }
+
   #skip(now: number): void {
     const { committee, self, append } = this.#options;
     const { machine } = committee;
+    const limit = this.#skipLimit();
     for (const stage of machine.stages) {
       let to = 0n;
       for (let slot = committee.floor(stage); ; slot++) {
         const at = machine.skipAtMs(stage, slot);
-        if (at === undefined || at > now || slot > committee.skipLimit) break;
+        if (at === undefined || at > now || slot > limit) break;
         to = slot;
       }
       if (to > committee.skippedTo(self, stage)) {

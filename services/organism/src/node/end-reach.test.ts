@@ -9,6 +9,8 @@ import type { GenerationEndPoint } from "../committee/generation-end.ts";
 import { RulesUnknown } from "../committee/rules.ts";
 import { generateSigningKey } from "../crypto/ed25519.ts";
 import type { Duty } from "../machine.ts";
+import type { CallOptions } from "../rpc/client.ts";
+import { rpcFault } from "../rpc/errors.ts";
 import { EndReach } from "./end-reach.ts";
 import type { CommitteeClient } from "./outcome-follower.ts";
 import type { SnapshotSource } from "./snapshot-fetcher.ts";
@@ -45,6 +47,8 @@ class Scene {
   sources: readonly SnapshotSource[] = [];
   /** Which of them were asked, in order. */
   readonly asked: number[] = [];
+  /** How long they were given, ms. */
+  readonly given: (number | undefined)[] = [];
   fresh: () => ProbeCommittee = () => driver.fresh();
   readonly reach: EndReach<ProbeState, ProbeCommand, Duty>;
 
@@ -68,8 +72,9 @@ class Scene {
   #peer(index: number): CommitteeClient {
     const scene = this;
     return {
-      async *fetchEntries({ fromPosition }: { readonly fromPosition: bigint }) {
+      async *fetchEntries({ fromPosition }: { readonly fromPosition: bigint }, options: CallOptions) {
         scene.asked.push(index);
+        scene.given.push(options.deadlineMs);
         for (const [position, raw] of scene.others[index]?.(fromPosition) ?? []) yield { position, raw };
       },
     } as unknown as CommitteeClient;
@@ -133,6 +138,18 @@ describe("with the others' entries", () => {
     scene.others = [wrong, short, keeps()];
     assert.deepEqual((await scene.reach.state(wholeLog()))?.state, expectedState());
     assert.deepEqual(scene.asked, [0, 1, 2]);
+  });
+
+  test("whoever trickles has an end: what so many entries may take, and the next one is asked", async () => {
+    const scene = new Scene(readTo(7));
+    const tooSlow: ReturnType<typeof keeps> = () => {
+      throw rpcFault("DEADLINE_EXCEEDED");
+    };
+    scene.others = [tooSlow, keeps()];
+    assert.deepEqual((await scene.reach.state(wholeLog()))?.state, expectedState());
+    assert.deepEqual(scene.asked, [0, 1]);
+    // Three entries.
+    assert.deepEqual(scene.given, [20_030, 20_030]);
   });
 
   test("it leaves its own chain for theirs, from a state that both have", async () => {

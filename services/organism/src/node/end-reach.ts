@@ -19,6 +19,9 @@ import { type FetchedSnapshot, fetchSnapshot, type SnapshotSource } from "./snap
 import type { SnapshotStore } from "./snapshot-store.ts";
 
 const ENTRIES_IDLE_MS = 5000;
+/** What handing over entries may take at the most, and so much more for each: one that trickles is left for the next. */
+const ENTRIES_MS = 20_000;
+const ENTRY_MS = 10;
 
 export interface EndReachOptions<State, Command, D extends Duty> {
   readonly committee: Committee<State, Command, D>;
@@ -215,7 +218,8 @@ export class EndReach<State, Command, D extends Duty> {
     const request = { committee: committee.id, generation, fromPosition, toPosition, index: self, signedAtMs };
     const signature = signEntriesRequest(memberKey, request);
     const asked = { generation, fromPosition, toPosition, requesterIndex: self, signedAtMs, signature };
-    for await (const { position, raw } of peer.fetchEntries(asked, { idleMs: ENTRIES_IDLE_MS })) {
+    const deadlineMs = ENTRIES_MS + Number(toPosition - fromPosition + 1n) * ENTRY_MS;
+    for await (const { position, raw } of peer.fetchEntries(asked, { idleMs: ENTRIES_IDLE_MS, deadlineMs })) {
       yield { position, raw: raw.slice() };
     }
   }

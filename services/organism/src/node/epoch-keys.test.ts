@@ -1,10 +1,20 @@
 import assert from "node:assert/strict";
-import { chmodSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  existsSync,
+  linkSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { before, type TestContext, test } from "node:test";
 import { dealCommittee, random, type TestCommittee } from "../../test/test-lattice.ts";
-import { encode } from "../codec/codec.ts";
+import { encode, toHex } from "../codec/codec.ts";
 import { type CertifiedOutcome, outcomeDigest } from "../committee/outcome.ts";
 import { ROSTER, type Roster } from "../committee/roster.ts";
 import { blsSign } from "../crypto/bls.ts";
@@ -137,4 +147,35 @@ test("what is over is erased, on disk and in memory; a key file that cannot be c
   });
   assert.equal(again.of(1n), undefined);
   assert.deepEqual(again.of(2n)?.certificateShare, second.shares[1]);
+});
+
+test("nothing of what is over is left in free blocks, nor in files that were never taken", async (t) => {
+  // Its shares are whole: the test before has erased some.
+  dealt = dealCommittee(3);
+  const { keys, hand, problems, directory } = await open(t);
+  const first = next();
+  await hand(1n, 1, first.shares[1], first.certified);
+  writeFileSync(join(directory, "0.json"), "shares that nobody could read", { mode: 0o400 });
+  const old = toHex(dealt.secrets[1]?.certificateShare ?? assert.fail());
+  writeFileSync(join(directory, "key.json"), JSON.stringify({ memberKey: "kept", certificateShare: old }), {
+    mode: 0o400,
+  });
+  // Another name of the same blocks.
+  for (const name of ["0.json", "1.json", "key.json"])
+    linkSync(join(directory, name), join(directory, `${name}.blocks`));
+  const blocks = (name: string): string => readFileSync(join(directory, `${name}.blocks`), "utf8");
+  await keys.refresh();
+  assert.ok(keys.of(1n) !== undefined && blocks("1.json").includes(toHex(first.shares[1] ?? assert.fail())));
+  problems.length = 0;
+  await keys.erase(2n);
+  for (const name of ["0.json", "1.json", "key.json"]) assert.match(blocks(name), /^\0+$/, name);
+  assert.deepEqual([existsSync(join(directory, "0.json")), existsSync(join(directory, "1.json"))], [false, false]);
+  assert.deepEqual(JSON.parse(readFileSync(join(directory, "key.json"), "utf8")), { memberKey: "kept" });
+  assert.equal(statSync(join(directory, "key.json")).mode & 0o777, 0o400);
+  assert.deepEqual(problems, []);
+  // What cannot be erased is said once.
+  mkdirSync(join(directory, "1.json"));
+  for (let look = 0; look < 2; look++) await keys.erase(2n);
+  assert.equal(problems.length, 1);
+  assert.match(problems[0] ?? "", /shares of epoch 1 are over and cannot be erased \(EISDIR\)/);
 });

@@ -2,8 +2,8 @@
  * A member's shares, epoch by epoch. The first come with its key file; those of later epochs are put beside it, one
  * file each, by the resharing ceremony: `shares/<epoch>.json`, with the certified roster that they belong to.
  */
-import { link, mkdir, open, readdir, readFile, rename, rm, stat } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { mkdir, readdir, readFile, stat } from "node:fs/promises";
+import { join } from "node:path";
 import { CodecError, decode, encode, equalBytes, fromHex, toHex } from "../codec/codec.ts";
 import { CERTIFIED, type CertifiedOutcome } from "../committee/outcome.ts";
 import { checkRoster, type Roster } from "../committee/roster.ts";
@@ -12,9 +12,9 @@ import { publicOf } from "../crypto/shamir.ts";
 import type { LatticeConfig } from "../identity/lattice-config.ts";
 import type { Organism } from "../identity/organisms.ts";
 import type { MemberSecrets } from "../service.ts";
-import { syncDirectory } from "./append-file.ts";
 import type { KnownEras } from "./era-book.ts";
 import { KitProblem, readSharesFile, type SharesFile } from "./kit.ts";
+import { replaceAndWipe, wipeFile, writeWholeFile } from "./whole-file.ts";
 
 /** What a member signs and opens with in one epoch. */
 export interface EpochShares {
@@ -170,9 +170,28 @@ export class FileEpochKeys implements EpochKeys {
       shares.certificateShare.fill(0);
       shares.secondShare?.fill(0);
       this.#held.delete(held);
-      await rm(join(this.#options.directory, `${held}.json`), { force: true });
     }
+    await this.#eraseFiles(epoch);
     await this.#eraseFirst(epoch);
+  }
+
+  /** Of all that are over: also what was never taken, and what a crash has left of wiping. */
+  async #eraseFiles(epoch: bigint): Promise<void> {
+    const { directory, onProblem } = this.#options;
+    const names = await readdir(directory).catch(() => []);
+    for (const name of names) {
+      const number = /^(\d+)\.json$/.exec(name)?.[1];
+      if (number === undefined || BigInt(number) >= epoch) continue;
+      try {
+        await wipeFile(join(directory, name));
+      } catch (error) {
+        const code = (error as NodeJS.ErrnoException).code ?? "error";
+        const problem = `shares of epoch ${number} are over and cannot be erased (${code}): remove them`;
+        // It is tried again and again, and said once.
+        if (code !== "ENOENT" && !this.#complained.has(problem)) onProblem(problem);
+        if (code !== "ENOENT") this.#complained.add(problem);
+      }
+    }
   }
 
   /** The key file stays, without the first epoch's shares. */
@@ -184,10 +203,7 @@ export class FileEpochKeys implements EpochKeys {
     secrets.secondShare?.fill(0);
     try {
       const { certificateShare: _, secondShare: __, ...rest } = JSON.parse(await readFile(keyFile, "utf8"));
-      await rm(`${keyFile}.new`, { force: true });
-      await writeSecret(`${keyFile}.new`, `${JSON.stringify(rest)}\n`);
-      await rename(`${keyFile}.new`, keyFile);
-      await syncDirectory(dirname(keyFile));
+      await replaceAndWipe(keyFile, `${JSON.stringify(rest)}\n`, 0o400);
     } catch (error) {
       const code = (error as NodeJS.ErrnoException).code ?? "error";
       onProblem(`key file: its shares of epoch ${first.epoch} are over and cannot be erased (${code}): remove them`);
@@ -225,19 +241,5 @@ export async function writeShares(
   };
   // Whole or not there at all: the member may be looking.
   const path = join(directory, `${of.epoch}.json`);
-  await rm(`${path}.new`, { force: true });
-  await writeSecret(`${path}.new`, `${JSON.stringify(file)}\n`);
-  await link(`${path}.new`, path);
-  await rm(`${path}.new`);
-  await syncDirectory(directory);
-}
-
-async function writeSecret(path: string, content: string): Promise<void> {
-  const file = await open(path, "wx", 0o400);
-  try {
-    await file.writeFile(content);
-    await file.sync();
-  } finally {
-    await file.close();
-  }
+  await writeWholeFile(path, `${JSON.stringify(file)}\n`, { mode: 0o400, onlyNew: true });
 }

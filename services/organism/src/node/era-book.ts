@@ -3,8 +3,6 @@
  * before, and what it has learned since. A chain that is known stays: another beginning of the same era is refused.
  */
 import { readFileSync } from "node:fs";
-import { open, rename, rm } from "node:fs/promises";
-import { dirname } from "node:path";
 import { z } from "zod";
 import { CodecError, decode, encode, fromHex, toHex } from "../codec/codec.ts";
 import type { EraLinks } from "../committee/era-links.ts";
@@ -13,7 +11,7 @@ import { CERTIFIED, type CertifiedOutcome } from "../committee/outcome.ts";
 import { checkRoster } from "../committee/roster.ts";
 import type { LatticeConfig } from "../identity/lattice-config.ts";
 import { ORGANISMS, type Organism } from "../identity/organisms.ts";
-import { syncDirectory } from "./append-file.ts";
+import { writeWholeFile } from "./whole-file.ts";
 
 /** Which eras of a committee are known; the first at least. */
 export type KnownEras = (organism: Organism) => Eras;
@@ -117,21 +115,6 @@ export function readEraFile(path: string): LinksByOrganism | undefined {
   }
 }
 
-/** Whole or as before; resolves once it is on disk. Not two at a time. */
-async function writeEraFile(path: string, links: LinksByOrganism): Promise<void> {
-  const unfinished = `${path}.new`;
-  await rm(unfinished, { force: true });
-  const file = await open(unfinished, "wx", 0o600);
-  try {
-    await file.writeFile(`${JSON.stringify(linksToJson(links))}\n`);
-    await file.sync();
-  } finally {
-    await file.close();
-  }
-  await rename(unfinished, path);
-  await syncDirectory(dirname(path));
-}
-
 /** Where a process keeps the eras that it knows: one writing after the other, the newest last. */
 export class EraFile {
   readonly #path: string;
@@ -146,7 +129,7 @@ export class EraFile {
   }
 
   write(links: LinksByOrganism): Promise<void> {
-    const writing = this.#writing.then(() => writeEraFile(this.#path, links));
+    const writing = this.#writing.then(() => writeWholeFile(this.#path, `${JSON.stringify(linksToJson(links))}\n`));
     this.#writing = writing.catch(() => undefined);
     return writing;
   }

@@ -1,10 +1,10 @@
 /** Bodies on disk, one file each, named by slot and hash; slots far below the newest are removed. */
-import { mkdir, open, readdir, readFile, rename, rm } from "node:fs/promises";
+import { mkdir, readdir, readFile, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { equalBytes, toHex } from "../codec/codec.ts";
 import { blake3 } from "../crypto/hash.ts";
 import type { BodyStore } from "../service.ts";
-import { syncDirectory } from "./append-file.ts";
+import { writeWholeFile } from "./whole-file.ts";
 
 /** Slots whose bodies are kept. */
 const SLOTS_KEPT = 256n;
@@ -87,16 +87,7 @@ export class FileBodyStore implements BodyStore {
   }
 
   async #write(name: string, body: Uint8Array): Promise<void> {
-    const path = join(this.#directory, name);
-    const file = await open(`${path}.new`, "w", 0o600);
-    try {
-      await file.writeFile(body);
-      await file.datasync();
-    } finally {
-      await file.close();
-    }
-    await rename(`${path}.new`, path);
-    await syncDirectory(this.#directory);
+    await writeWholeFile(join(this.#directory, name), body);
   }
 
   async get(hash: Uint8Array): Promise<Uint8Array | undefined> {

@@ -62,6 +62,8 @@ export interface GenerationChangeOptions<State, Command, D extends Duty> extends
   /** Enough others have seen the stream lost. */
   readonly onConvinced: () => void;
   readonly onBirth: (birth: Birth) => Promise<void>;
+  /** A member says that there is a later generation, and nobody has shown it yet. */
+  readonly onLater: () => void;
   /** The others have gone on by rules that this build does not have. */
   readonly onRulesUnknown: (error: RulesUnknown) => void;
   readonly roundMs?: number;
@@ -142,7 +144,10 @@ export class GenerationChange<State, Command, D extends Duty> implements EndGoss
     this.#withdrawing = true;
     try {
       for (;;) {
-        if (this.#closed || this.#active || this.#newer || this.generation !== generation) return undefined;
+        if (this.#closed || this.#active || this.generation !== generation) return undefined;
+        // Anybody may say so: only its certified beginning shows it, and then the generation is another at the next look.
+        if (this.#newer) this.#options.onLater();
+        this.#newer = false;
         const { owed } = this.#agreement;
         if (owed === undefined) return true;
         // With nothing prepared it is only that too few are there.

@@ -51,7 +51,10 @@ export interface GuestOptions<State, Command, D extends Duty> {
 }
 
 const STREAM_IDLE_SLOTS = 3;
-/** Slots without anything new before another member is asked: this one may be withholding it. */
+/**
+ * Slots in which no more than f members are heard of before another member is asked: this one may be withholding the
+ * rest. What no member wrote does not count, however much of it comes.
+ */
 const QUIET_SLOTS_MAX = 8;
 const AGAIN_MS = 250;
 /** Guest states kept until they are certified. */
@@ -72,6 +75,11 @@ export class Guest<State, Command, D extends Duty> {
   #newest: Certified;
   /** Members whose entries named another chain than this one, since that state. */
   readonly #strangers = new Set<number>();
+  /** Messages since more than f members were heard of: what one member alone may have made up. */
+  #unheard = 0;
+  /** Decisions told since the newest certified state, and since the one before: what is read again is not told again. */
+  #told = new Set<string>();
+  #toldBefore = new Set<string>();
   #turn = 0;
 
   private constructor(options: GuestOptions<State, Command, D>, roster: Roster, begin: Certified, eras: EraSource) {
@@ -155,9 +163,14 @@ export class Guest<State, Command, D extends Duty> {
   }
 
   async #followOne(address: string, signal: AbortSignal): Promise<void> {
-    const { config, organism, key, tickets, clock, connect = connectOverGrpc } = this.#options;
+    const { config, organism, key, tickets, clock, timers, connect = connectOverGrpc } = this.#options;
     const committee = committeeId(config, organism);
     const client = connect(address, committee);
+    // Counted by ticks: a guest that was itself stopped has not been left alone.
+    let quiet = 0;
+    const stopTicking = timers.every(config.slotMs, () => {
+      quiet += 1;
+    });
     try {
       const position = this.#committee.position + 1n;
       const signedAtMs = BigInt(clock.nowMs());
@@ -167,47 +180,66 @@ export class Guest<State, Command, D extends Duty> {
         { fromPosition: position, generation: this.#committee.generation, reader },
         { signal, idleMs: STREAM_IDLE_SLOTS * config.slotMs },
       );
-      let quiet = 0;
+      const heard = new Set<number>();
       for await (const { event } of stream) {
-        quiet = event.case === "message" ? 0 : quiet + 1;
-        if (quiet > QUIET_SLOTS_MAX) return;
-        if (event.case === "message" && !this.#take({ position: event.value.position, raw: event.value.raw.slice() })) {
-          return;
+        if (event.case === "message") {
+          const taken = this.#take({ position: event.value.position, raw: event.value.raw.slice() });
+          if (taken === "another log") return;
+          if (taken !== undefined) heard.add(taken);
         }
+        if (heard.size > this.#committee.quorum.faults) {
+          heard.clear();
+          quiet = 0;
+          this.#unheard = 0;
+        }
+        if (quiet > QUIET_SLOTS_MAX) return;
       }
     } finally {
+      stopTicking();
       client.close();
+      // It may have been made up, and a guest that has gone beyond the log's end would wait there for the others.
+      if (this.#unheard > 0 && !signal.aborted) this.#goBack();
     }
   }
 
-  /** @returns false when whoever serves this log is not to be asked further */
-  #take({ position, raw }: LogMessage): boolean {
+  /** @returns who spoke; nobody, when nobody did; or that whoever serves this log is not to be asked further */
+  #take({ position, raw }: LogMessage): number | "another log" | undefined {
     const { logger } = this.#options;
     const committee = this.#committee;
     if (position !== committee.position + 1n) {
       logger.warn("a member left out a part of the log", { position, expected: committee.position + 1n });
-      return false;
+      return "another log";
     }
     const applied = committee.apply(position, raw);
+    this.#unheard += 1;
     this.#note(applied);
     if (applied.refusal?.reason === "FORKED_HEAD" && applied.author !== undefined) {
       this.#strangers.add(applied.author);
     }
     // So many cannot all be lying: what was served is not the log that they write.
-    if (this.#strangers.size <= committee.quorum.faults) return true;
+    if (this.#strangers.size <= committee.quorum.faults) return applied.landed ? applied.author : undefined;
     logger.warn("a member served another log than the committee writes; going back to the newest certified state", {
       position: this.#newest.certified.checkpoint.position,
     });
+    this.#goBack();
+    return "another log";
+  }
+
+  /** To the newest state that a quorum certified. */
+  #goBack(): void {
     this.#committee = this.#restored(this.#newest);
     this.#pending.clear();
     this.#strangers.clear();
-    return false;
+    this.#unheard = 0;
   }
 
   #note({ certified, checkpoint, certifiedCheckpoint, dissent }: Applied): void {
     const { onOutcome, logger } = this.#options;
     const committee = this.#committee;
     for (const outcome of certified) {
+      const key = `${outcome.stage}/${outcome.slot}`;
+      if (this.#told.has(key) || this.#toldBefore.has(key)) continue;
+      this.#told.add(key);
       const votes = committee.votes(outcome.stage, outcome.slot);
       onOutcome?.({ outcome, ...this.#combine(outcome.epoch, votes) });
     }
@@ -238,6 +270,8 @@ export class Guest<State, Command, D extends Duty> {
     };
     this.#newest = { certified, view };
     this.#strangers.clear();
+    this.#toldBefore = this.#told;
+    this.#told = new Set();
     this.#options.onCertified?.(certified, view);
   }
 
@@ -267,9 +301,7 @@ export class Guest<State, Command, D extends Duty> {
     // A member that is behind this guest says the same.
     if (newest === undefined) return;
     this.#newest = newest;
-    this.#committee = this.#restored(this.#newest);
-    this.#pending.clear();
-    this.#strangers.clear();
+    this.#goBack();
     this.#options.logger.warn("the log no longer continues what this guest had; it begins again", {
       position: this.#committee.position,
     });

@@ -13,7 +13,7 @@ import { type Difference, ForkWatch, type SignedHead, verifyHead } from "../comm
 import type { CertifiedOutcome } from "../committee/outcome.ts";
 import type { Roster } from "../committee/roster.ts";
 import type { LatticeConfig } from "../identity/lattice-config.ts";
-import type { Duty } from "../machine.ts";
+import type { Duty, Refusal } from "../machine.ts";
 import { errorFields, type Logger } from "../observe/logger.ts";
 import type { Meters } from "../observe/meters.ts";
 import { HistoryGone, type Log, pause, type Timers } from "../ports.ts";
@@ -69,6 +69,8 @@ export class IntegrityWatch<State, Command, D extends Duty> {
   /** Member keys that others have shown proofs against. */
   readonly #provenElsewhere = new Set<string>();
   readonly #accusations = new Map<string, Caught & { readonly atMs: number }>();
+  /** By proof: the oldest epoch that was known when the log would have taken it. */
+  readonly #judgedFrom = new Map<string, bigint>();
   /** What others had applied when last asked, and when that was. */
   #others: readonly bigint[] = [];
   #comparing: Promise<void> | undefined;
@@ -79,6 +81,8 @@ export class IntegrityWatch<State, Command, D extends Duty> {
   readonly #closing = new AbortController();
   /** By member. */
   readonly #recalling = new Map<number, Promise<void>>();
+  /** By member: whose votes are being looked at. */
+  readonly #voting = new Map<number, Promise<void>>();
 
   constructor(options: IntegrityOptions<State, Command, D>) {
     this.#options = options;
@@ -139,6 +143,7 @@ export class IntegrityWatch<State, Command, D extends Duty> {
     this.#closing.abort();
     await Promise.all(this.#recalling.values());
     await this.#comparing;
+    await Promise.all(this.#voting.values());
   }
 
   /** Members last seen on another chain. */
@@ -288,7 +293,7 @@ export class IntegrityWatch<State, Command, D extends Duty> {
           its_signature: toHex(answer.signature),
         });
       }
-      for (const caught of await this.#conflictingVotes(peer)) this.#note(caught);
+      this.#compareVotes(member, peer);
     };
     await Promise.all(peers().map(take));
     this.#noteAgreeing(agreeing.size);
@@ -376,28 +381,38 @@ export class IntegrityWatch<State, Command, D extends Duty> {
     return held ?? committee.roster;
   }
 
+  /** Beside the rounds: whoever takes its time over its votes, page by page, keeps nobody else from being compared. */
+  #compareVotes(member: number, peer: CommitteeClient): void {
+    if (this.#voting.has(member)) return;
+    const looked = this.#conflictingVotes(peer)
+      .catch((error: unknown) => this.#options.logger.debug("a member does not say its votes", errorFields(error)))
+      .finally(() => this.#voting.delete(member));
+    this.#voting.set(member, looked);
+  }
+
   /** On two chains a corrupt member may have voted for two outcomes: both shares together prove it. */
-  async #conflictingVotes(peer: CommitteeClient): Promise<Caught[]> {
-    const { committee, logger } = this.#options;
-    const found: Caught[] = [];
-    try {
-      for (let fromSlot = committee.collapsedBelow; ; ) {
-        const { decisions } = await peer.listVotes({ fromSlot }, { deadlineMs: ANSWER_MS });
-        for (const wire of decisions) {
-          const other = fromWireDecision(wire);
-          if (other === undefined || other.outcome.slot < fromSlot) return found;
-          const { stage, slot } = other.outcome;
-          const outcome = committee.outcome(stage, slot);
-          if (outcome === undefined) continue;
-          found.push(...this.#collector.votes({ outcome, votes: committee.votes(stage, slot) }, other));
-        }
-        const last = decisions.at(-1)?.outcome?.slot;
-        if (last === undefined || last < fromSlot) return found;
-        fromSlot = last + 1n;
+  async #conflictingVotes(peer: CommitteeClient): Promise<void> {
+    const { committee } = this.#options;
+    let fromSlot = committee.collapsedBelow;
+    // What is not decided here conflicts with nothing: a page that goes on there for ever is not followed.
+    const newest = committee.decisions(fromSlot).at(-1)?.outcome.slot ?? 0n;
+    // Judging a share costs pairings: one word of it for each decision.
+    const looked = new Set<string>();
+    while (fromSlot <= newest && !this.#closing.signal.aborted) {
+      const { decisions } = await peer.listVotes({ fromSlot }, { deadlineMs: ANSWER_MS });
+      for (const wire of decisions) {
+        const other = fromWireDecision(wire);
+        if (other === undefined || other.outcome.slot < fromSlot) return;
+        const { stage, slot } = other.outcome;
+        const outcome = committee.outcome(stage, slot);
+        if (outcome === undefined || looked.has(`${slot}/${stage}`)) continue;
+        looked.add(`${slot}/${stage}`);
+        const votes = { outcome, votes: committee.votes(stage, slot) };
+        for (const caught of this.#collector.votes(votes, other)) this.#note(caught);
       }
-    } catch (error) {
-      logger.debug("a member does not say its votes", errorFields(error));
-      return found;
+      const last = decisions.at(-1)?.outcome?.slot;
+      if (last === undefined || last < fromSlot) return;
+      fromSlot = last + 1n;
     }
   }
 
@@ -478,8 +493,18 @@ export class IntegrityWatch<State, Command, D extends Duty> {
     const { members } = committee.quorum;
     const due: { key: string; command: CommitteeCommand }[] = [];
     for (const [hash, { proof, fraud, atMs }] of this.#accusations) {
-      if (committee.blocked.some(({ memberKey }) => equalBytes(memberKey, fraud.memberKey))) {
+      const done = committee.blocked.some(({ memberKey }) => equalBytes(memberKey, fraud.memberKey));
+      const refusal = done ? undefined : this.#refusedByLog(hash, proof);
+      if (refusal !== undefined) {
+        logger.error("the log does not take a proof that stands: it is left to people", {
+          accused: fraud.member,
+          proof: hash,
+          ...refusal,
+        });
+      }
+      if (done || refusal !== undefined) {
         this.#accusations.delete(hash);
+        this.#judgedFrom.delete(hash);
         proofs
           .setToCommit([...this.#accusations.values()].map((each) => each.proof))
           .catch((error: unknown) => logger.error("a fraud proof was not kept", errorFields(error)));
@@ -490,6 +515,19 @@ export class IntegrityWatch<State, Command, D extends Duty> {
       due.push({ key: `fraud/${hash}`, command: { type: "fraud", proof } });
     }
     return due;
+  }
+
+  /** Why the log would refuse a proof, by the rosters that it knows by now; it would be said to it for ever otherwise. */
+  #refusedByLog(hash: string, proof: Uint8Array): Refusal | undefined {
+    const { committee, config } = this.#options;
+    const { organism, rosters } = committee;
+    const oldest = rosters[0]?.epoch;
+    // It forgets rosters and learns eras only when an epoch is over.
+    if (this.#judgedFrom.get(hash) === oldest) return undefined;
+    const verdict = verifyFraudProof(config, organism, proof, { eras: committee.eras(), rosters });
+    if ("refusal" in verdict) return verdict.refusal;
+    if (oldest !== undefined) this.#judgedFrom.set(hash, oldest);
+    return undefined;
   }
 
   /** A member that started from a checkpoint knows who is blocked, and asks the others why. */

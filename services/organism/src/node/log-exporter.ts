@@ -239,6 +239,8 @@ async function* messages(
           throw new ExportProblem(`position ${event.value.position} after ${next - 1n}`);
         yield { position: next, raw: event.value.raw.slice() };
         next += 1n;
+        // Whoever goes on unasked would never end.
+        if (next > until) return;
       }
     } catch (error) {
       failure = error;
@@ -287,8 +289,9 @@ async function* witnesses(
         } catch (error) {
           const oldest = error instanceof Fault ? error.metadata["oldest_slot"] : undefined;
           // Stages may begin at different slots, so this may be said more than once.
-          if (oldest === undefined || BigInt(oldest) <= fromSlot) throw error;
-          fromSlot = BigInt(oldest);
+          const from = oldest !== undefined && /^\d{1,20}$/.test(oldest) ? BigInt(oldest) : 0n;
+          if (from <= fromSlot || from > decidedSlot) throw error;
+          fromSlot = from;
           continue;
         }
         return;

@@ -132,5 +132,5 @@ export function snapshotSources<State, Command, D extends Duty, Settings>(
   const peers = others.map((address) =>
     peerSource({ config, organism, self, memberKey, clock, address, ...(connect === undefined ? {} : { connect }) }),
   );
-  return archive === undefined ? peers : [...peers, archiveSource(archive.snapshots)];
+  return archive === undefined ? peers : [...peers, archiveSource(archive.snapshots, options.timers)];
 }

@@ -45,6 +45,7 @@ import type { OutcomeArchive } from "./outcome-archive.ts";
 import { type CommitteeClient, connectOverGrpc, OutcomeFollower } from "./outcome-follower.ts";
 import { OwnStanding } from "./own-standing.ts";
 import type { ReadMarks } from "./read-marks.ts";
+import { SnapshotHandover } from "./snapshot-handover.ts";
 import type { SnapshotStore } from "./snapshot-store.ts";
 import type { KeptBodies } from "./storage.ts";
 import { Succession } from "./succession.ts";
@@ -65,6 +66,8 @@ export class Member<State, Command, D extends Duty, Settings> {
   readonly #archive: OutcomeArchive;
   readonly #bodies: KeptBodies;
   readonly #checkpoints: CheckpointKeeper;
+  /** The archive's snapshots. */
+  readonly #outside: SnapshotHandover | undefined;
   readonly #memberKey: SigningKey;
   readonly #timers: Timers;
   readonly #follower: OutcomeFollower;
@@ -114,11 +117,14 @@ export class Member<State, Command, D extends Duty, Settings> {
     this.#archive = parts.archive;
     this.#bodies = parts.bodies;
     this.#memberKey = generateSigningKey(options.secrets.memberKey);
+    const { archive } = options;
+    this.#outside = archive === undefined ? undefined : new SnapshotHandover(archive.snapshots, options.logger);
     this.#checkpoints = new CheckpointKeeper(
       {
         quorumOf: (epoch) => this.committee.quorumOfEpoch(epoch).quorum,
         votes: (position) => this.committee.checkpointVotes(position),
-        stores: [parts.snapshots, ...(options.archive === undefined ? [] : [options.archive.snapshots])],
+        store: parts.snapshots,
+        outside: this.#outside,
         logger: options.logger,
         meters: options.meters,
         onSaved: () => this.#forget(),
@@ -469,6 +475,7 @@ export class Member<State, Command, D extends Duty, Settings> {
         this.#generations.lose({ reason: "LOG_LOST", detail }, true);
       },
       onBirth: (birth) => this.#generations.turn(birth),
+      onLater: () => void this.#generations.follow(),
       onRulesUnknown: ({ message }) => this.#halt.fail("RULES_UNKNOWN", message),
       ...(endPatience ?? {}),
     });
@@ -476,12 +483,10 @@ export class Member<State, Command, D extends Duty, Settings> {
 
   /** The beginning of the next generation, certified by a quorum, becomes this member's state. */
   async #beginGeneration({ certified, state, applied }: Birth): Promise<void> {
-    const { logger, meters, archive } = this.#options;
+    const { logger, meters } = this.#options;
     const { generation, position } = certified.checkpoint;
     await this.#snapshots.save(certified, state);
-    await archive?.snapshots.save(certified, state).catch((error: unknown) => {
-      logger.error("the archive directory failed", errorFields(error));
-    });
+    this.#outside?.hand(certified, state);
     if (this.#halt.draining || this.#halt.silent) return;
     for (const each of applied ?? []) this.#appender?.consumed(each);
     if (applied === undefined) this.#appender?.forget();
@@ -634,6 +639,12 @@ export class Member<State, Command, D extends Duty, Settings> {
     await this.#generations.settled();
     await this.#node.stop?.();
     await this.#checkpoints.settled();
+    if (this.#outside !== undefined) {
+      // An archive that does not answer is not waited for any longer.
+      const settled = new AbortController();
+      void this.#outside.settled().then(() => settled.abort());
+      await pause(this.#timers, graceMs, settled.signal);
+    }
     // One that was told to fall silent leaves its folder to whoever speaks now.
     await this.#tail?.close();
     if (!this.#halt.silent && this.#caughtUp && !this.#generations.ending) {

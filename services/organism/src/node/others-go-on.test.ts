@@ -54,7 +54,21 @@ test("fewer than a quorum, or such as are still behind, do not count", () => {
   assert.equal(behind.look(seen(behind, [0, 13n], [1, 13n])), true);
 });
 
-test("looks that show it have to follow one another", () => {
+test("looks between at which they stand still, or one is late, do not matter", () => {
+  const others = beginning(2);
+  others.look(seen(others, [0, 11n], [1, 11n]));
+  for (const [first, second] of [
+    [11n, 11n],
+    [12n, 11n],
+    [12n, 12n],
+    [12n, 12n],
+    [12n, 13n],
+  ] as const)
+    assert.equal(others.look(seen(others, [0, first], [1, second])), false);
+  assert.equal(others.look(seen(others, [0, 13n], [1, 13n])), true);
+});
+
+test("who does not answer at a look has to be seen from the beginning", () => {
   const others = beginning(2);
   others.look(seen(others, [0, 11n], [1, 11n]));
   assert.equal(others.look(seen(others, [0, 12n], [1, 12n])), false);
@@ -80,6 +94,13 @@ describe("others on two chains", () => {
     assert.equal(others.look(seen(others, [0, 20n], [1, 20n], [2, 20n], [3, 20n, 1])), false);
     assert.equal(others.look(seen(others, [0, 21n], [1, 21n], [2, 21n], [3, 21n, 1])), false);
     assert.equal(others.look(seen(others, [0, 22n], [1, 22n], [2, 22n], [3, 22n, 1])), true);
+  });
+
+  test("are none after one of them has changed sides without another", () => {
+    const others = beginning(2);
+    for (let turn = 11n; turn < 20n; turn++) {
+      assert.equal(others.look(seen(others, [0, turn, Number(turn % 2n)], [1, turn, Number((turn + 1n) % 2n)])), false);
+    }
   });
 
   test("one that reads less far than where it is asked is not known to be on the chain of the others", () => {

@@ -11,7 +11,7 @@ import type { Quorum } from "../committee/roster.ts";
 import { errorFields, type Logger } from "../observe/logger.ts";
 import { everyWhenDone, type Timers } from "../ports.ts";
 
-/** Looks in a row at which enough others had read on: members that stop for the end of a generation still take in what they kept. */
+/** How often enough others must have read on: members that stop for the end of a generation still take in what they kept, once. */
 const ADVANCES = 2;
 /** Beyond every log: whoever is asked for the head there gives its newest. */
 const NEWEST = 2n ** 63n;
@@ -32,7 +32,8 @@ export function othersNeeded({ quorum, faults }: Quorum, blocked: number): numbe
 export class OthersGoOn {
   /** How far this member is known to have read. */
   readonly #furthest: bigint;
-  #before: ReadonlyMap<number, bigint> = new Map();
+  /** How far each had read when they were last seen to have read on, or for the first time. */
+  #before = new Map<number, bigint>();
   #advances = 0;
   #asks = NEWEST;
 
@@ -40,29 +41,43 @@ export class OthersGoOn {
     this.#furthest = furthest;
   }
 
-  /** Where to ask for heads at the next look: where enough were at the last one. */
+  /** Where to ask for heads at the next look: where enough were. */
   get asks(): bigint {
     return this.#asks;
   }
 
   /**
+   * Others that stand still for some looks have read on all the same, in their own time: a committee without a quorum writes
+   * seldom. Those that do not answer, or not for the position that was asked for, have to be seen anew from the beginning.
+   *
    * @param seen the answer of each other member whose key is not blocked, asked at `asks`, in this generation
    * @param needed see `othersNeeded`
    */
   look(seen: ReadonlyMap<number, ReadHead>, needed: number): boolean {
+    const there = [...seen].filter(([, { position }]) => position === this.#asks);
+    if (there.length < needed || this.#asks <= this.#furthest) {
+      this.#advances = 0;
+      this.#countFrom(seen, needed);
+      return false;
+    }
     const together = new Map<string, number>();
-    for (const [member, { position, head, newest }] of seen) {
+    for (const [member, { head, newest }] of there) {
       const before = this.#before.get(member);
-      const advanced = before !== undefined && newest > before;
-      if (!advanced || position !== this.#asks || position <= this.#furthest) continue;
+      if (before === undefined) this.#before.set(member, newest);
+      if (before === undefined || newest <= before) continue;
       const chain = toHex(head);
       together.set(chain, (together.get(chain) ?? 0) + 1);
     }
+    if (Math.max(0, ...together.values()) < needed) return false;
+    this.#advances += 1;
+    this.#countFrom(seen, needed);
+    return this.#advances >= ADVANCES;
+  }
+
+  #countFrom(seen: ReadonlyMap<number, ReadHead>, needed: number): void {
     this.#before = new Map([...seen].map(([member, { newest }]) => [member, newest]));
     const positions = [...this.#before.values()].sort((a, b) => (a < b ? 1 : -1));
     this.#asks = positions[needed - 1] ?? NEWEST;
-    this.#advances = Math.max(0, ...together.values()) >= needed ? this.#advances + 1 : 0;
-    return this.#advances >= ADVANCES;
   }
 }
 

@@ -32,10 +32,22 @@ export interface S3Listed {
   readonly bytes: number;
 }
 
+/** An answer of a kind that was asked for. */
+interface Answer {
+  readonly status: number;
+  readonly headers: Headers;
+  /** The body, at most so many bytes of it. Once. @throws S3Problem */
+  readonly read: (most: number) => Promise<Uint8Array>;
+}
+
+/** Of one request, and what is added for what it carries: a store that is slower than this is none. */
 const TIMEOUT_MS = 20_000;
-/** An error's own text, and a page of a list, at most. */
-const TEXT_BYTES_MAX = 4 * 1024 * 1024;
-const PAGES_MAX = 100;
+const SLOWEST_BYTES_PER_MS = 1024;
+/** An error's own text, as far as it is read. */
+const ERROR_BYTES_MAX = 4096;
+/** A page of a list, at most: a thousand keys, as long as keys may be, and what surrounds them. */
+const PAGE_BYTES_MAX = 4 * 1024 * 1024;
+const PAGES_MAX = 10;
 
 export class S3Client {
   readonly #options: S3Options;
@@ -61,42 +73,48 @@ export class S3Client {
     return url;
   }
 
-  async #send(request: S3Request, accepted: readonly number[]): Promise<Response> {
+  /** @param carried bytes that may come back. @returns the answer, and its body as far as it is asked for */
+  async #send(request: S3Request, accepted: readonly number[], carried = 0): Promise<Answer> {
     const { credentials, region, nowMs, timeoutMs = TIMEOUT_MS } = this.#options;
     const { method, url, body } = request;
     const { host: _, ...headers } = signS3(request, credentials, region, nowMs());
-    let response: Response;
-    try {
-      response = await fetch(url, {
+    const asked = `${method} ${url.pathname}`;
+    const allowedMs = timeoutMs + Math.ceil((carried + (body?.length ?? 0)) / SLOWEST_BYTES_PER_MS);
+    /** The store may fall silent, or hang up, at any byte. */
+    const reached = <T>(work: Promise<T>): Promise<T> =>
+      work.catch((error: unknown) => {
+        const late = error instanceof Error && error.name === "TimeoutError";
+        throw new S3Problem(`${asked}: ${late ? "no answer in time" : "no connection"}`, undefined, true);
+      });
+    const response = await reached(
+      fetch(url, {
         method,
         headers,
         redirect: "error",
-        signal: AbortSignal.timeout(timeoutMs),
+        signal: AbortSignal.timeout(allowedMs),
         ...(body === undefined ? {} : { body: body as Uint8Array<ArrayBuffer> }),
-      });
-    } catch (error) {
-      const why = error instanceof Error && error.name === "TimeoutError" ? "no answer in time" : "no connection";
-      throw new S3Problem(`${method} ${url.pathname}: ${why}`, undefined, true);
-    }
-    if (accepted.includes(response.status)) return response;
-    const text = method === "HEAD" ? "" : await response.text().catch(() => "");
-    const code = /<Code>([A-Za-z0-9]{1,64})<\/Code>/.exec(text.slice(0, 4096))?.[1] ?? response.statusText;
-    const passing = response.status >= 500 || response.status === 429;
-    throw new S3Problem(`${method} ${url.pathname}: ${response.status} ${code}`, response.status, passing);
+      }),
+    );
+    const { status } = response;
+    const read = (most: number): Promise<Uint8Array> => reached(bodyOf(response, most));
+    if (accepted.includes(status)) return { status, headers: response.headers, read };
+    const text = Buffer.from(await read(ERROR_BYTES_MAX).catch(() => new Uint8Array())).toString();
+    const code = /<Code>([A-Za-z0-9]{1,64})<\/Code>/.exec(text)?.[1] ?? response.statusText;
+    throw new S3Problem(`${asked}: ${status} ${code}`, status, status >= 500 || status === 429);
   }
 
   /** @param only `new`: what is there already stays, where the store knows conditional writes. @throws S3Problem */
   async put(key: string, body: Uint8Array, only?: "new"): Promise<void> {
     const headers: Record<string, string> = { "content-type": "application/octet-stream" };
     if (only === "new") headers["if-none-match"] = "*";
-    const response = await this.#send({ method: "PUT", url: this.#url(key), headers, body }, [200, 412]);
-    await response.body?.cancel();
+    const answer = await this.#send({ method: "PUT", url: this.#url(key), headers, body }, [200, 412]);
+    await answer.read(0);
   }
 
   /** The length of an object; undefined when there is none. @throws S3Problem */
   async length(key: string): Promise<number | undefined> {
-    const response = await this.#send({ method: "HEAD", url: this.#url(key), headers: {} }, [200, 404]);
-    return response.status === 404 ? undefined : Number(response.headers.get("content-length") ?? 0);
+    const { status, headers } = await this.#send({ method: "HEAD", url: this.#url(key), headers: {} }, [200, 404]);
+    return status === 404 ? undefined : Number(headers.get("content-length") ?? 0);
   }
 
   /**
@@ -106,30 +124,24 @@ export class S3Client {
   async get(key: string, most: number, range?: { readonly offset: number }): Promise<Uint8Array | undefined> {
     const headers: Record<string, string> =
       range === undefined ? {} : { range: `bytes=${range.offset}-${range.offset + most - 1}` };
-    const response = await this.#send({ method: "GET", url: this.#url(key), headers }, [200, 206, 404, 416]);
-    if (response.status === 404 || response.status === 416) {
-      await response.body?.cancel();
-      return response.status === 404 ? undefined : new Uint8Array();
+    const request: S3Request = { method: "GET", url: this.#url(key), headers };
+    const answer = await this.#send(request, [200, 206, 404, 416], most);
+    if (answer.status === 404 || answer.status === 416) {
+      await answer.read(0);
+      return answer.status === 404 ? undefined : new Uint8Array();
     }
     // A store that does not know ranges sends everything.
-    const partial = response.status === 206 || response.headers.has("content-range");
+    const partial = answer.status === 206 || answer.headers.has("content-range");
     const skip = range !== undefined && !partial ? range.offset : 0;
-    const pieces: Uint8Array[] = [];
-    let bytes = 0;
-    for await (const piece of response.body ?? []) {
-      pieces.push(piece as Uint8Array);
-      bytes += (piece as Uint8Array).length;
-      if (bytes <= skip + most) continue;
-      if (range === undefined) return undefined;
-      break;
-    }
-    return new Uint8Array(Buffer.concat(pieces).subarray(skip, skip + most));
+    const found = await answer.read(skip + most + 1);
+    if (range === undefined && found.length > most) return undefined;
+    return found.slice(skip, skip + most);
   }
 
   /** @throws S3Problem */
   async remove(key: string): Promise<void> {
-    const response = await this.#send({ method: "DELETE", url: this.#url(key), headers: {} }, [200, 204, 404]);
-    await response.body?.cancel();
+    const answer = await this.#send({ method: "DELETE", url: this.#url(key), headers: {} }, [200, 204, 404]);
+    await answer.read(0);
   }
 
   /** Objects whose key begins with `prefix`. @throws S3Problem */
@@ -142,20 +154,44 @@ export class S3Client {
         prefix: this.#prefix + prefix,
         ...(token === undefined ? {} : { "continuation-token": token }),
       };
-      const response = await this.#send({ method: "GET", url: this.#url(undefined, query), headers: {} }, [200]);
-      const text = (await response.text()).slice(0, TEXT_BYTES_MAX);
-      for (const [, content = ""] of text.matchAll(/<Contents>(.*?)<\/Contents>/gs)) {
-        const key = unescapeXml(/<Key>(.*?)<\/Key>/s.exec(content)?.[1] ?? "");
-        const bytes = Number(/<Size>(\d{1,15})<\/Size>/.exec(content)?.[1] ?? Number.NaN);
-        if (key.startsWith(this.#prefix) && Number.isSafeInteger(bytes)) {
-          found.push({ key: key.slice(this.#prefix.length), bytes });
+      const request: S3Request = { method: "GET", url: this.#url(undefined, query), headers: {} };
+      const text = Buffer.from(await (await this.#send(request, [200])).read(PAGE_BYTES_MAX)).toString();
+      for (const content of text.split("<Contents>").slice(1)) {
+        const key = unescapeXml(between(content, "<Key>", "</Key>"));
+        const size = between(content, "<Size>", "</Size>");
+        if (key.startsWith(this.#prefix) && /^\d{1,15}$/.test(size)) {
+          found.push({ key: key.slice(this.#prefix.length), bytes: Number(size) });
         }
       }
-      token = unescapeXml(/<NextContinuationToken>(.*?)<\/NextContinuationToken>/s.exec(text)?.[1] ?? "");
-      if (token === "" || !/<IsTruncated>true<\/IsTruncated>/.test(text)) break;
+      token = unescapeXml(between(text, "<NextContinuationToken>", "</NextContinuationToken>"));
+      if (token === "" || !text.includes("<IsTruncated>true</IsTruncated>")) break;
     }
     return found;
   }
+}
+
+/** At most so many bytes; nothing is read beyond them. */
+async function bodyOf({ body }: Response, most: number): Promise<Uint8Array> {
+  if (most === 0) {
+    await body?.cancel();
+    return new Uint8Array();
+  }
+  const pieces: Uint8Array[] = [];
+  let bytes = 0;
+  for await (const piece of body ?? []) {
+    pieces.push(piece as Uint8Array);
+    bytes += (piece as Uint8Array).length;
+    if (bytes >= most) break;
+  }
+  return new Uint8Array(Buffer.concat(pieces).subarray(0, most));
+}
+
+/** What stands between the first `begin` and the next `end`; nothing where either is missing. In one pass, whatever the text is. */
+function between(text: string, begin: string, end: string): string {
+  const from = text.indexOf(begin);
+  if (from < 0) return "";
+  const to = text.indexOf(end, from + begin.length);
+  return to < 0 ? "" : text.slice(from + begin.length, to);
 }
 
 function unescapeXml(text: string): string {

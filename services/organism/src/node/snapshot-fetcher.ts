@@ -13,12 +13,15 @@ import {
 import { eraOfEpoch } from "../committee/eras.ts";
 import { signReader } from "../committee/reader.ts";
 import type { SigningKey } from "../crypto/ed25519.ts";
+import { Fault } from "../fault.ts";
 import { committeeId, type LatticeConfig } from "../identity/lattice-config.ts";
 import type { Organism } from "../identity/organisms.ts";
 import { errorFields, type Logger } from "../observe/logger.ts";
-import type { Clock } from "../ports.ts";
+import { type Clock, pause, type Timers } from "../ports.ts";
+import type { CallOptions } from "../rpc/client.ts";
 import { fromWireCheckpoint } from "./committee-wire.ts";
 import type { KnownEras } from "./era-book.ts";
+import { nodeTimers } from "./node-timers.ts";
 import { type CommitteeClient, type ConnectCommittee, connectOverGrpc } from "./outcome-follower.ts";
 import { SNAPSHOT_CHUNK_BYTES, signSnapshotRequest } from "./snapshot-service.ts";
 import type { SnapshotStore } from "./snapshot-store.ts";
@@ -128,15 +131,26 @@ export function compareCheckpoints(a: CertifiedCheckpoint, b: CertifiedCheckpoin
   return one.position < other.position ? -1 : one.position > other.position ? 1 : 0;
 }
 
+/** How long an archive may take to say what it has: whoever starts has peers to go on with. */
+const ARCHIVE_PATIENCE_MS = 10_000;
+
 /** An archive that members share. */
 export function archiveSource(
   store: SnapshotStore & { refresh(): Promise<void> },
-  name = "the archive",
+  timers: Timers = nodeTimers,
 ): SnapshotSource {
   return {
-    name,
+    name: "the archive",
     async held() {
-      await store.refresh();
+      const answered = new AbortController();
+      const looking = store.refresh().then(() => true);
+      const late = pause(timers, ARCHIVE_PATIENCE_MS, answered.signal).then(() => false);
+      try {
+        if (!(await Promise.race([looking, late]))) throw new Error("no answer in time");
+      } finally {
+        answered.abort();
+        looking.catch(() => undefined);
+      }
       return store.held();
     },
     state: ({ checkpoint }) => store.load(checkpoint),
@@ -160,6 +174,9 @@ const HELD_MAX = 64;
 /** The longest silence in a stream, and how often it is taken up again where it ended. */
 const STREAM_IDLE_MS = 5000;
 const RESUMES_MAX = 3;
+/** A whole state may take so long, and this for each of its pieces: whoever trickles is left for the next source. */
+const STATE_MS = 20_000;
+const PIECE_MS = 500;
 
 /** What both streams of states are made of. */
 interface Piece {
@@ -172,7 +189,12 @@ function remoteSource(
   { address, connect = connectOverGrpc }: { readonly address: string; readonly connect?: ConnectCommittee },
   committee: Uint8Array,
   bytesOf: (checkpoint: Checkpoint) => number,
-  fetch: (client: CommitteeClient, checkpoint: Checkpoint, offset: bigint) => AsyncIterable<Piece>,
+  fetch: (
+    client: CommitteeClient,
+    checkpoint: Checkpoint,
+    offset: bigint,
+    patience: Pick<CallOptions, "idleMs" | "deadlineMs">,
+  ) => AsyncIterable<Piece>,
 ): SnapshotSource {
   return {
     name: address,
@@ -190,24 +212,27 @@ function remoteSource(
       // The certificate bounds what can come.
       const bytes = bytesOf(checkpoint);
       const state = new Uint8Array(bytes);
+      const patience = {
+        idleMs: STREAM_IDLE_MS,
+        deadlineMs: STATE_MS + Math.ceil(bytes / SNAPSHOT_CHUNK_BYTES) * PIECE_MS,
+      };
       let at = 0;
       try {
         for (let attempt = 0; at < bytes; attempt++) {
           const before = at;
           try {
-            for await (const { offset, data } of fetch(client, checkpoint, BigInt(at))) {
-              const fits =
-                offset === BigInt(at) &&
-                data.length > 0 &&
-                data.length <= SNAPSHOT_CHUNK_BYTES &&
-                at + data.length <= bytes;
-              if (!fits) return undefined;
+            for await (const { offset, data } of fetch(client, checkpoint, BigInt(at), patience)) {
+              // Whole pieces only: a byte now and then would keep the stream alive for ever.
+              const length = Math.min(SNAPSHOT_CHUNK_BYTES, bytes - at);
+              if (offset !== BigInt(at) || data.length !== length) return undefined;
               state.set(data, at);
               at += data.length;
+              if (at === bytes) break;
             }
           } catch (error) {
             // Taken up again where it ended, as long as that brings anything.
-            if (at === before || attempt >= RESUMES_MAX) throw error;
+            const tooSlow = error instanceof Fault && error.code === "DEADLINE_EXCEEDED";
+            if (tooSlow || at === before || attempt >= RESUMES_MAX) throw error;
             continue;
           }
           if (at < bytes && (at === before || attempt >= RESUMES_MAX)) return undefined;
@@ -228,13 +253,13 @@ export function peerSource(options: PeerOptions): SnapshotSource {
     options,
     committee,
     ({ stateBytes }) => stateBytes,
-    (client, { generation, position }, offset) => {
+    (client, { generation, position }, offset, patience) => {
       const signedAtMs = BigInt(clock.nowMs());
       const request = { committee, generation, position, index: self, signedAtMs };
       const signature = signSnapshotRequest(memberKey, request);
       return client.fetchSnapshot(
         { generation, position, offset, requesterIndex: self, signedAtMs, signature },
-        { idleMs: STREAM_IDLE_MS },
+        patience,
       );
     },
   );
@@ -261,11 +286,11 @@ export function guestSource(options: GuestSourceOptions): SnapshotSource {
     options,
     committee,
     ({ guestBytes }) => guestBytes,
-    (client, { generation, position }, offset) => {
+    (client, { generation, position }, offset, patience) => {
       const signedAtMs = BigInt(clock.nowMs());
       const signature = signReader(key, { committee, what: "snapshot", position, key: key.publicKey, signedAtMs });
       const reader = { key: key.publicKey, tickets: [...tickets], signedAtMs, signature };
-      return client.fetchGuestSnapshot({ generation, position, offset, reader }, { idleMs: STREAM_IDLE_MS });
+      return client.fetchGuestSnapshot({ generation, position, offset, reader }, patience);
     },
   );
 }

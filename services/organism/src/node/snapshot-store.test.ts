@@ -1,6 +1,6 @@
 /** Snapshots on disk: what is whole and certified is given, newest first; everything else is passed over. */
 import assert from "node:assert/strict";
-import { mkdtemp, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
@@ -107,6 +107,27 @@ describe("certified snapshots on disk", () => {
     await writeFile(path, damaged);
     assert.equal(await store.load({ generation: 0n, position: 1n }), undefined);
     assert.deepEqual(store.held(), []);
+  });
+
+  test("what the disk does not give back is passed over, and the one before is given", async () => {
+    const folder = fresh();
+    const store = await open(folder);
+    for (const value of [1, 2, 3]) await store.save(certify(BigInt(value), state(value)), state(value));
+    const [, second = "", third = ""] = (await readdir(folder)).sort();
+    // Reading a folder fails as reading a bad sector does, for whoever runs the test.
+    const unreadable = async (name: string): Promise<void> => {
+      await rm(join(folder, name));
+      await mkdir(join(folder, name));
+    };
+    await unreadable(third);
+    assert.deepEqual(await positions(folder), [2n, 1n]);
+    assert.equal(await store.load({ generation: 0n, position: 3n }), undefined, "held when it was opened");
+    await unreadable(second);
+    assert.deepEqual(await positions(folder), [1n]);
+    const again = await open(folder);
+    assert.deepEqual(await again.load({ generation: 0n, position: 1n }), state(1));
+    for (const value of [4, 5, 6]) await again.save(certify(BigInt(value), state(value)), state(value));
+    assert.equal((await readdir(folder)).length, SNAPSHOTS_KEPT, "and is swept like what is damaged");
   });
 
   test("another lattice's, another organism's, an uncertified or a foreign state is refused", async () => {

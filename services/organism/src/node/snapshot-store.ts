@@ -3,15 +3,13 @@
  * is read is judged again, by the lattice config alone: a folder is no more trusted than a peer.
  * Files as in snapshot-file.ts, named `<generation>.<position>`.
  */
-import { randomBytes } from "node:crypto";
-import { type FileHandle, mkdir, open, readdir, rename, rm } from "node:fs/promises";
+import { type FileHandle, mkdir, open, readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { equalBytes } from "../codec/codec.ts";
 import { type CertifiedCheckpoint, type Checkpoint, checkCheckpoint, stateHash } from "../committee/checkpoint.ts";
 import type { LatticeConfig } from "../identity/lattice-config.ts";
 import type { Organism } from "../identity/organisms.ts";
 import type { Refusal } from "../machine.ts";
-import { syncDirectory } from "./append-file.ts";
 import type { KnownEras } from "./era-book.ts";
 import {
   decodeSnapshotHead,
@@ -21,6 +19,7 @@ import {
   type SnapshotHead,
   snapshotName,
 } from "./snapshot-file.ts";
+import { writeWholeFile } from "./whole-file.ts";
 
 /** The newest, the one that logs are trimmed below, and one for whoever is still fetching it. */
 export const SNAPSHOTS_KEPT = 3;
@@ -93,7 +92,7 @@ export class FileSnapshotStore implements SnapshotStore {
   }
 
   async #examine(name: string): Promise<Held | undefined> {
-    const file = await open(join(this.#folder, name), "r").catch(onlyMissing);
+    const file = await open(join(this.#folder, name), "r").catch(unreadable);
     if (file === undefined) return undefined;
     try {
       const head = await readHead(file);
@@ -103,6 +102,8 @@ export class FileSnapshotStore implements SnapshotStore {
       if ((await file.stat()).size !== head.stateAt + checkpoint.stateBytes) return undefined;
       const state = await readAt(file, head.stateAt, checkpoint.stateBytes);
       return equalBytes(stateHash(state), checkpoint.stateHash) ? { name, ...head } : undefined;
+    } catch (error) {
+      return unreadable(error);
     } finally {
       await file.close();
     }
@@ -132,16 +133,7 @@ export class FileSnapshotStore implements SnapshotStore {
     if (this.#find(checkpoint) !== undefined) return;
     const name = snapshotName(checkpoint);
     // A name of its own: members that share an archive write the same file at the same time.
-    const unfinished = join(this.#folder, `${name}.${randomBytes(6).toString("hex")}.new`);
-    const file = await open(unfinished, "wx", 0o600);
-    try {
-      for (const part of [encodeSnapshotHead(certified), state]) await file.writeFile(part);
-      await file.sync();
-    } finally {
-      await file.close();
-    }
-    await rename(unfinished, join(this.#folder, name));
-    await syncDirectory(this.#folder);
+    await writeWholeFile(join(this.#folder, name), [encodeSnapshotHead(certified), state], { shared: true });
     await this.refresh();
     for (const old of this.#held.slice(this.#kept)) await rm(join(this.#folder, old.name), { force: true });
     this.#held = this.#held.slice(0, this.#kept);
@@ -155,7 +147,7 @@ export class FileSnapshotStore implements SnapshotStore {
     for (const name of await readdir(this.#folder)) {
       const whole = /^(\d{20}\.\d{20})(\..*\.new)?$/.exec(name);
       if (whole?.[1] === undefined || names.has(name) || whole[1] >= oldest) continue;
-      await rm(join(this.#folder, name), { force: true });
+      await rm(join(this.#folder, name), { force: true, recursive: true });
     }
   }
 
@@ -163,7 +155,7 @@ export class FileSnapshotStore implements SnapshotStore {
     const held = this.#find(key);
     if (held === undefined) return undefined;
     const { stateBytes, stateHash: expected } = held.certified.checkpoint;
-    const state = await this.read(key, 0, stateBytes);
+    const state = await this.read(key, 0, stateBytes).catch(unreadable);
     if (state?.length === stateBytes && equalBytes(stateHash(state), expected)) return state;
     this.#held = this.#held.filter((each) => each !== held);
     return undefined;
@@ -172,7 +164,7 @@ export class FileSnapshotStore implements SnapshotStore {
   async read(key: SnapshotKey, offset: number, length: number): Promise<Uint8Array | undefined> {
     const held = this.#find(key);
     if (held === undefined) return undefined;
-    const file = await open(join(this.#folder, held.name), "r").catch(onlyMissing);
+    const file = await open(join(this.#folder, held.name), "r").catch(unreadable);
     if (file === undefined) {
       this.#held = this.#held.filter((each) => each !== held);
       return undefined;
@@ -186,9 +178,9 @@ export class FileSnapshotStore implements SnapshotStore {
   }
 }
 
-/** Whoever shares the folder may just have removed the file. */
-function onlyMissing(error: unknown): undefined {
-  if (!(error instanceof Error && "code" in error && error.code === "ENOENT")) throw error;
+/** Whoever shares the folder may just have removed the file, and a disk may not give it back: as good as damaged. */
+function unreadable(error: unknown): undefined {
+  if (!(error instanceof Error && "code" in error)) throw error;
   return undefined;
 }
 

@@ -2,7 +2,7 @@
  * The seeds (σ) of opened messages, on disk and nowhere else: one file a slot, mode 0600. What has landed moves to a
  * second file and may be served; what has not is removed once its slot is forgotten. The slot key is never kept.
  */
-import { mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import {
   count,
@@ -16,6 +16,7 @@ import {
   struct,
   toHex,
 } from "@lattice/organism/codec/codec.ts";
+import { writeWholeFile } from "@lattice/organism/node/whole-file.ts";
 import { MESSAGE_ID_BYTES } from "@lattice/organism/outcomes/zipnet.ts";
 
 const OPENING = struct({ messageId: fixed(MESSAGE_ID_BYTES), cell: count, sigma: fixed(32) });
@@ -58,8 +59,7 @@ export class Openings {
 
   async #write(slot: bigint, kind: Kind, openings: readonly Opening[]): Promise<void> {
     const path = this.#path(slot, kind);
-    await writeFile(`${path}.new`, encode(FILE, { version: 1, openings: [...openings] }), { mode: 0o600 });
-    await rename(`${path}.new`, path);
+    await writeWholeFile(path, encode(FILE, { version: 1, openings: [...openings] }));
     this.#files[kind].add(slot);
   }
 
