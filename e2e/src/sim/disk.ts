@@ -289,6 +289,7 @@ export class SimDisk {
         newestOf.set(generation, position);
       },
       read: async (generation, position) => (this.tailFailed ? undefined : tail.get(generation)?.get(position)),
+      written: () => Promise.resolve(),
       async keepFrom(generation, position) {
         for (const [held, entries] of tail) {
           if (held === generation) for (const at of entries.keys()) if (at < position) entries.delete(at);

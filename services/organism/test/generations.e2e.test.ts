@@ -172,10 +172,18 @@ class Lattice {
     assert.fail(`no certificate for slot ${slot}`);
   }
 
+  /** What each member said last. */
+  #told(): string {
+    const members = [...this.running.values()].map(({ index, member, fatal, lines }) =>
+      [`relay-${index}, generation ${member.committee.generation}`, ...fatal, ...lines.slice(-8)].join("\n  "),
+    );
+    return members.join("\n");
+  }
+
   async until(what: string, holds: () => boolean): Promise<void> {
     const deadline = performance.now() + PATIENCE_MS;
     while (!holds()) {
-      assert.ok(performance.now() < deadline, `it does not come: ${what}`);
+      if (performance.now() >= deadline) assert.fail(`it does not come: ${what}\n${this.#told()}`);
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
   }

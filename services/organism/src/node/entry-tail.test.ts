@@ -53,6 +53,34 @@ test("checkpoints cut it; another generation and a jump begin anew", async () =>
   await tail.close();
 });
 
+test("a cut while entries are still being written loses none of them", async () => {
+  const tail = await FileEntryTail.open(folder);
+  fill(tail, 1n, 4n);
+  const cut = tail.keepFrom(0n, 1n);
+  fill(tail, 5n, 6n);
+  const second = tail.keepFrom(0n, 5n);
+  fill(tail, 7n, 8n);
+  await Promise.all([cut, second]);
+  for (let at = 5n; at <= 8n; at++) assert.deepEqual(await tail.read(0n, at), raw(at));
+  await tail.close();
+  const again = await FileEntryTail.open(folder);
+  for (let at = 5n; at <= 8n; at++) assert.deepEqual(again.hashAt(0n, at), tailHash(raw(at)), `position ${at}`);
+  await again.close();
+});
+
+test("all of it may go while it is still being written, and what comes next is kept", async () => {
+  const tail = await FileEntryTail.open(folder);
+  fill(tail, 1n, 4n);
+  const gone = tail.keepFrom(1n, 0n);
+  assert.equal(tail.newest(0n), undefined);
+  fill(tail, 1n, 2n);
+  await gone;
+  await tail.written();
+  assert.deepEqual(await readdir(folder), [`${"0".repeat(20)}.${"1".padStart(20, "0")}`]);
+  for (let at = 1n; at <= 2n; at++) assert.deepEqual(await tail.read(0n, at), raw(at));
+  await tail.close();
+});
+
 test("a torn end is cut off and written anew", async () => {
   const tail = await FileEntryTail.open(folder);
   fill(tail, 1n, 3n);

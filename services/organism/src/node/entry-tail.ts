@@ -23,6 +23,8 @@ export interface EntryTail {
   read(generation: bigint, position: bigint): Promise<Uint8Array | undefined>;
   /** Everything before this position may go, in whole files; what comes next begins a new file. */
   keepFrom(generation: bigint, position: bigint): Promise<void>;
+  /** Resolves once a process that is killed does not lose what was appended before. Never fails: a full disk must not stop the member. */
+  written(): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -96,31 +98,26 @@ export class FileEntryTail implements EntryTail {
     frame.set(raw, FRAME_BYTES);
     const before = this.#newestOf(generation);
     const goesOn = before !== undefined && newest !== undefined && position === newest + 1n && !this.#fresh;
+    // Fixed now: by the time it is written a later one may have begun.
+    const segment = goesOn ? before : this.#begin(generation, position);
+    place(segment, raw.length);
     this.#writing = this.#writing.then(async () => {
       try {
-        const segment = goesOn ? this.#newestOf(generation) : await this.#begin(generation, position);
-        await segment?.file?.write(frame);
+        segment.file ??= await open(segment.path, "w+", 0o600);
+        await segment.file.write(frame);
       } catch {
         // A full disk must not stop the member: it only cannot help others any more.
         this.#failed = true;
       }
     });
-    if (goesOn) place(before, raw.length);
-    else {
-      this.#fresh = false;
-      const path = join(this.#folder, segmentName(generation, position));
-      const segment: Segment = { path, generation, from: position, file: undefined, places: [], size: 0 };
-      place(segment, raw.length);
-      this.#segments.push(segment);
-    }
   }
 
-  /** The segment that was noted when its first entry came. */
-  async #begin(generation: bigint, position: bigint): Promise<Segment | undefined> {
-    const at = this.#segments.findIndex((each) => each.generation === generation && each.from === position);
-    const segment = this.#segments[at];
-    if (segment === undefined) return undefined;
-    segment.file = await open(segment.path, "w+", 0o600);
+  /** Its file is made when its first entry is written. */
+  #begin(generation: bigint, position: bigint): Segment {
+    this.#fresh = false;
+    const path = join(this.#folder, segmentName(generation, position));
+    const segment: Segment = { path, generation, from: position, file: undefined, places: [], size: 0 };
+    this.#segments.push(segment);
     return segment;
   }
 
@@ -134,19 +131,27 @@ export class FileEntryTail implements EntryTail {
     return read?.bytesRead === at.length ? new Uint8Array(raw) : undefined;
   }
 
-  async keepFrom(generation: bigint, position: bigint): Promise<void> {
+  keepFrom(generation: bigint, position: bigint): Promise<void> {
     this.#fresh = true;
-    await this.#writing;
     const old = this.#segments.filter(
       (each) =>
         each.generation < generation ||
         (each.generation === generation && each.from + BigInt(each.places.length) <= position),
     );
     this.#segments = this.#segments.filter((each) => !old.includes(each));
-    for (const { file, path } of old) {
-      await file?.close();
-      await rm(path, { force: true });
-    }
+    // Behind what is still being written to them, and before anything that is appended from here on.
+    const gone = this.#writing.then(async () => {
+      for (const { file, path } of old) {
+        await file?.close();
+        await rm(path, { force: true });
+      }
+    });
+    this.#writing = gone.catch(() => undefined);
+    return gone;
+  }
+
+  written(): Promise<void> {
+    return this.#writing;
   }
 
   async close(): Promise<void> {

@@ -210,6 +210,16 @@ describe("a log that has less than was read", () => {
     assert.deepEqual(scene.news, ["applied 1", "asks for the end"]);
   });
 
+  test("is told of only once what was kept is in the state, also when others have seen it first", async () => {
+    for (const position of [1n, 2n, 3n]) scene.kept.set(position, new Uint8Array([1]));
+    await scene.generations.begin({ lost: "the stream was made anew" });
+    scene.generations.lose({ reason: "LOG_LOST", detail: "others say so" }, true);
+    await settled();
+    const news = scene.news;
+    assert.deepEqual(news.slice(0, 4), ["says nothing", "applied 1", "applied 2", "applied 3"]);
+    assert.deepEqual(news.slice(4).sort(), ["asks for the end", "is asked for the end"]);
+  });
+
   test("stops a member that cannot go on in another", async () => {
     scene = new Scene({ alone: true });
     scene.furthest = 2n;
@@ -244,6 +254,7 @@ describe("others that have read what the log does not hold", () => {
     // It has read what they read: nobody goes on without it.
     assert.equal(scene.timers.waiting, 0);
     scene.generations.lose({ reason: "LOG_ROLLED_BACK", detail: "now it sees it" });
+    await settled();
     assert.deepEqual(scene.news, ["asks for the end"]);
   });
 

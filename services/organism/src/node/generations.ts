@@ -75,6 +75,8 @@ export class Generations {
   #reading: LogReading | undefined;
   /** Settles once nothing more is done with the log that was last turned to. */
   #busy: Promise<void> = Promise.resolve();
+  /** Settles once what was read before a restart is in the state: what is reported of it binds. */
+  #recalled: Promise<void> = Promise.resolve();
   #ending = false;
   #following = false;
   #turning = false;
@@ -180,7 +182,7 @@ export class Generations {
       return;
     }
     if (this.#ending) {
-      change.start(!others);
+      void this.#recalled.then(() => change.start(!others));
       return;
     }
     const { generation, position } = committee;
@@ -191,7 +193,9 @@ export class Generations {
       position,
     });
     this.#cease();
-    this.#busy = this.#busy.then(() => this.#recall()).then(() => change.start(!others));
+    const recall = this.#busy.then(() => this.#recall());
+    this.#recalled = recall.catch(() => undefined);
+    this.#busy = this.#orFail(recall.then(() => change.start(!others)));
     if (!others) this.#watchOthers();
   }
 
@@ -317,11 +321,15 @@ export class Generations {
   }
 
   #goOn(read: () => Promise<void>): void {
-    const { halt } = this.#options;
     this.#ending = true;
-    this.#busy = read().catch((error: unknown) => {
+    this.#busy = this.#orFail(read());
+  }
+
+  #orFail(doing: Promise<void>): Promise<void> {
+    const { halt } = this.#options;
+    return doing.catch((error: unknown) => {
       if (halt.draining) return;
-      const detail = error instanceof Error ? error.message : "the log of the next generation cannot be read";
+      const detail = error instanceof Error ? error.message : "what was read cannot be gone on with";
       halt.fail("LOG_LOST", detail);
     });
   }

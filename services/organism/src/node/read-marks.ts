@@ -95,7 +95,8 @@ export class ReadMarks {
       promise: async (key, slot, value) => {
         if (this.#now.position > notedAt && !ending()) {
           notedAt = this.#now.position;
-          noted = this.#write(SAID_AT, this.#now);
+          // What it speaks on it can hand over, also when all members are killed at once and the stream is lost with them.
+          noted = Promise.all([this.#write(SAID_AT, this.#now), this.#tail?.written()]).then(() => undefined);
         }
         await Promise.all([journal.promise(key, slot, value), noted]);
       },
