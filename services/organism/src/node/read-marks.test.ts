@@ -55,3 +55,16 @@ test("how far the log was read is noted with its head", async () => {
   assert.equal(new ReadMarks(reading(7n, 5n), journal, undefined).agrees(), false);
   await journal.close();
 });
+
+test("what is spoken on in the next generation is noted too, however far the one before went", async () => {
+  const journal = await FileJournal.open(join(folder, "next"));
+  const now = { ...reading(20n) };
+  const speaks = new ReadMarks(now, journal, undefined).noting(() => false);
+  await speaks.promise("vote/input/1", 1n, new Uint8Array(32));
+  Object.assign(now, reading(3n), { generation: 1n });
+  await speaks.promise("vote/input/2", 2n, new Uint8Array(32));
+  // The next process: its snapshot is the beginning of that generation.
+  const restarted = { ...reading(0n), generation: 1n };
+  assert.equal(new ReadMarks(restarted, journal, undefined).spokenOn()?.position, 3n);
+  await journal.close();
+});

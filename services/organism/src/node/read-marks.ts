@@ -89,12 +89,14 @@ export class ReadMarks {
   noting(ending: () => boolean): MemberJournal {
     const journal = this.#journal;
     let noted: Promise<void> = Promise.resolve();
-    let notedAt = -1n;
+    let notedAt = { generation: -1n, position: -1n };
     return {
       nextIncarnation: (atLeast) => journal.nextIncarnation(atLeast),
       promise: async (key, slot, value) => {
-        if (this.#now.position > notedAt && !ending()) {
-          notedAt = this.#now.position;
+        const { generation, position } = this.#now;
+        // Positions begin again with every generation.
+        if ((generation !== notedAt.generation || position > notedAt.position) && !ending()) {
+          notedAt = { generation, position };
           // What it speaks on it can hand over, also when all members are killed at once and the stream is lost with them.
           noted = Promise.all([this.#write(SAID_AT, this.#now), this.#tail?.written()]).then(() => undefined);
         }
