@@ -1,6 +1,6 @@
 /** What a member keeps of the log for itself survives a killed process, and is cut at checkpoints. */
 import assert from "node:assert/strict";
-import { mkdtemp, readdir, rm, truncate } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, rm, rmdir, truncate, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, test } from "node:test";
@@ -79,6 +79,43 @@ test("all of it may go while it is still being written, and what comes next is k
   assert.deepEqual(await readdir(folder), [`${"0".repeat(20)}.${"1".padStart(20, "0")}`]);
   for (let at = 1n; at <= 2n; at++) assert.deepEqual(await tail.read(0n, at), raw(at));
   await tail.close();
+});
+
+const path = (generation: number, from: number): string =>
+  join(folder, [generation, from].map((each) => `${each}`.padStart(20, "0")).join("."));
+
+test("a file without a whole entry, as a crash leaves it, does not take its namesake with it", async () => {
+  await writeFile(path(1, 1), "");
+  const tail = await FileEntryTail.open(folder);
+  fill(tail, 1n, 4n, 1n);
+  await tail.keepFrom(1n, 3n);
+  for (let at = 1n; at <= 4n; at++) assert.deepEqual(await tail.read(1n, at), raw(at));
+  await tail.close();
+  const again = await FileEntryTail.open(folder);
+  assert.equal(again.newest(1n), 4n);
+  await again.close();
+});
+
+test("a disk that does not take an entry costs what follows up to the next cut, and no more", async () => {
+  const tail = await FileEntryTail.open(folder);
+  fill(tail, 1n, 4n);
+  await tail.keepFrom(0n, 1n);
+  await mkdir(path(0, 5));
+  fill(tail, 5n, 6n);
+  await tail.written();
+  fill(tail, 7n, 7n);
+  assert.deepEqual(await tail.read(0n, 4n), raw(4n), "what was written before is still there");
+  for (const at of [5n, 6n, 7n]) assert.equal(await tail.read(0n, at), undefined);
+  await rmdir(path(0, 5));
+  await tail.keepFrom(0n, 1n);
+  fill(tail, 8n, 9n);
+  for (const at of [8n, 9n]) assert.deepEqual(await tail.read(0n, at), raw(at));
+  await tail.close();
+  const again = await FileEntryTail.open(folder);
+  assert.equal(again.newest(0n), 9n);
+  assert.equal(again.hashAt(0n, 6n), undefined);
+  assert.deepEqual(again.hashAt(0n, 8n), tailHash(raw(8n)));
+  await again.close();
 });
 
 test("a torn end is cut off and written anew", async () => {

@@ -41,6 +41,8 @@ interface Segment {
   file: FileHandle | undefined;
   readonly places: { readonly offset: number; readonly length: number; readonly hash?: Uint8Array }[];
   size: number;
+  /** So many of its entries are in the file; those behind were not taken by the disk. */
+  written: number;
 }
 
 export class FileEntryTail implements EntryTail {
@@ -48,7 +50,7 @@ export class FileEntryTail implements EntryTail {
   #segments: Segment[];
   #fresh = false;
   #writing: Promise<void> = Promise.resolve();
-  #failed = false;
+  #closed = false;
 
   private constructor(folder: string, segments: Segment[]) {
     this.#folder = folder;
@@ -62,7 +64,11 @@ export class FileEntryTail implements EntryTail {
     for (const name of (await readdir(folder)).sort()) {
       const found = /^(\d{20})\.(\d{20})$/.exec(name);
       if (found?.[1] === undefined || found[2] === undefined) continue;
-      segments.push(await readSegment(join(folder, name), BigInt(found[1]), BigInt(found[2])));
+      const path = join(folder, name);
+      const segment = await readSegment(path, BigInt(found[1]), BigInt(found[2]));
+      if (segment !== undefined) segments.push(segment);
+      // What a crash has left before its first entry: another of this name may begin, which would go when this one goes.
+      else await rm(path);
     }
     return new FileEntryTail(folder, segments);
   }
@@ -91,7 +97,7 @@ export class FileEntryTail implements EntryTail {
 
   append(generation: bigint, position: bigint, raw: Uint8Array): void {
     const newest = this.newest(generation);
-    if (this.#failed || (newest !== undefined && position <= newest)) return;
+    if (this.#closed || (newest !== undefined && position <= newest)) return;
     const frame = Buffer.allocUnsafe(FRAME_BYTES + raw.length);
     frame.writeUInt32BE(raw.length, 0);
     frame.writeUInt32BE(crc32(raw), 4);
@@ -101,13 +107,17 @@ export class FileEntryTail implements EntryTail {
     // Fixed now: by the time it is written a later one may have begun.
     const segment = goesOn ? before : this.#begin(generation, position);
     place(segment, raw.length);
+    const count = segment.places.length;
     this.#writing = this.#writing.then(async () => {
+      // Nothing goes behind what the disk has not taken: it is kept again from the next file on.
+      if (segment.written !== count - 1) return;
       try {
         segment.file ??= await open(segment.path, "w+", 0o600);
-        await segment.file.write(frame);
+        // Not `write`: a disk that fills up takes a part, and says nothing before the next one.
+        await segment.file.writeFile(frame);
+        segment.written = count;
       } catch {
-        // A full disk must not stop the member: it only cannot help others any more.
-        this.#failed = true;
+        // A full disk must not stop the member: it only cannot help others with these entries.
       }
     });
   }
@@ -116,7 +126,7 @@ export class FileEntryTail implements EntryTail {
   #begin(generation: bigint, position: bigint): Segment {
     this.#fresh = false;
     const path = join(this.#folder, segmentName(generation, position));
-    const segment: Segment = { path, generation, from: position, file: undefined, places: [], size: 0 };
+    const segment: Segment = { path, generation, from: position, file: undefined, places: [], size: 0, written: 0 };
     this.#segments.push(segment);
     return segment;
   }
@@ -124,8 +134,9 @@ export class FileEntryTail implements EntryTail {
   async read(generation: bigint, position: bigint): Promise<Uint8Array | undefined> {
     await this.#writing;
     const found = this.#place(generation, position);
-    if (found === undefined || this.#failed) return undefined;
+    if (found === undefined || this.#closed) return undefined;
     const { segment, place: at } = found;
+    if (position - segment.from >= BigInt(segment.written)) return undefined;
     const raw = Buffer.alloc(at.length);
     const read = await segment.file?.read(raw, 0, at.length, at.offset);
     return read?.bytesRead === at.length ? new Uint8Array(raw) : undefined;
@@ -155,8 +166,8 @@ export class FileEntryTail implements EntryTail {
   }
 
   async close(): Promise<void> {
+    this.#closed = true;
     await this.#writing;
-    this.#failed = true;
     for (const { file } of this.#segments) await file?.close();
   }
 }
@@ -166,10 +177,11 @@ function place(segment: Segment, length: number): void {
   segment.size += FRAME_BYTES + length;
 }
 
-async function readSegment(path: string, generation: bigint, from: bigint): Promise<Segment> {
+/** Undefined when not one entry in it is whole. */
+async function readSegment(path: string, generation: bigint, from: bigint): Promise<Segment | undefined> {
   const file = await open(path, "r+");
   const { size } = await file.stat();
-  const segment: Segment = { path, generation, from, file: undefined, places: [], size: 0 };
+  const segment: Segment = { path, generation, from, file: undefined, places: [], size: 0, written: 0 };
   const head = Buffer.alloc(FRAME_BYTES);
   while (segment.size + FRAME_BYTES <= size) {
     await file.read(head, 0, FRAME_BYTES, segment.size);
@@ -184,7 +196,8 @@ async function readSegment(path: string, generation: bigint, from: bigint): Prom
   await file.truncate(segment.size);
   // What is appended goes behind what was read: the position of the handle counts.
   await file.close();
-  return { ...segment, file: await open(path, "a+") };
+  const written = segment.places.length;
+  return written === 0 ? undefined : { ...segment, written, file: await open(path, "a+") };
 }
 
 function segmentName(generation: bigint, from: bigint): string {
