@@ -33,6 +33,8 @@ import { runBuilder } from "../src/ceremony/local-ceremony.ts";
 import { MemberFolder, publicOf } from "../src/ceremony/member-folder.ts";
 import { successionToJson, takeShare } from "../src/ceremony/reshare.ts";
 import { Program } from "../src/chain/child-process.ts";
+import { runFraudFetch } from "../src/cli/fraud-fetch.ts";
+import { runFraudVerify } from "../src/cli/fraud-verify.ts";
 import { freePorts } from "../src/local/free-ports.ts";
 import { dealNats, writeCredentials } from "../src/nats/nats-config.ts";
 import { createCommitteeStream, type NatsServer, startNatsServer } from "../src/nats/nats-process.ts";
@@ -188,6 +190,22 @@ describe("epochs that start by themselves", {
 
   const said = (): string =>
     [...stewards].map(([index, { lines }]) => `steward ${index}:\n  ${lines.slice(-6).join("\n  ")}`).join("\n");
+
+  /** A file of the kit that operators have. */
+  const kit = (name: string): string => join(directory, `kit-${name}`);
+
+  async function fetchFrauds(out = kit("frauds")) {
+    await writeFile(kit("lattice.hex"), configToHex(config));
+    const named = Object.fromEntries(ORGANISMS.map((organism) => [organism, addresses]));
+    await writeFile(kit("endpoints.json"), JSON.stringify(named));
+    const lines: string[] = [];
+    const problems: string[] = [];
+    const code = await runFraudFetch(
+      { config: kit("lattice.hex"), endpoints: kit("endpoints.json"), organism: "relay", out, json: true },
+      { data: (line) => lines.push(line), problem: (line) => problems.push(line) },
+    );
+    return { code, lines, problems };
+  }
 
   async function until(what: string, holds: () => boolean | Promise<boolean>): Promise<void> {
     const deadline = performance.now() + 90_000;
@@ -360,9 +378,27 @@ describe("epochs that start by themselves", {
       voice.sign(skip(0n), "ctl", { aside: true }),
       voice.sign(skip(1n)),
     ];
+    const before = await fetchFrauds();
+    assert.deepEqual([before.code, before.lines], [EXIT.ok, []]);
+    assert.ok(before.problems.includes("relay: no key is blocked"));
     for (const [index, raw] of entries.entries()) await log.member(LIAR).append("ctl", raw, `corrupt.${index}`);
     await until("it is blocked", () => running().every((each) => each.committee.isBlocked(LIAR)));
     assert.equal((await view()).margin, 0);
+
+    // Whoever asks the members has the proof, and can judge it without them.
+    const fetched = await fetchFrauds();
+    assert.equal(fetched.code, EXIT.ok, fetched.problems.join());
+    assert.equal(fetched.lines.length, 1);
+    const { file, ...accused } = JSON.parse(fetched.lines[0] ?? "") as Record<string, unknown>;
+    const verified: string[] = [];
+    const output = { data: (line: string) => verified.push(line), problem: (line: string) => verified.push(line) };
+    assert.equal(await runFraudVerify(String(file), { config: kit("lattice.hex"), json: true }, output), EXIT.ok);
+    assert.deepEqual(JSON.parse(verified[0] ?? ""), accused);
+    const key = toHex(voice.memberKey.publicKey);
+    assert.deepEqual([accused["member_index"], accused["member_key"], accused["kind"]], [LIAR, key, "entries"]);
+    const nowhere = await fetchFrauds(kit("lattice.hex"));
+    assert.deepEqual([nowhere.code, nowhere.lines], [EXIT.precondition, []]);
+    assert.match(nowhere.problems.join(), /^fraud fetch: cannot write to .*lattice\.hex: E(EXIST|NOTDIR)$/);
 
     // Who knows no standby says so, and does nothing else.
     const unaware = startSteward(3, undefined, join(directory, "nowhere"));

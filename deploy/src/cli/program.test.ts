@@ -67,6 +67,13 @@ describe("builder", () => {
       EXIT.precondition,
       /^lattice config: cannot read .*absent\.hex: ENOENT$/,
     ],
+    ["no such organism", ["fraud", "fetch", ...given, "--organism", "unzeal"], EXIT.usage, /--organism.*one of zipnet/],
+    [
+      "proofs by a config that is not there",
+      ["fraud", "fetch", ...given, "--organism", "unseal"],
+      EXIT.precondition,
+      /^lattice config: cannot read .*absent\.hex: ENOENT$/,
+    ],
     [
       "a folder below a file",
       ["ceremony", "member", "--organism", "unseal", "--directory", path("other.json/new")],

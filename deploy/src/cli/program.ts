@@ -5,7 +5,7 @@ import { addCeremonyCommands } from "../ceremony/cli.ts";
 import type { runDemo } from "../local/demo.ts";
 import type { runUp } from "../local/up.ts";
 import { addRosterCommands } from "../roster/cli.ts";
-import type { FraudVerifyOptions } from "./fraud-verify.ts";
+import { addFraudCommands } from "./fraud-commands.ts";
 import { addGuestCommands } from "./guest-commands.ts";
 import { addLogCommands } from "./log-commands.ts";
 
@@ -74,17 +74,6 @@ export function makeProgram(): Command {
   addLogCommands(program);
   addGuestCommands(program);
 
-  const fraud = program.command("fraud").description("proofs that a member said two things");
-
-  fraud
-    .command("verify")
-    .description("judges a proof, offline, by the lattice config alone; exits 0 when it holds, 1 when it does not")
-    .argument("<file>", "the proof, as GetFraud gives it or a member leaves it in frauds/")
-    .requiredOption("--config <file>", "the lattice config (one line of hex)")
-    .option("--rosters <file>", "the kit's rosters: needed once the committee's certificate key has changed")
-    .option("--json", "one JSON object on stdout", false)
-    .action(async (file: string, options: FraudVerifyOptions) => {
-      process.exitCode = await (await import("./fraud-verify.ts")).runFraudVerify(file, options);
-    });
+  addFraudCommands(program);
   return program;
 }

@@ -39,7 +39,7 @@ export interface RosterOptions {
 }
 
 /** @throws CeremonyProblem when too few members answer to say what the roster is */
-async function look({ config: file, endpoints, organism }: Omit<RosterOptions, "json">): Promise<CommitteeView> {
+export async function look({ config: file, endpoints, organism }: Omit<RosterOptions, "json">): Promise<CommitteeView> {
   await initCrypto();
   const config = readConfig(file);
   const view = judgeCommittee(

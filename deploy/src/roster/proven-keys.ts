@@ -1,7 +1,8 @@
-/** Member keys that a fraud proof stands against: whoever shows it, it is judged here, by the lattice config alone. */
+/** Proofs of fraud that a committee's members have: whoever shows one, it is judged here, by the lattice config alone. */
 import { encode, equalBytes, toHex } from "@lattice/organism/codec/codec.ts";
 import { ROSTER, type Roster } from "@lattice/organism/committee/roster.ts";
 import { committeeId } from "@lattice/organism/identity/lattice-config.ts";
+import type { Caught } from "@lattice/organism/node/fraud-collector.ts";
 import { provenBy } from "@lattice/organism/node/proven-frauds.ts";
 import { connectService } from "@lattice/organism/rpc/client.ts";
 import { CommitteeService } from "@lattice/proto/lattice/committee/v1/committee_service_pb.ts";
@@ -23,31 +24,35 @@ function rostersTold({ answers, quorum }: CommitteeView): Roster[] {
   return [...tellers.values()].flatMap(({ roster, by }) => (by.size > quorum.faults ? roster : []));
 }
 
-/** Of the seats that are called blocked, those whose key is proven to have said two things. @returns keys as hex */
-export async function provenKeys(view: CommitteeView, known: ReadonlySet<string>): Promise<Set<string>> {
-  const { config, organism, seats, answers, eras } = view;
-  const proven = new Set(known);
-  const wanted = seats.filter(({ blocked, memberKey }) => blocked && !known.has(toHex(memberKey)));
-  if (wanted.length === 0) return proven;
+/**
+ * Asks the members that answer, in turn, for what they have.
+ * @param wanted whether a proof against this member key is still wanted
+ */
+export async function* provenFrauds(
+  { config, organism, ...view }: CommitteeView,
+  wanted: (memberKey: Uint8Array) => boolean,
+): AsyncGenerator<Caught, void, void> {
   const committee = committeeId(config, organism);
-  const question = {
-    config,
-    organism,
-    eras,
-    rosters: rostersTold(view),
-    wanted: (key: Uint8Array) => wanted.some(({ memberKey }) => equalBytes(memberKey, key)),
-    deadlineMs: DEADLINE_MS,
-  };
-  for (const { address, problem } of answers) {
-    if (problem !== undefined || wanted.every(({ memberKey }) => proven.has(toHex(memberKey)))) continue;
+  const rosters = rostersTold({ config, organism, ...view });
+  const question = { config, organism, eras: view.eras, rosters, wanted, deadlineMs: DEADLINE_MS };
+  for (const { address, blocked } of view.answers) {
+    if (blocked?.some(wanted) !== true) continue;
     const client = connectService(CommitteeService, address, { committee });
     try {
-      for await (const key of provenBy(client, question)) proven.add(key);
+      yield* provenBy(client, question);
     } catch {
       // The next one may have it.
     } finally {
       client.close();
     }
   }
+}
+
+/** Of the seats that are called blocked, those whose key is proven to have said two things. @returns keys as hex */
+export async function provenKeys(view: CommitteeView, known: ReadonlySet<string>): Promise<Set<string>> {
+  const proven = new Set(known);
+  const isWanted = (key: Uint8Array): boolean =>
+    !proven.has(toHex(key)) && view.seats.some(({ blocked, memberKey }) => blocked && equalBytes(memberKey, key));
+  for await (const { fraud } of provenFrauds(view, isWanted)) proven.add(toHex(fraud.memberKey));
   return proven;
 }

@@ -1,6 +1,8 @@
 /** A corrupt member says two things in one place: every honest member has the proof, its key is blocked, slots go on. */
 import { randomBytes } from "node:crypto";
-import { writeFileSync } from "node:fs";
+import { readdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { runFraudFetch } from "@lattice/deploy/cli/fraud-fetch.ts";
 import { runFraudVerify } from "@lattice/deploy/cli/fraud-verify.ts";
 import { completeFrom, eventually, firstComplete, isReady, logLines, slotNow, statusOf } from "./lattice-tools.ts";
 import { committeeClient, openMemberLog, StolenVoice } from "./member-log.ts";
@@ -52,6 +54,16 @@ export const scenario: Scenario = {
         const members = (await client.getStatus({})).members.filter(({ blocked }) => blocked);
         context.check(`${ORGANISM}-${index} shows it blocked`, members.length === 1 && members[0]?.index === LIAR);
       }
+      await context.attempt("`fraud fetch` writes the proof down", async () => {
+        const said: string[] = [];
+        const output = { data: (line: string) => said.push(line), problem: (line: string) => said.push(line) };
+        const { config, endpoints } = lattice.layout;
+        const out = lattice.layout.path("fetched-frauds");
+        const code = await runFraudFetch({ config, endpoints, organism: ORGANISM, out, json: false }, output);
+        const [name] = code === 0 ? readdirSync(out) : [];
+        if (name === undefined) return false;
+        return (await runFraudVerify(join(out, name), { config, json: true }, output)) === 0;
+      });
       await completeFrom(context, session, slotNow(lattice) + 2n, "slots go on without it");
       const before = (await first.getStatus({})).members.find(({ index }) => index === LIAR)?.incarnation;
       await log.append("ctl", voice.say(skip(2n), head, true), `corrupt.${incarnation}.late`);

@@ -203,8 +203,8 @@ describe("an honest member is never taken for a fraud", () => {
       config: committee.dealt.config,
       organism: "relay",
       roster: committee.dealt.rosters.relay,
-      certifiedRoster: committee.dealt.certifiedRoster,
     });
+    collector.roster(committee.dealt.certifiedRoster);
     assert.ok(committee.log.trunk.messages.length > 20);
     for (const [index, raw] of committee.log.trunk.messages.entries()) {
       assert.equal(collector.entry({ position: BigInt(index + 1), raw }), undefined);

@@ -38,7 +38,7 @@ import { Epochs } from "./epochs.ts";
 import type { EraLinks } from "./era-links.ts";
 import type { Eras } from "./eras.ts";
 import { Facts } from "./facts.ts";
-import { verifyFraudProof } from "./fraud.ts";
+import { type FraudVerdict, verifyFraudProof } from "./fraud.ts";
 import { decodeState, encodeGuestView, encodeState } from "./guest-view.ts";
 import { KnownEras } from "./known-eras.ts";
 import { type CertifiedOutcome, checkOutcome, type Outcome } from "./outcome.ts";
@@ -48,6 +48,7 @@ import {
   ACTIVATION_ENTRIES,
   FIRST_RULES,
   NEWEST_CLOCKS,
+  PROOFS_BY_SEAT,
   RULES,
   type RuleRange,
   RulesUnknown,
@@ -540,12 +541,16 @@ export class Committee<State, Command, D extends Duty> {
     return this.#event(position, { type: "observed", organism, outcome });
   }
 
+  /** What the log makes of a proof at this position, by the eras, the rosters and the rules there. */
+  judgeFraud(proof: Uint8Array): FraudVerdict {
+    const { rosters, rules } = this.#shared;
+    const seats = rules.active >= PROOFS_BY_SEAT ? rosters : [];
+    return verifyFraudProof(this.config, this.organism, proof, { eras: this.eras(), rosters, seats });
+  }
+
   /** Any member may bring a proof; it says for itself whom it accuses. Quorum and roster stay as they are. */
   #applyFraud(position: bigint, proof: Uint8Array): Refusal | undefined {
-    const verdict = verifyFraudProof(this.config, this.organism, proof, {
-      eras: this.eras(),
-      rosters: this.#shared.rosters,
-    });
+    const verdict = this.judgeFraud(proof);
     if ("refusal" in verdict) return verdict.refusal;
     const refusal = blockKey(this.#shared.blocked, verdict.fraud, proof, position);
     if (refusal === undefined) this.#effects.fraud = proof;

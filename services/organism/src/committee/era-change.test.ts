@@ -6,6 +6,7 @@ import { type ProbeCommand, type ProbeState, probeMachine } from "../../test/pro
 import { dealCommittee, random, type TestCommittee } from "../../test/test-lattice.ts";
 import { concat, encode, toHex } from "../codec/codec.ts";
 import { blsSign } from "../crypto/bls.ts";
+import { generateSigningKey } from "../crypto/ed25519.ts";
 import { initCrypto } from "../crypto/engine.ts";
 import { hashBytes } from "../crypto/hash.ts";
 import { combineSignatures } from "../crypto/threshold.ts";
@@ -17,9 +18,9 @@ import { type Checkpoint, checkCheckpoint, checkpointDigest } from "./checkpoint
 import { type CommitteeCommand, decodeCommand, encodeCommand } from "./commands.ts";
 import type { Applied } from "./committee.ts";
 import { newestEra } from "./eras.ts";
-import { proveVotes, verifyFraudProof } from "./fraud.ts";
+import { proveEntries, proveVotes, verifyFraudProof } from "./fraud.ts";
 import { type CertifiedOutcome, checkOutcome, type Outcome, outcomeDigest, verifyCertificate } from "./outcome.ts";
-import { ERAS } from "./rules.ts";
+import { ERAS, PROOFS_BY_SEAT } from "./rules.ts";
 import { SLOTS_KEPT, WINDOW_AHEAD } from "./state.ts";
 
 const MEMBERS = 4;
@@ -103,6 +104,27 @@ function certifiedCheckpoint({ secrets }: DealtEpoch): Parameters<typeof checkCh
     QUORUM,
   );
   return { checkpoint: due, signature, signers: [0, 1, 2] };
+}
+
+const VECTORS = JSON.parse(readFileSync(new URL("./vectors/eras.json", import.meta.url), "utf8"));
+
+/** A committee whose keys are always the same, for as long as this takes. */
+function withDrawnKeys(work: (draw: (length: number) => Uint8Array) => void): void {
+  const kept = dealt;
+  let drawn = 0;
+  const next = (): Uint8Array => hashBytes("lattice/test/rules/v1", new TextEncoder().encode(`${drawn++}`));
+  const draw = (length: number): Uint8Array => concat(next(), next()).slice(0, length);
+  dealt = dealCommittee(MEMBERS, {}, "third", undefined, draw);
+  try {
+    work(draw);
+  } finally {
+    dealt = kept;
+  }
+}
+
+function standing() {
+  const { position, head } = driver.committee;
+  return { position: Number(position), head: toHex(head), stateHash: toHex(driver.committee.stateHash()) };
 }
 
 describe("an era begins", () => {
@@ -240,6 +262,127 @@ describe("an era begins", () => {
     assert.equal(say(0, { type: "fraud", proof: real }).refusal, undefined, "the roster of slots still held is known");
     driver.assertAlike();
   });
+
+  describe("and the roster before it is forgotten", () => {
+    /** Two entries of the incarnation that member 1 joined with under epoch 0. */
+    const twoVoices = (roster: CertifiedOutcome = dealt.certifiedRoster, seat = 1): Uint8Array => {
+      const liar = driver.author(seat);
+      const raws = [note(), machine({ type: "note", text: "y" })].map((each) =>
+        liar.sign(each, "ctl", { aside: true }),
+      );
+      return proveEntries(
+        roster,
+        driver.committee.author(seat)?.join ?? assert.fail(),
+        ...(raws as [Uint8Array, Uint8Array]),
+      );
+    };
+    const forget = (): void => {
+      announce(one);
+      passTo(EARLIEST);
+      passTo(EARLIEST + SLOTS_KEPT);
+      assert.deepEqual(
+        driver.committee.rosters.map(({ epoch }) => epoch),
+        [1n],
+      );
+    };
+    const key = (index: number): Uint8Array => dealt.rosters.relay.members[index]?.memberKey ?? assert.fail();
+
+    test("two entries of a process that has gone on since count by rules 6, before them not", () => {
+      forget();
+      assert.equal(say(0, { type: "fraud", proof: twoVoices() }).refusal?.reason, "OTHER_ERA");
+      begin(PROOFS_BY_SEAT);
+      forget();
+      const proof = twoVoices();
+      assert.equal(say(0, { type: "fraud", proof }).refusal, undefined);
+      assert.ok(driver.committee.isBlocked(1) && driver.committee.isBlockedKey(key(1)));
+      assert.equal(say(1, note()).refusal?.reason, "KEY_BLOCKED");
+      driver.restart(0);
+      driver.assertAlike();
+      assert.deepEqual(driver.replay().snapshot(), driver.committee.snapshot());
+    });
+
+    test("golden: what rules 5 and rules 6 make of such a proof", () => {
+      const [before, beforeOne] = [zero, one];
+      withDrawnKeys((draw) => {
+        zero = firstEpoch(dealt, "relay", QUORUM);
+        one = nextEpoch(zero, { activationSlot: EARLIEST, newEra: true, draw });
+        try {
+          for (const rules of [ERAS, PROOFS_BY_SEAT]) {
+            begin(rules);
+            forget();
+            say(0, { type: "fraud", proof: twoVoices() });
+            assert.deepEqual(standing(), VECTORS.proofs[rules], `rules ${rules}`);
+          }
+        } finally {
+          [zero, one] = [before, beforeOne];
+        }
+      });
+    });
+
+    test("who restarted since is blocked for what it said before", () => {
+      begin(PROOFS_BY_SEAT);
+      forget();
+      const proof = twoVoices();
+      driver.author(1).join();
+      assert.equal(say(0, { type: "fraud", proof }).refusal, undefined);
+    });
+
+    test("nobody is convicted by a roster of a stolen key: not by shares, not in another seat, not one who is no member", () => {
+      begin(PROOFS_BY_SEAT);
+      forget();
+      const framed = nextEpoch(zero, { activationSlot: 1n, change: { epoch: 0n } });
+      const outcome = (text: number): Outcome => ({
+        ...one.certified.outcome,
+        stage: "first",
+        slot: 2n,
+        epoch: 0n,
+        commitment: new Uint8Array([text]),
+      });
+      const share = framed.secrets[1]?.certificateShare ?? assert.fail();
+      const [a, b] = [1, 2].map((text) => ({
+        outcome: outcome(text),
+        share: blsSign(share, outcomeDigest(outcome(text))),
+      }));
+      const votes = proveVotes(framed.certified, 1, a ?? assert.fail(), b ?? assert.fail());
+      assert.equal(say(0, { type: "fraud", proof: votes }).refusal?.reason, "OTHER_ERA");
+      // Whoever has the old key seats keys of its own, and signs with them what it likes.
+      const strangers = nextEpoch(zero, {
+        activationSlot: 1n,
+        change: { epoch: 0n },
+        seats: [2, 1, 0, 3].map((index) => dealt.secrets[index] ?? assert.fail()),
+      });
+      const moved = twoVoices(strangers.certified, 2);
+      assert.equal(
+        say(0, { type: "fraud", proof: moved }).refusal?.reason,
+        "BAD_PROOF",
+        "it never joined in that seat",
+      );
+      const seed = random(32);
+      const own = generateSigningKey(seed);
+      const stranger = nextEpoch(zero, {
+        activationSlot: 1n,
+        change: { epoch: 0n },
+        seats: dealt.secrets.map((each, index) => (index === 2 ? { ...each, memberKey: seed } : each)),
+      });
+      const liar = driver.author(2);
+      const said = (signer: typeof own, command: CommitteeCommand, body: object): Uint8Array =>
+        liar.sign(command, "ctl", { aside: true, signer, body });
+      const join = said(
+        own,
+        { type: "join", incarnation: 1n, key: own.publicKey },
+        { epoch: 0n, incarnation: 1n, sequence: 1n, previous: new Uint8Array(32) },
+      );
+      const [first, second] = ["a", "b"].map((text) =>
+        said(own, machine({ type: "note", text }), { epoch: 0n, incarnation: 1n }),
+      );
+      const junk = proveEntries(stranger.certified, join, first ?? assert.fail(), second ?? assert.fail());
+      assert.ok("fraud" in verifyFraudProof(dealt.config, "relay", junk), "as long as the old key is trusted");
+      const refusal = say(0, { type: "fraud", proof: junk }).refusal;
+      assert.deepEqual([refusal?.reason, /nobody sits there/.test(refusal?.detail ?? "")], ["OTHER_ERA", true]);
+      assert.deepEqual(driver.committee.blocked, []);
+      driver.assertAlike();
+    });
+  });
 });
 
 describe("eras upstream", () => {
@@ -332,28 +475,14 @@ describe("eras upstream", () => {
   });
 
   test("golden: a state with a link of its own, one upstream and a word is the same for ever", () => {
-    const kept = dealt;
-    let drawn = 0;
-    const next = (): Uint8Array => hashBytes("lattice/test/rules/v1", new TextEncoder().encode(`${drawn++}`));
-    const draw = (length: number): Uint8Array => concat(next(), next()).slice(0, length);
-    dealt = dealCommittee(MEMBERS, {}, "third", undefined, draw);
-    try {
+    withDrawnKeys((draw) => {
       begin();
       announce(nextEpoch(firstEpoch(dealt, "relay", QUORUM), { activationSlot: EARLIEST, newEra: true, draw }));
       const one = nextEpoch(firstEpoch(dealt, "atelier", QUORUM), { activationSlot: NOW, newEra: true, draw });
       for (const author of [0, 1]) tell(author, one);
       tell(2, nextEpoch(one, { activationSlot: NOW + 5n, newEra: true, draw }));
-      const { position, head } = driver.committee;
-      const found = {
-        position: Number(position),
-        head: toHex(head),
-        stateHash: toHex(driver.committee.stateHash()),
-      };
-      const vectors = JSON.parse(readFileSync(new URL("./vectors/eras.json", import.meta.url), "utf8"));
-      assert.deepEqual(found, vectors.state);
-    } finally {
-      dealt = kept;
-    }
+      assert.deepEqual(standing(), VECTORS.state);
+    });
   });
 
   test("a command of this kind reads as it was written", () => {

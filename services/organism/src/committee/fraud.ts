@@ -123,14 +123,18 @@ function ascending<T>(one: T, other: T, key: (value: T) => Uint8Array): [T, T] {
  *
  * With a certificate key that is over anybody who got hold of its shares could make a roster that gives an honest member
  * somebody else's share. So a roster of an earlier era counts only where it is known already, as one that began an era or
- * as one of `rosters`.
+ * as one of `rosters`. Two entries are signed by an incarnation that the member key itself has admitted, which no roster
+ * can make up: they count as well where that key holds the same seat in one of `seats`, and convict nobody else.
+ *
+ * @param known `seats`: the same as `rosters` when left out
  */
 export function verifyFraudProof(
   config: LatticeConfig,
   organism: Organism,
   proof: Uint8Array,
-  { eras = pinnedEras(config, organism), rosters = [] }: { eras?: Eras; rosters?: readonly Roster[] } = {},
+  known: { readonly eras?: Eras; readonly rosters?: readonly Roster[]; readonly seats?: readonly Roster[] } = {},
 ): FraudVerdict {
+  const { eras = pinnedEras(config, organism), rosters = [], seats = rosters } = known;
   const refused = (reason: string, detail: string): FraudVerdict => ({ refusal: refuse(reason, detail) });
   if (proof.length > FRAUD_PROOF_BYTES_MAX) return refused("TOO_LARGE", `at most ${FRAUD_PROOF_BYTES_MAX} bytes`);
   let decoded: Infer<typeof FRAUD_PROOF>;
@@ -145,16 +149,24 @@ export function verifyFraudProof(
   // Its members may never have spoken for the committee: a ceremony that came too late leaves such a roster.
   if (checked.begins !== undefined) return refused("OTHER_ERA", `era ${checked.begins.number} is not known here`);
   const { number } = newestEra(erasBefore(eras, checked.roster.epoch));
-  const known =
+  const rosterIsKnown =
     number === newestEra(eras).number ||
     eras.some(({ link, epoch }) => link !== undefined && epoch === checked.roster.epoch) ||
     rosters.some((each) => equalBytes(encode(ROSTER, each), decoded.roster.outcome.commitment));
-  if (!known) return refused("OTHER_ERA", `its roster is certified under the key of era ${number}, which is over`);
   const { evidence } = decoded;
   const committee = committeeId(config, organism);
-  return evidence.type === "entries"
-    ? judgeEntries(committee, checked.roster, evidence)
-    : judgeVotes(committee, checked.roster, evidence);
+  const unknown = `its roster is certified under the key of era ${number}, which is over`;
+  if (evidence.type === "votes") {
+    return rosterIsKnown ? judgeVotes(committee, checked.roster, evidence) : refused("OTHER_ERA", unknown);
+  }
+  const verdict = judgeEntries(committee, checked.roster, evidence);
+  if (rosterIsKnown || "refusal" in verdict) return verdict;
+  const { member, memberKey } = verdict.fraud;
+  const sits = ({ members }: Roster): boolean => {
+    const seated = members[member]?.memberKey;
+    return seated !== undefined && equalBytes(seated, memberKey);
+  };
+  return seats.some(sits) ? verdict : refused("OTHER_ERA", `${unknown}, and nobody sits there with that key`);
 }
 
 function judgeEntries(

@@ -18,7 +18,7 @@ export interface RuleRange {
 /** The rules that every log begins with. */
 export const FIRST_RULES = 1;
 /** What this build can follow. A new version is one more, and has a line in docs/protocol/rules.md. */
-export const RULES: RuleRange = { lowest: 1, highest: 5 };
+export const RULES: RuleRange = { lowest: 1, highest: 6 };
 /** How many entries lie between the quorum and the first entry under the new rules: time to see who is left behind. */
 export const ACTIVATION_ENTRIES = 64n;
 
@@ -45,6 +45,12 @@ export const OTHER_SIZES = 4;
  * log of eras that have begun upstream (eras.ts).
  */
 export const ERAS = 5;
+
+/**
+ * From here on a proof of two entries counts against whoever sits where it says, also when its roster is of an era that is
+ * over and forgotten (fraud.ts). Before, it is refused.
+ */
+export const PROOFS_BY_SEAT = 6;
 
 /** A build's name, for people. */
 export const BUILD = text(32);

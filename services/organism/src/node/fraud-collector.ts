@@ -50,8 +50,6 @@ export interface CollectorOptions {
   readonly config: LatticeConfig;
   readonly organism: Organism;
   readonly roster: Roster;
-  /** Without one of its epoch nothing can be proven of a key, and nothing is kept of it. */
-  readonly certifiedRoster: CertifiedOutcome | undefined;
   /** The committee's eras as they are known now; the pinned one when left out. */
   readonly eras?: () => Eras;
 }
@@ -97,10 +95,9 @@ export class FraudCollector {
   constructor(options: CollectorOptions) {
     this.#options = options;
     this.#seats(options.roster);
-    if (options.certifiedRoster !== undefined) this.roster(options.certifiedRoster);
   }
 
-  /** Knows the members of one more epoch. */
+  /** Knows the members of one more epoch. Without its certified roster nothing can be proven of a key, and nothing is kept of it. */
   roster(certified: CertifiedOutcome): void {
     const checked = checkRoster(this.#options.config, this.#options.organism, certified, this.#options.eras?.());
     if ("problem" in checked) return;

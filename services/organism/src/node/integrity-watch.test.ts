@@ -6,14 +6,15 @@ import { dealCommittee, type TestCommittee } from "../../test/test-lattice.ts";
 import { encode } from "../codec/codec.ts";
 import type { CommitteeCommand } from "../committee/commands.ts";
 import { verifyFraudProof } from "../committee/fraud.ts";
-import { ERAS } from "../committee/rules.ts";
+import type { CertifiedOutcome } from "../committee/outcome.ts";
+import { ERAS, PROOFS_BY_SEAT } from "../committee/rules.ts";
 import { SLOTS_KEPT, WINDOW_AHEAD } from "../committee/state.ts";
 import { initCrypto } from "../crypto/engine.ts";
 import { slotStartMs } from "../identity/lattice-config.ts";
 import type { Duty } from "../machine.ts";
 import { createNoMeters } from "../observe/meters.ts";
 import { CommitteeDriver } from "../testing/committee-driver.ts";
-import { firstEpoch, nextEpoch } from "../testing/dealt-eras.ts";
+import { firstEpoch, type NextEpoch, nextEpoch } from "../testing/dealt-eras.ts";
 import { ManualTimers } from "../testing/manual-timers.ts";
 import { FraudProofs } from "./fraud-proofs.ts";
 import { IntegrityWatch } from "./integrity-watch.ts";
@@ -32,7 +33,7 @@ const note = (text: string): CommitteeCommand => ({
   command: encode(probeMachine().command, { type: "note", text }),
 });
 
-function begin(): void {
+function begin(highest = ERAS): void {
   const { config, rosters, secrets } = dealt;
   driver = new CommitteeDriver({
     config,
@@ -40,11 +41,11 @@ function begin(): void {
     secrets,
     createMachine: probeMachine,
     activationEntries: 4n,
-    rules: { lowest: 1, highest: ERAS },
+    rules: { lowest: 1, highest },
   });
   driver.nowMs = slotStartMs(config, NOW);
   driver.joinAll();
-  for (const index of [0, 1, 2]) driver.author(index).say({ type: "rules", highest: ERAS, build: "test" });
+  for (const index of [0, 1, 2]) driver.author(index).say({ type: "rules", highest, build: "test" });
   for (let turn = 0; turn < 6; turn++) driver.author(turn % MEMBERS).say(note("x"));
 }
 
@@ -63,8 +64,27 @@ function equivocate(): void {
   driver.apply(other ?? assert.fail());
 }
 
-/** What member 0 makes of the whole log. */
-function watching() {
+/** An era begins, and goes on until the roster before it is forgotten. */
+function passBorder(): NextEpoch {
+  const one = nextEpoch(firstEpoch(dealt, "relay", 3), { activationSlot: BORDER, newEra: true });
+  assert.equal(driver.author(0).say({ type: "roster", certified: one.certified }).refusal, undefined);
+  for (let slot = BORDER; slot <= BORDER + BigInt(SLOTS_KEPT) + 8n; slot += 4n) passTo(slot);
+  assert.deepEqual(
+    driver.committee.rosters.map(({ epoch }) => epoch),
+    [1n],
+    "the roster that the Joins were signed under is forgotten",
+  );
+  return one;
+}
+
+/** What member 0 makes of the log, from the beginning or from the state after so many entries, with the rosters that it was given. */
+function watching({
+  from = 0,
+  rosters = [dealt.certifiedRoster],
+}: {
+  from?: number;
+  rosters?: CertifiedOutcome[];
+} = {}) {
   const committee = driver.fresh();
   const kept = new Map<string, Uint8Array>();
   const proofs = new FraudProofs({
@@ -77,7 +97,7 @@ function watching() {
     config: dealt.config,
     self: 0,
     committee,
-    certifiedRoster: dealt.certifiedRoster,
+    certifiedRosters: () => rosters,
     proofs,
     log: { consume: () => assert.fail("nothing is read again") } as never,
     peers: () => [],
@@ -89,7 +109,10 @@ function watching() {
     onAccusation: () => undefined,
     onProof: (_, proof) => void shown.push(proof),
   });
-  for (const [index, raw] of driver.log.entries()) watch.delivered(raw, committee.apply(BigInt(index + 1), raw));
+  const read = (index: number, raw: Uint8Array) => committee.apply(BigInt(index + 1), raw);
+  for (const [index, raw] of driver.log.slice(0, from).entries()) read(index, raw);
+  watch.restore();
+  for (const [index, raw] of driver.log.entries()) if (index >= from) watch.delivered(raw, read(index, raw));
   return { watch, committee, proofs, shown };
 }
 
@@ -115,14 +138,7 @@ describe("an accusation", () => {
 
   test("that the log would refuse is shown to people, and not said to the log again and again", async () => {
     begin();
-    const one = nextEpoch(firstEpoch(dealt, "relay", 3), { activationSlot: BORDER, newEra: true });
-    assert.equal(driver.author(0).say({ type: "roster", certified: one.certified }).refusal, undefined);
-    for (let slot = BORDER; slot <= BORDER + BigInt(SLOTS_KEPT) + 8n; slot += 4n) passTo(slot);
-    assert.deepEqual(
-      driver.committee.rosters.map(({ epoch }) => epoch),
-      [1n],
-      "the roster that the Join was signed under is forgotten",
-    );
+    passBorder();
     equivocate();
     lines.length = 0;
     const { watch, proofs, shown } = watching();
@@ -134,5 +150,28 @@ describe("an accusation", () => {
     assert.deepEqual(proofs.toCommit(), []);
     assert.equal(lines.filter((text) => text.startsWith("the log does not take a proof that stands")).length, 1);
     assert.equal(driver.author(1).say({ type: "fraud", proof }).refusal?.reason, "OTHER_ERA");
+  });
+
+  test("of a process that joined before an era is taken by newer rules, from before and after the accuser's restart", () => {
+    begin(PROOFS_BY_SEAT);
+    const { certified } = passBorder();
+    const before = driver.log.length;
+    equivocate();
+    for (const from of [0, before]) {
+      const { watch, committee } = watching({ from, rosters: [dealt.certifiedRoster, certified] });
+      const [due] = watch.accusations();
+      assert.ok(due !== undefined && due.command.type === "fraud", `from ${from}`);
+      assert.ok("fraud" in committee.judgeFraud(due.command.proof));
+    }
+  });
+
+  test("is found in a later epoch also by who started there, and has read its roster from disk", () => {
+    begin();
+    const { certified } = passBorder();
+    driver.author(LIAR).join();
+    const before = driver.log.length;
+    equivocate();
+    const { watch } = watching({ from: before, rosters: [certified] });
+    assert.equal(watch.accusations().length, 1);
   });
 });

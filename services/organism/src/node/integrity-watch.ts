@@ -8,7 +8,7 @@ import { equalBytes, toHex } from "../codec/codec.ts";
 import { type CommitteeCommand, decodeCommand, FRAUD_PROOF_BYTES_MAX } from "../committee/commands.ts";
 import type { Applied, Committee } from "../committee/committee.ts";
 import { decodeEntry } from "../committee/entry.ts";
-import { fraudProofHash, verifyFraudProof } from "../committee/fraud.ts";
+import { fraudProofHash } from "../committee/fraud.ts";
 import { type Difference, ForkWatch, type SignedHead, verifyHead } from "../committee/heads.ts";
 import type { CertifiedOutcome } from "../committee/outcome.ts";
 import type { Roster } from "../committee/roster.ts";
@@ -42,7 +42,7 @@ export interface IntegrityOptions<State, Command, D extends Duty> {
   readonly config: LatticeConfig;
   readonly self: number;
   readonly committee: Committee<State, Command, D>;
-  readonly certifiedRoster: CertifiedOutcome | undefined;
+  readonly certifiedRosters: () => readonly CertifiedOutcome[];
   readonly proofs: FraudProofs;
   readonly log: Log;
   /** Connections to the other members of this committee, by index. */
@@ -86,24 +86,25 @@ export class IntegrityWatch<State, Command, D extends Duty> {
 
   constructor(options: IntegrityOptions<State, Command, D>) {
     this.#options = options;
-    const { config, committee, certifiedRoster, self } = options;
+    const { config, committee, self } = options;
     const { organism, roster } = committee;
     this.#forks = new ForkWatch(() => committee.quorum, self);
-    this.#collector = new FraudCollector({ config, organism, roster, certifiedRoster, eras: () => committee.eras() });
+    this.#collector = new FraudCollector({ config, organism, roster, eras: () => committee.eras() });
   }
 
-  /** What was caught before a restart and is not in the log yet; the incarnations that joined before this state. */
+  /**
+   * What was caught before a restart and is not in the log yet; the rosters and the incarnations that came before this
+   * state, whose entries may not be read again.
+   */
   restore(): void {
-    const { committee, config, proofs, timers } = this.#options;
+    const { committee, certifiedRosters, proofs, timers } = this.#options;
+    for (const certified of certifiedRosters()) this.#collector.roster(certified);
     for (const { index } of committee.roster.members) {
       const join = committee.author(index)?.join;
       if (join !== undefined) this.#collector.join(join);
     }
     for (const proof of proofs.toCommit()) {
-      const verdict = verifyFraudProof(config, committee.organism, proof, {
-        eras: committee.eras(),
-        rosters: committee.rosters,
-      });
+      const verdict = committee.judgeFraud(proof);
       if ("fraud" in verdict) {
         this.#accusations.set(toHex(fraudProofHash(proof)), { proof, ...verdict, atMs: timers.elapsedMs() });
       }
@@ -343,7 +344,7 @@ export class IntegrityWatch<State, Command, D extends Duty> {
       deadlineMs: ANSWER_MS,
     };
     try {
-      for await (const key of provenBy(peer, question)) this.#provenElsewhere.add(key);
+      for await (const { fraud } of provenBy(peer, question)) this.#provenElsewhere.add(toHex(fraud.memberKey));
     } catch (error) {
       logger.debug("a member does not say what it knows of frauds", errorFields(error));
     }
@@ -519,12 +520,11 @@ export class IntegrityWatch<State, Command, D extends Duty> {
 
   /** Why the log would refuse a proof, by the rosters that it knows by now; it would be said to it for ever otherwise. */
   #refusedByLog(hash: string, proof: Uint8Array): Refusal | undefined {
-    const { committee, config } = this.#options;
-    const { organism, rosters } = committee;
-    const oldest = rosters[0]?.epoch;
-    // It forgets rosters and learns eras only when an epoch is over.
+    const { committee } = this.#options;
+    const oldest = committee.rosters[0]?.epoch;
+    // It forgets rosters and learns eras only when an epoch is over; newer rules take more.
     if (this.#judgedFrom.get(hash) === oldest) return undefined;
-    const verdict = verifyFraudProof(config, organism, proof, { eras: committee.eras(), rosters });
+    const verdict = committee.judgeFraud(proof);
     if ("refusal" in verdict) return verdict.refusal;
     if (oldest !== undefined) this.#judgedFrom.set(hash, oldest);
     return undefined;

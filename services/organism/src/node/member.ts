@@ -206,7 +206,7 @@ export class Member<State, Command, D extends Duty, Settings> {
       config,
       self,
       committee: this.committee,
-      certifiedRoster: options.certifiedRoster,
+      certifiedRosters: () => this.#succession.rosters,
       proofs,
       log: this.#log,
       peers: () => this.#peers(),

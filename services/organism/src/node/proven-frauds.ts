@@ -5,6 +5,7 @@ import { verifyFraudProof } from "../committee/fraud.ts";
 import type { Roster } from "../committee/roster.ts";
 import type { LatticeConfig } from "../identity/lattice-config.ts";
 import type { Organism } from "../identity/organisms.ts";
+import type { Caught } from "./fraud-collector.ts";
 import type { CommitteeClient } from "./outcome-follower.ts";
 
 export interface FraudQuestion {
@@ -18,11 +19,11 @@ export interface FraudQuestion {
   readonly deadlineMs: number;
 }
 
-/** Member keys, as hex, that proofs of this member convict. @throws what the call fails with; what came before counts */
+/** Proofs that this member has and that hold. @throws what the call fails with; what came before counts */
 export async function* provenBy(
   peer: Pick<CommitteeClient, "listFrauds" | "getFraud">,
   { config, organism, eras, rosters, wanted, deadlineMs }: FraudQuestion,
-): AsyncGenerator<string, void, void> {
+): AsyncGenerator<Caught, void, void> {
   const { frauds } = await peer.listFrauds({}, { deadlineMs });
   // One proof for each key: a member that lists many against one has nothing more to say.
   const asked = new Set<string>();
@@ -32,6 +33,6 @@ export async function* provenBy(
     asked.add(key);
     const { proof } = await peer.getFraud({ proofHash }, { deadlineMs });
     const verdict = verifyFraudProof(config, organism, proof, { eras, rosters });
-    if ("fraud" in verdict) yield toHex(verdict.fraud.memberKey);
+    if ("fraud" in verdict) yield { proof, fraud: verdict.fraud };
   }
 }
