@@ -37,23 +37,24 @@ export class CheckpointKeeper {
   readonly #options: CheckpointKeeperOptions;
   readonly #pending = new Map<bigint, Uint8Array>();
   #saving: Promise<void> = Promise.resolve();
-  #savedPosition: bigint;
+  /** Of the generation that goes on: what is being saved of the one before does not count in it. */
+  #saved: { position: bigint };
 
   /** @param savedPosition of the newest snapshot on disk; 0 for none */
   constructor(options: CheckpointKeeperOptions, savedPosition: bigint) {
     this.#options = options;
-    this.#savedPosition = savedPosition;
+    this.#saved = { position: savedPosition };
   }
 
   /** Position of the newest certified snapshot on disk. */
   get savedPosition(): bigint {
-    return this.#savedPosition;
+    return this.#saved.position;
   }
 
   /** Positions begin anew. */
   beginGeneration(): void {
     this.#pending.clear();
-    this.#savedPosition = 0n;
+    this.#saved = { position: 0n };
   }
 
   /** To be shown everything that was applied, in order. */
@@ -72,23 +73,24 @@ export class CheckpointKeeper {
     for (const position of [...this.#pending.keys()])
       if (position <= checkpoint.position) this.#pending.delete(position);
     meters.gauge("lattice_checkpoint_position", Number(checkpoint.position));
-    if (state === undefined || checkpoint.position <= this.#savedPosition) return;
+    if (state === undefined || checkpoint.position <= this.#saved.position) return;
     const shares = [...votes(checkpoint.position)].sort(([a], [b]) => a - b);
     const signature = combineSignatures(
       shares.slice(0, quorum).map(([index, share]) => ({ index, signature: share })),
       quorum,
     );
     const certified = { checkpoint, signature, signers: shares.map(([index]) => index) };
-    this.#saving = this.#saving.then(() => this.#save(certified, state));
+    const saved = this.#saved;
+    this.#saving = this.#saving.then(() => this.#save(certified, state, saved));
     this.#options.outside?.hand(certified, state);
   }
 
-  async #save(certified: CertifiedCheckpoint, state: Uint8Array): Promise<void> {
+  async #save(certified: CertifiedCheckpoint, state: Uint8Array, saved: { position: bigint }): Promise<void> {
     const { store, logger, meters, onSaved } = this.#options;
     const { checkpoint } = certified;
     try {
       await store.save(certified, state);
-      this.#savedPosition = checkpoint.position;
+      saved.position = checkpoint.position;
       meters.gauge("lattice_snapshot_bytes", state.length);
       meters.gauge("lattice_snapshot_position", Number(checkpoint.position));
       logger.info("snapshot", { position: checkpoint.position, bytes: state.length });
