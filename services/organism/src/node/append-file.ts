@@ -98,6 +98,11 @@ export class AppendFile {
     return this.#size;
   }
 
+  /** Tells the file from others of its file system, whatever its name. */
+  get inode(): number {
+    return fstatSync(this.#file.fd).ino;
+  }
+
   /**
    * Resolves to the payload's offset once it is on disk. After a failed write every later append fails too.
    * @throws RangeError when the payload is above RECORD_BYTES_MAX

@@ -381,6 +381,34 @@ describe("a journal has one owner", () => {
     }
   });
 
+  test("of two that open it at once one goes on, and knows what either has acknowledged", async () => {
+    for (let turn = 0; turn < 10; turn++) {
+      const directory = join(root, `at-once-${turn}`);
+      const before = await FileJournal.open(directory);
+      for (let slot = 1n; slot <= 20n; slot++) await before.promise(`before/${slot}`, slot, bytes("before"));
+      await before.close();
+      const opened = await Promise.allSettled([0, 1].map(() => FileJournal.open(directory)));
+      const acknowledged: string[] = [];
+      for (const [index, each] of opened.entries()) {
+        if (each.status === "rejected") {
+          assert.ok(each.reason instanceof FileTaken, `${each.reason}`);
+          continue;
+        }
+        await each.value.promise(`after/${index}`, 30n, bytes("after")).then(
+          () => acknowledged.push(`after/${index}`),
+          (error: unknown) => assert.ok(error instanceof FileTaken, `${error}`),
+        );
+      }
+      assert.equal(acknowledged.length, 1, "exactly one speaks");
+      for (const each of opened) if (each.status === "fulfilled") await each.value.close();
+      const next = await FileJournal.open(directory);
+      for (const key of acknowledged) assert.ok(next.isPromised(key));
+      for (let slot = 1n; slot <= 20n; slot++) assert.ok(next.isPromised(`before/${slot}`));
+      await next.close();
+      assert.deepEqual(await readdir(directory), ["journal"]);
+    }
+  });
+
   test("an owner that was taken over does not replace the file when it compacts", async () => {
     const directory = join(root, "compacting");
     const older = await FileJournal.open(directory, { compactFromBytes: 1 });

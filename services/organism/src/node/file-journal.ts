@@ -7,12 +7,13 @@
  *
  * Long promises (vectors, chunks of them) stay on disk, with their hash and place in memory.
  */
-import { link, rename, rm, stat } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { randomBytes } from "node:crypto";
+import { link, mkdir, open, readdir, rename, rm, stat } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
 import { bytes, decode, encode, equalBytes, fixed, type Infer, struct, text, u64, union } from "../codec/codec.ts";
 import { hashBytes } from "../crypto/hash.ts";
 import { type MemberJournal, PromiseConflict } from "../ports.ts";
-import { AppendFile, CorruptFile, syncDirectory } from "./append-file.ts";
+import { AppendFile, CorruptFile, FileTaken, syncDirectory } from "./append-file.ts";
 
 const VALUE_BYTES_MAX = 32 * 1024 * 1024;
 /** Most of a journal is entries that have landed long ago: what a restart reads of them should not take long. */
@@ -90,33 +91,56 @@ export class FileJournal implements MemberJournal {
   }
 
   async #takeOver(): Promise<void> {
-    const taken = `${this.#path}.taken`;
-    for (;;) {
+    for (let replaced = false; !replaced; ) {
+      const taken = ownName(this.#path, "taken");
       const found = await takeLink(this.#path, taken);
-      // Read by the link, so that it is this very file whatever its owner does to the name meanwhile.
-      const places: (readonly [string, number, number])[] = [];
-      const old = await AppendFile.open(found ? taken : this.#path, (payload, offset) => {
-        const record = decode(RECORD, payload);
-        this.#remember(record);
-        if (record.type === "promise" && record.bytes.length > SHORT_BYTES) {
-          places.push([record.key, offset + payload.length, record.bytes.length]);
-        }
-      });
       try {
-        for (const [key, end, length] of places) {
-          const kept = this.#promises.get(key);
-          if (kept !== undefined) lies(kept, { file: old, offset: end - length, length });
-        }
-        if (!found || (await sameFile(this.#path, taken))) {
-          await this.#compact();
-          break;
-        }
-      } finally {
-        await old.close();
+        replaced = await this.#takeOnce(found ? taken : undefined);
+      } catch (error) {
+        await rm(taken, { force: true });
+        throw error;
       }
+      if (replaced) break;
+      await this.#file?.close();
+      this.#file = undefined;
       this.#forgetAll();
     }
-    await rm(taken, { force: true });
+    await this.#dropLinks();
+  }
+
+  /** @param taken the link; undefined where there are none. @returns whether this is the owner now */
+  async #takeOnce(taken: string | undefined): Promise<boolean> {
+    // An owner that did not see the link yet must not put there what it has written; nor does half a file stay lying about.
+    for (const name of await beside(this.#path, "new")) await rm(name, { force: true });
+    // Read by the link, so that it is this very file whatever its owner does to the name meanwhile.
+    const places: (readonly [string, number, number])[] = [];
+    const old = await AppendFile.open(taken ?? this.#path, (payload, offset) => {
+      const record = decode(RECORD, payload);
+      this.#remember(record);
+      if (record.type === "promise" && record.bytes.length > SHORT_BYTES) {
+        places.push([record.key, offset + payload.length, record.bytes.length]);
+      }
+    });
+    try {
+      for (const [key, end, length] of places) {
+        const kept = this.#promises.get(key);
+        if (kept !== undefined) lies(kept, { file: old, offset: end - length, length });
+      }
+      // Looked at last: another may be starting as well, and what it has acknowledged since is not in here.
+      const replaced = await this.#rewrite(async () => taken === undefined || (await sameFile(this.#path, taken)));
+      // Nor may another that has read the same put its own there later: what is there then is taken over once more.
+      return replaced && (taken === undefined || (await linksTo(this.#path, old)).length === 1);
+    } finally {
+      await old.close();
+    }
+  }
+
+  /** Of files that are nobody's any more; a link to this one is of somebody who is taking it over. */
+  async #dropLinks(): Promise<void> {
+    for (const name of await beside(this.#path, "taken")) {
+      const there = await stat(name).catch(() => undefined);
+      if (there?.ino !== this.#file?.inode) await rm(name, { force: true });
+    }
   }
 
   #forgetAll(): void {
@@ -249,14 +273,17 @@ export class FileJournal implements MemberJournal {
 
   /** Writes what is alive to a new file and renames it over the old one. */
   #compact(): Promise<void> {
-    const run = this.#compacting.then(() => this.#rewrite());
+    const run = this.#compacting.then(async () => {
+      await this.#rewrite(() => this.#stillOwner());
+    });
     this.#compacting = run.catch(() => undefined);
     return run;
   }
 
-  async #rewrite(): Promise<void> {
-    const temporary = `${this.#path}.new`;
-    await rm(temporary, { force: true });
+  /** @param may asked when everything is written. @returns what it said: the file is replaced only then */
+  async #rewrite(may: () => Promise<boolean>): Promise<boolean> {
+    // A name of its own: a file that somebody else is still writing must not be put in this one's place.
+    const temporary = ownName(this.#path, "new");
     const fresh = await AppendFile.open(temporary, () => undefined, { exclusive: true });
     const old = this.#file;
     const places = new Map<KeptPromise, Place>();
@@ -282,24 +309,40 @@ export class FileJournal implements MemberJournal {
           }),
         );
       }
-      await this.#stillOwner();
+      if (!(await may())) {
+        await fresh.close();
+        await rm(temporary, { force: true });
+        return false;
+      }
+      await rename(temporary, this.#path);
     } catch (error) {
       await fresh.close();
-      throw error;
+      // On a full disk it would lie there until the next try.
+      await rm(temporary, { force: true });
+      const gone = (error as NodeJS.ErrnoException).code === "ENOENT";
+      throw gone ? new FileTaken(`${this.#path}: another process takes the file over`) : error;
     }
-    await rename(temporary, this.#path);
     // From here on the old file is nobody's; if the folder cannot be synced, nothing may be acknowledged any more.
     this.#file = undefined;
     for (const [kept, place] of places) lies(kept, place);
-    await old?.close();
+    if (old !== undefined) await this.#letGo(old);
     await syncDirectory(dirname(this.#path));
     this.#compactFrom = Math.max(this.#compactFromBytes, COMPACT_GROWTH * fresh.size);
     this.#file = fresh;
+    return true;
   }
 
   /** A running owner must not rename its file over one that somebody else has taken: an empty append tells. */
-  async #stillOwner(): Promise<void> {
+  async #stillOwner(): Promise<boolean> {
     await this.#file?.append(encode(RECORD, { type: "trim", below: this.#below }));
+    return true;
+  }
+
+  /** Whoever took the old file just before it was replaced goes on with what it read there. @throws FileTaken */
+  async #letGo(old: AppendFile): Promise<void> {
+    const links = await linksTo(this.#path, old);
+    await old.close();
+    if (links.length > 0) throw new FileTaken(`${this.#path}: another process has taken the file over`);
   }
 
   /** Waits for what is being written, then gives the file up. */
@@ -353,21 +396,54 @@ function entryKey(id: Uint8Array): string {
 }
 
 /** File systems without hard links have no second process to fear for; everything else is an error. */
-const NO_LINKS = new Set(["ENOENT", "ENOTSUP", "EOPNOTSUPP", "EPERM", "ENOSYS"]);
+const NO_LINKS = new Set(["ENOTSUP", "EOPNOTSUPP", "EPERM", "ENOSYS"]);
 
-/** Makes the second link by which an owner learns that it is one no more. @returns false when there is nothing to take */
+/** `<path>.<anything>.<kind>`, and what it was called before: `<path>.<kind>`. */
+async function beside(path: string, kind: "new" | "taken"): Promise<string[]> {
+  const folder = dirname(path);
+  const own = (name: string): boolean => name.startsWith(`${basename(path)}.`) && name.endsWith(`.${kind}`);
+  return (await readdir(folder).catch(() => [])).filter(own).map((name) => join(folder, name));
+}
+
+function ownName(path: string, kind: "new" | "taken"): string {
+  return `${path}.${randomBytes(6).toString("hex")}.${kind}`;
+}
+
+/**
+ * Makes the second link by which an owner learns that it is one no more; of an empty file where there was none. Nobody
+ * removes another's: while both links went an owner would find none. @returns false where there are no links
+ */
 async function takeLink(path: string, taken: string): Promise<boolean> {
-  await rm(taken, { force: true });
-  try {
-    await link(path, taken);
-    return true;
-  } catch (error) {
-    if (NO_LINKS.has((error as NodeJS.ErrnoException).code ?? "")) return false;
-    throw error;
+  for (;;) {
+    try {
+      await link(path, taken);
+      return true;
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException;
+      if (code === "ENOENT") await makeEmpty(path);
+      else if (NO_LINKS.has(code ?? "")) return false;
+      else throw error;
+    }
   }
 }
 
+async function makeEmpty(path: string): Promise<void> {
+  await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+  await (await open(path, "a", 0o600)).close();
+}
+
+/** False as well when one is not there any more. */
 async function sameFile(a: string, b: string): Promise<boolean> {
-  const [first, second] = await Promise.all([stat(a), stat(b)]);
-  return first.ino === second.ino && first.dev === second.dev;
+  const [first, second] = await Promise.all([a, b].map((path) => stat(path).catch(() => undefined)));
+  return first !== undefined && first.ino === second?.ino && first.dev === second.dev;
+}
+
+/** The names by which `file`, once the one at `path`, was taken over. */
+async function linksTo(path: string, file: AppendFile): Promise<string[]> {
+  const found: string[] = [];
+  for (const name of await beside(path, "taken")) {
+    const there = await stat(name).catch(() => undefined);
+    if (there?.ino === file.inode) found.push(name);
+  }
+  return found;
 }
