@@ -5,6 +5,7 @@
 import { mkdir, readdir, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import {
+  CodecError,
   count,
   decode,
   encode,
@@ -33,6 +34,8 @@ export class Openings {
   readonly #files: Record<Kind, Set<bigint>> = { private: new Set(), landed: new Set() };
   /** Landed openings of slots that may still change. */
   readonly #published = new Map<bigint, Set<string>>();
+  /** What the disk has not taken yet of slots that may be forgotten meanwhile. */
+  readonly #unpublished = new Map<bigint, readonly string[]>();
   /** Writes happen one after the other. */
   #turn: Promise<void> = Promise.resolve();
 
@@ -63,12 +66,14 @@ export class Openings {
     this.#files[kind].add(slot);
   }
 
+  /** Nothing when there is no file, or a damaged one. @throws what the disk says otherwise */
   async #read(slot: bigint, kind: Kind): Promise<readonly Opening[]> {
     if (!this.#files[kind].has(slot)) return [];
     try {
       return decode(FILE, new Uint8Array(await readFile(this.#path(slot, kind)))).openings;
-    } catch {
-      return [];
+    } catch (error) {
+      if (error instanceof CodecError || (error as NodeJS.ErrnoException).code === "ENOENT") return [];
+      throw error;
     }
   }
 
@@ -88,40 +93,54 @@ export class Openings {
     return this.#next(() => this.#write(slot, "private", openings));
   }
 
-  /** Publishes what has landed, forgets what never will. `landedOf`: undefined once the slot is forgotten. */
+  /**
+   * Publishes what has landed, forgets what never will. `landedOf`: undefined once the slot is forgotten. What the disk does not
+   * take is tried again by the next one, and kept until then.
+   */
   sweep(retainedFrom: bigint, landedOf: (slot: bigint) => readonly Uint8Array[] | undefined): Promise<void> {
     return this.#next(async () => {
-      for (const slot of [...this.#files.private]) {
-        await this.#publish(slot, landedOf(slot) ?? []);
-        if (slot >= retainedFrom) continue;
-        this.#published.delete(slot);
-        await this.#remove(slot, "private");
-      }
+      // First what makes room.
       for (const slot of [...this.#files.landed]) {
         if (slot + this.#keepSlots < retainedFrom) await this.#remove(slot, "landed");
       }
+      const failures: unknown[] = [];
+      for (const slot of [...this.#files.private]) {
+        const wanted = landedOf(slot)?.map(toHex) ?? this.#unpublished.get(slot) ?? [];
+        try {
+          await this.#publish(slot, wanted);
+          this.#unpublished.delete(slot);
+          if (slot >= retainedFrom) continue;
+          this.#published.delete(slot);
+          await this.#remove(slot, "private");
+        } catch (error) {
+          this.#unpublished.set(slot, wanted);
+          failures.push(error);
+        }
+      }
+      if (failures.length > 0) throw failures[0];
     });
   }
 
-  async #publish(slot: bigint, ids: readonly Uint8Array[]): Promise<void> {
+  async #publish(slot: bigint, ids: readonly string[]): Promise<void> {
     const known = this.#published.get(slot) ?? new Set();
-    if (ids.every((id) => known.has(toHex(id)))) return;
-    const wanted = new Set(ids.map(toHex));
+    if (ids.every((id) => known.has(id))) return;
+    const wanted = new Set(ids);
     const before = await this.#read(slot, "landed");
     const all = new Map(before.map((opening) => [toHex(opening.messageId), opening]));
     for (const opening of await this.#read(slot, "private")) {
       const key = toHex(opening.messageId);
       if (wanted.has(key)) all.set(key, opening);
     }
-    this.#published.set(slot, wanted);
     if (all.size > before.length) await this.#write(slot, "landed", [...all.values()]);
+    this.#published.set(slot, wanted);
   }
 
   /** The opening of a message, if it may be served: published before, or `landed` says so now. */
   async get(slot: bigint, messageId: Uint8Array, landed: boolean): Promise<Opening | undefined> {
     const kinds: readonly Kind[] = landed ? ["private", "landed"] : ["landed"];
     for (const kind of kinds) {
-      const found = (await this.#read(slot, kind)).find((opening) => equalBytes(opening.messageId, messageId));
+      const held = await this.#read(slot, kind).catch(() => []);
+      const found = held.find((opening) => equalBytes(opening.messageId, messageId));
       if (found !== undefined) return found;
     }
     return undefined;
