@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, rmdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, describe, test } from "node:test";
@@ -24,6 +24,23 @@ describe("what a steward remembers", () => {
     assert.ok(!new StewardMemory(directory).mayBegin(3n, 64n, "bb"), "nor later");
     again.begin(4n, 100n, "cc");
     assert.doesNotMatch(readFileSync(join(directory, "steward.json"), "utf8"), /"3\//, "what is over is forgotten");
+  });
+
+  test("what the disk does not take is not remembered, and is tried again", () => {
+    const full = join(directory, "full");
+    const memory = new StewardMemory(full);
+    // Nothing can be written under this name now.
+    mkdirSync(join(full, "steward.json.new"), { recursive: true });
+    assert.throws(() => memory.begin(3n, 64n, "aa"));
+    assert.throws(() => memory.begin(3n, 64n, "aa"), "it is not gone on with");
+    assert.throws(() => memory.remember("standby"));
+    assert.ok(!memory.knows("standby"));
+    rmdirSync(join(full, "steward.json.new"));
+    memory.begin(3n, 64n, "aa");
+    memory.remember("standby");
+    const again = new StewardMemory(full);
+    assert.ok(!again.mayBegin(3n, 64n, "bb"));
+    assert.ok(again.knows("standby"));
   });
 
   test("a damaged file is refused in one line, not taken for none", () => {

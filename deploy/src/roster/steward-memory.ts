@@ -2,7 +2,7 @@
  * What a steward must not forget: which standbys it knew before their seat was blocked, and which ceremony it has begun for
  * an epoch and its first slot, so that it never takes part in two. Nothing in it is secret.
  */
-import { existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { z } from "zod";
 import { parseFile } from "../ceremony/founding-file.ts";
@@ -15,18 +15,25 @@ const FILE = z.strictObject({
   begun: z.record(z.string(), z.string()),
 });
 
-/** Replaces a file in one step. */
+/** Replaces a file in one step; on disk, with its name, when it returns. */
 export function replaceFile(path: string, content: string): void {
-  mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+  const folder = dirname(path);
+  mkdirSync(folder, { recursive: true, mode: 0o700 });
   rmSync(`${path}.new`, { force: true });
   writeFileSync(`${path}.new`, content, { mode: 0o600, flush: true });
   renameSync(`${path}.new`, path);
+  const directory = openSync(folder, "r");
+  try {
+    fsyncSync(directory);
+  } finally {
+    closeSync(directory);
+  }
 }
 
 export class StewardMemory {
   readonly #path: string;
-  readonly #standbys: Set<string>;
-  readonly #begun: Map<string, string>;
+  #standbys: ReadonlySet<string>;
+  #begun: ReadonlyMap<string, string>;
 
   /** @throws CeremonyProblem */
   constructor(directory: string) {
@@ -41,9 +48,7 @@ export class StewardMemory {
   }
 
   remember(standby: string): void {
-    if (this.#standbys.has(standby)) return;
-    this.#standbys.add(standby);
-    this.#write();
+    if (!this.#standbys.has(standby)) this.#keep(new Set([...this.#standbys, standby]), this.#begun);
   }
 
   /** False when another ceremony was begun for this epoch and slot. */
@@ -55,13 +60,16 @@ export class StewardMemory {
   begin(epoch: bigint, slot: bigint, ceremony: string): void {
     const name = `${epoch}/${slot}`;
     if (this.#begun.get(name) === ceremony) return;
-    this.#begun.set(name, ceremony);
-    for (const each of this.#begun.keys()) if (BigInt(each.split("/")[0] ?? 0) < epoch) this.#begun.delete(each);
-    this.#write();
+    const begun = new Map(this.#begun).set(name, ceremony);
+    for (const each of begun.keys()) if (BigInt(each.split("/")[0] ?? 0) < epoch) begun.delete(each);
+    this.#keep(this.#standbys, begun);
   }
 
-  #write(): void {
-    const begun = Object.fromEntries(this.#begun);
-    replaceFile(this.#path, `${JSON.stringify({ version: 1, standbys: [...this.#standbys].sort(), begun })}\n`);
+  /** Nothing counts as remembered before it is on disk: what a full one does not take is tried again. */
+  #keep(standbys: ReadonlySet<string>, begun: ReadonlyMap<string, string>): void {
+    const file = { version: 1, standbys: [...standbys].sort(), begun: Object.fromEntries(begun) };
+    replaceFile(this.#path, `${JSON.stringify(file)}\n`);
+    this.#standbys = standbys;
+    this.#begun = begun;
   }
 }
