@@ -133,3 +133,37 @@ test("a torn end is cut off and written anew", async () => {
   assert.deepEqual(await third.read(0n, 3n), raw(3n));
   await third.close();
 });
+
+test("a second process on the folder takes it over: what the first one still reads, and cuts, is not in it", async () => {
+  const older = await FileEntryTail.open(folder);
+  fill(older, 1n, 4n);
+  await older.written();
+  const newer = await FileEntryTail.open(folder);
+  fill(older, 5n, 6n);
+  await older.written();
+  fill(newer, 5n, 8n);
+  await newer.written();
+  // The older one keeps its own, and takes nothing away.
+  assert.deepEqual(await older.read(0n, 6n), raw(6n));
+  await older.keepFrom(0n, 7n);
+  for (let at = 1n; at <= 8n; at++) assert.deepEqual(await newer.read(0n, at), raw(at), `position ${at}`);
+  for (const each of [older, newer]) await each.close();
+  const third = await FileEntryTail.open(folder);
+  assert.equal(third.newest(0n), 8n);
+  for (let at = 1n; at <= 8n; at++) assert.deepEqual(third.hashAt(0n, at), tailHash(raw(at)), `position ${at}`);
+  await third.close();
+});
+
+test("a takeover that a crash has cut off leaves what was there", async () => {
+  const tail = await FileEntryTail.open(folder);
+  fill(tail, 1n, 3n);
+  await tail.close();
+  await writeFile(`${path(0, 1)}.0a0b0c.new`, "half of it");
+  const again = await FileEntryTail.open(folder);
+  assert.equal(again.newest(0n), 3n);
+  await again.close();
+  assert.deepEqual(
+    (await readdir(folder)).map((name) => join(folder, name)),
+    [path(0, 1)],
+  );
+});

@@ -4,8 +4,12 @@
  *
  * Not synced: after a power cut some of it may be missing, and the journal's "said-at" tells that (read-marks.ts); a killed process
  * loses nothing. Files `<generation>.<position of the first>` of frames: u32 length ‖ u32 CRC-32 ‖ entry.
+ *
+ * The process that opened it last owns it, as it owns the journal: what it goes on with it writes anew under the same name, so
+ * that an older one on the same folder, which reads on until it hears that it is succeeded, writes where nobody looks any more.
  */
-import { type FileHandle, mkdir, open, readdir, rm } from "node:fs/promises";
+import { randomBytes } from "node:crypto";
+import { type FileHandle, mkdir, open, readdir, rename, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { crc32 } from "node:zlib";
 import { hashBytes } from "../crypto/hash.ts";
@@ -52,25 +56,32 @@ export class FileEntryTail implements EntryTail {
   #writing: Promise<void> = Promise.resolve();
   #closed = false;
 
-  private constructor(folder: string, segments: Segment[]) {
+  private constructor(folder: string, segments: Segment[], fresh: boolean) {
     this.#folder = folder;
     this.#segments = segments;
+    this.#fresh = fresh;
   }
 
-  /** Reads what is there, up to the first frame that is not whole. */
+  /** Reads what is there, up to the first frame that is not whole, and takes it over from whoever had it. */
   static async open(folder: string): Promise<FileEntryTail> {
     await mkdir(folder, { recursive: true, mode: 0o700 });
     const segments: Segment[] = [];
     for (const name of (await readdir(folder)).sort()) {
       const found = /^(\d{20})\.(\d{20})$/.exec(name);
-      if (found?.[1] === undefined || found[2] === undefined) continue;
       const path = join(folder, name);
+      // What a crash has left of a takeover.
+      if (name.endsWith(".new")) await rm(path, { force: true });
+      if (found?.[1] === undefined || found[2] === undefined) continue;
       const segment = await readSegment(path, BigInt(found[1]), BigInt(found[2]));
       if (segment !== undefined) segments.push(segment);
       // What a crash has left before its first entry: another of this name may begin, which would go when this one goes.
-      else await rm(path);
+      else await rm(path, { force: true });
     }
-    return new FileEntryTail(folder, segments);
+    // Only the newest of a generation is written to.
+    const taken = await Promise.all(
+      segments.map((each, at) => each.generation === segments[at + 1]?.generation || takeOver(each)),
+    );
+    return new FileEntryTail(folder, segments, taken.includes(false));
   }
 
   #newestOf(generation: bigint): Segment | undefined {
@@ -112,7 +123,7 @@ export class FileEntryTail implements EntryTail {
       // Nothing goes behind what the disk has not taken: it is kept again from the next file on.
       if (segment.written !== count - 1) return;
       try {
-        segment.file ??= await open(segment.path, "w+", 0o600);
+        segment.file ??= await openNew(segment.path);
         // Not `write`: a disk that fills up takes a part, and says nothing before the next one.
         await segment.file.writeFile(frame);
         segment.written = count;
@@ -153,8 +164,11 @@ export class FileEntryTail implements EntryTail {
     // Behind what is still being written to them, and before anything that is appended from here on.
     const gone = this.#writing.then(async () => {
       for (const { file, path } of old) {
-        await file?.close();
-        await rm(path, { force: true });
+        if (file === undefined) continue;
+        // Of that name there may be another by now, which the next process goes on with.
+        const own = await isNamed(file, path);
+        await file.close();
+        if (own) await rm(path, { force: true });
       }
     });
     this.#writing = gone.catch(() => undefined);
@@ -177,11 +191,12 @@ function place(segment: Segment, length: number): void {
   segment.size += FRAME_BYTES + length;
 }
 
-/** Undefined when not one entry in it is whole. */
+/** Undefined when not one entry in it is whole, or it is gone. */
 async function readSegment(path: string, generation: bigint, from: bigint): Promise<Segment | undefined> {
-  const file = await open(path, "r+");
+  const file = await open(path, "r").catch(absent);
+  if (file === undefined) return undefined;
   const { size } = await file.stat();
-  const segment: Segment = { path, generation, from, file: undefined, places: [], size: 0, written: 0 };
+  const segment: Segment = { path, generation, from, file, places: [], size: 0, written: 0 };
   const head = Buffer.alloc(FRAME_BYTES);
   while (segment.size + FRAME_BYTES <= size) {
     await file.read(head, 0, FRAME_BYTES, segment.size);
@@ -193,11 +208,54 @@ async function readSegment(path: string, generation: bigint, from: bigint): Prom
     segment.places.push({ offset: segment.size + FRAME_BYTES, length, hash: tailHash(raw) });
     segment.size += FRAME_BYTES + length;
   }
-  await file.truncate(segment.size);
-  // What is appended goes behind what was read: the position of the handle counts.
+  segment.written = segment.places.length;
+  if (segment.written > 0) return segment;
   await file.close();
-  const written = segment.places.length;
-  return written === 0 ? undefined : { ...segment, written, file: await open(path, "a+") };
+  return undefined;
+}
+
+/**
+ * Writes what is whole anew, to be gone on with, and gives it the name. False when the disk does not take it: then the old file
+ * is read on, and what comes begins another.
+ */
+async function takeOver(segment: Segment): Promise<boolean> {
+  const unfinished = `${segment.path}.${randomBytes(6).toString("hex")}.new`;
+  const old = segment.file;
+  let fresh: FileHandle | undefined;
+  try {
+    fresh = await open(unfinished, "wx+", 0o600);
+    for (const { offset, length } of segment.places) {
+      const frame = Buffer.alloc(FRAME_BYTES + length);
+      await old?.read(frame, 0, frame.length, offset - FRAME_BYTES);
+      await fresh.writeFile(frame);
+    }
+    // What was on disk before a power cut must be after it.
+    await fresh.sync();
+    await rename(unfinished, segment.path);
+  } catch {
+    await fresh?.close();
+    await rm(unfinished, { force: true });
+    return false;
+  }
+  await old?.close();
+  segment.file = fresh;
+  return true;
+}
+
+/** Whatever lies under that name is nobody's: what it held was not whole, or is held elsewhere. */
+async function openNew(path: string): Promise<FileHandle> {
+  await rm(path, { force: true });
+  return open(path, "wx+", 0o600);
+}
+
+/** Is this still the file of that name? */
+async function isNamed(file: FileHandle, path: string): Promise<boolean> {
+  const [own, named] = await Promise.all([file.stat(), stat(path).catch(absent)]);
+  return own.ino === named?.ino && own.dev === named.dev;
+}
+
+function absent(error: NodeJS.ErrnoException): undefined {
+  if (error.code !== "ENOENT") throw error;
 }
 
 function segmentName(generation: bigint, from: bigint): string {
