@@ -49,6 +49,28 @@ describe("bodies on disk", () => {
     assert.deepEqual(await store.get(hash), body(1));
   });
 
+  test("are found while they are put again for a newer slot", async () => {
+    const directory = fresh();
+    const hash = await (await FileBodyStore.open(directory)).put(5n, body(1));
+    for (let slot = 6n; slot < 16n; slot++) {
+      const store = await FileBodyStore.open(directory);
+      const getting = store.get(hash);
+      const putting = store.put(slot, body(1));
+      assert.deepEqual(await getting, body(1), `slot ${slot}`);
+      await putting;
+    }
+  });
+
+  test("that have gone from the disk are written anew by whoever puts them again", async () => {
+    const directory = fresh();
+    const store = await FileBodyStore.open(directory);
+    const hash = await store.put(5n, body(1));
+    await rm(join(directory, "bodies", `5.${toHex(hash)}`));
+    await assert.rejects(store.put(6n, body(1)));
+    await store.put(6n, body(1));
+    assert.deepEqual(await (await FileBodyStore.open(directory)).get(hash), body(1));
+  });
+
   test("damaged on disk are not served, and are repaired by whoever puts them again", async () => {
     const directory = fresh();
     const hash = await (await FileBodyStore.open(directory)).put(5n, body(1));

@@ -61,18 +61,27 @@ export class FileBodyStore implements BodyStore {
     if (known === undefined) {
       const kept: KeptBody = { slot, written: this.#write(`${slot}.${key}`, body.slice()) };
       this.#kept.set(key, kept);
-      await kept.written.catch((error: unknown) => {
-        if (this.#kept.get(key) === kept) this.#kept.delete(key);
-        throw error;
-      });
-    } else if (slot > known.slot) {
-      // The same body again, for a newer slot: it lives as long as the newest of them.
-      const from = known.slot;
-      known.slot = slot;
-      known.written = known.written.then(() => rename(this.#path(from, key), this.#path(slot, key)));
-      await known.written;
-    } else await known.written;
+      await this.#written(key, kept);
+    } else {
+      if (slot > known.slot) {
+        // The same body again, for a newer slot: it lives as long as the newest of them.
+        const from = known.slot;
+        known.slot = slot;
+        known.written = known.written.then(() => rename(this.#path(from, key), this.#path(slot, key)));
+      }
+      await this.#written(key, known);
+    }
     return hash;
+  }
+
+  /** What failed is not kept: whoever puts it again writes it anew. */
+  async #written(key: string, kept: KeptBody): Promise<void> {
+    try {
+      await kept.written;
+    } catch (error) {
+      if (this.#kept.get(key) === kept) this.#kept.delete(key);
+      throw error;
+    }
   }
 
   #remember(key: string, body: Uint8Array): void {
@@ -96,12 +105,15 @@ export class FileBodyStore implements BodyStore {
     if (inMemory !== undefined) return inMemory.slice();
     const kept = this.#kept.get(key);
     if (kept === undefined) return undefined;
-    try {
-      await kept.written;
-      const body = new Uint8Array(await readFile(this.#path(kept.slot, key)));
-      if (equalBytes(blake3(body), hash)) return body;
-    } catch {
-      // Gone or unreadable is as good as damaged.
+    for (let written: Promise<void> | undefined; written !== kept.written; ) {
+      ({ written } = kept);
+      try {
+        await written;
+        const body = new Uint8Array(await readFile(this.#path(kept.slot, key)));
+        if (equalBytes(blake3(body), hash)) return body;
+      } catch {
+        // Gone or unreadable is as good as damaged; put for a newer slot meanwhile, it lies under another name.
+      }
     }
     // So that whoever puts it again repairs it.
     if (this.#kept.get(key) === kept) this.#kept.delete(key);
