@@ -5,7 +5,9 @@ import {
   linkSync,
   mkdirSync,
   mkdtempSync,
+  readdirSync,
   readFileSync,
+  rmdirSync,
   rmSync,
   statSync,
   writeFileSync,
@@ -178,4 +180,53 @@ test("nothing of what is over is left in free blocks, nor in files that were nev
   for (let look = 0; look < 2; look++) await keys.erase(2n);
   assert.equal(problems.length, 1);
   assert.match(problems[0] ?? "", /shares of epoch 1 are over and cannot be erased \(EISDIR\)/);
+});
+
+test("shares that are read while their epoch is erased do not come back, and nobody takes them for damaged", async (t) => {
+  dealt = dealCommittee(3);
+  const { keys, hand, problems, directory } = await open(t);
+  const { shares, certified } = next();
+  await hand(1n, 1, shares[1], certified);
+  // What a crash has left of writing another's.
+  linkSync(join(directory, "1.json"), join(directory, "0.json.new"));
+  const reading = keys.refresh();
+  await keys.erase(2n);
+  await reading;
+  assert.equal(keys.of(1n), undefined);
+  assert.deepEqual(
+    readdirSync(directory).filter((name) => name !== "key.json"),
+    [],
+  );
+  assert.deepEqual(
+    problems.filter((problem) => !problem.startsWith("key file")),
+    [],
+  );
+});
+
+test("shares that could not be read are taken once they can be, and said once before", async (t) => {
+  dealt = dealCommittee(3);
+  const { keys, hand, problems, directory } = await open(t);
+  const { shares, certified } = next();
+  await hand(1n, 1, shares[1], certified);
+  chmodSync(join(directory, "1.json"), 0o444);
+  for (let look = 0; look < 2; look++) await keys.refresh();
+  assert.equal(problems.length, 1);
+  chmodSync(join(directory, "1.json"), 0o400);
+  await keys.refresh();
+  assert.deepEqual(keys.of(1n)?.certificateShare, shares[1]);
+});
+
+test("a key file that could not be erased is erased later", async (t) => {
+  dealt = dealCommittee(3);
+  const { keys, problems, directory } = await open(t);
+  writeFileSync(join(directory, "key.json"), JSON.stringify({ memberKey: "kept", certificateShare: "x" }), {
+    mode: 0o400,
+  });
+  // Nothing can be written under this name now.
+  mkdirSync(join(directory, "key.json.new"));
+  for (let look = 0; look < 2; look++) await keys.erase(1n);
+  assert.equal(problems.length, 1, problems.join());
+  rmdirSync(join(directory, "key.json.new"));
+  await keys.erase(1n);
+  assert.deepEqual(JSON.parse(readFileSync(join(directory, "key.json"), "utf8")), { memberKey: "kept" });
 });

@@ -62,9 +62,6 @@ export interface FileEpochKeysOptions {
   readonly onProblem: (problem: string) => void;
 }
 
-/** A roster that does not stand under the eras known now. */
-class RosterUnknown extends KitProblem {}
-
 interface Held {
   readonly shares: EpochShares;
   readonly certified: CertifiedOutcome;
@@ -76,7 +73,10 @@ export class FileEpochKeys implements EpochKeys {
   /** Files that were read, with the time of their last change. */
   readonly #looked = new Map<string, number>();
   readonly #complained = new Set<string>();
+  /** What is read of epochs below comes too late. */
+  #erasedBelow = 0n;
   #firstErased = false;
+  #keyFileErased = false;
 
   private constructor(options: FileEpochKeysOptions) {
     this.#options = options;
@@ -105,7 +105,7 @@ export class FileEpochKeys implements EpochKeys {
   }
 
   async refresh(): Promise<void> {
-    const { directory, onProblem } = this.#options;
+    const { directory } = this.#options;
     let names: string[];
     try {
       names = await readdir(directory);
@@ -113,26 +113,30 @@ export class FileEpochKeys implements EpochKeys {
       return;
     }
     for (const name of names.sort()) {
-      if (!/^\d+\.json$/.test(name)) continue;
+      const number = /^(\d+)\.json$/.exec(name)?.[1];
+      if (number === undefined) continue;
       try {
-        // A proposal that came too late is followed by another one for the same epoch.
-        const { mtimeMs } = await stat(join(directory, name));
-        if (this.#looked.get(name) === mtimeMs) continue;
-        this.#looked.set(name, mtimeMs);
+        // A proposal that came too late is followed by another one for the same epoch; a file that was open to others is closed.
+        const { ctimeMs } = await stat(join(directory, name));
+        if (this.#looked.get(name) === ctimeMs || BigInt(number) < this.#erasedBelow) continue;
         const { epoch, held } = this.#judge(readSharesFile(join(directory, name)));
         this.#held.set(epoch, held);
+        this.#looked.set(name, ctimeMs);
       } catch (error) {
-        if (error instanceof RosterUnknown) {
-          // The era that it is of may become known: it is looked at again, and complained about once.
-          this.#looked.delete(name);
-          if (!this.#complained.has(error.message)) onProblem(error.message);
-          this.#complained.add(error.message);
-        } else if (error instanceof CodecError) onProblem(`shares in ${name}: ${error.message}`);
-        else if (error instanceof KitProblem) onProblem(error.message);
+        // It is looked at again: the era that it is of may become known, and a disk may give what it did not.
+        if (error instanceof KitProblem) this.#complain(name, error.message);
+        else if (error instanceof CodecError) this.#complain(name, `shares in ${name}: ${error.message}`);
         else if ((error as NodeJS.ErrnoException).code === "ENOENT") continue;
         else throw error;
       }
     }
+  }
+
+  /** Of each once. */
+  #complain(of: string, problem: string): void {
+    const key = `${of}: ${problem}`;
+    if (!this.#complained.has(key)) this.#options.onProblem(problem);
+    this.#complained.add(key);
   }
 
   #judge(file: SharesFile): { readonly epoch: bigint; readonly held: Held } {
@@ -143,7 +147,7 @@ export class FileEpochKeys implements EpochKeys {
     }
     const certified = decode(CERTIFIED, fromHex(file.roster));
     const checked = checkRoster(config, organism, certified, eras?.(organism));
-    if ("problem" in checked) throw new RosterUnknown(`shares of ${organism}: their roster: ${checked.problem}`);
+    if ("problem" in checked) throw wrong(`their roster: ${checked.problem}`);
     const member = checked.roster.members[index];
     const memberKey = generateSigningKey(secrets.memberKey).publicKey;
     if (member === undefined || !equalBytes(member.memberKey, memberKey)) {
@@ -165,6 +169,7 @@ export class FileEpochKeys implements EpochKeys {
   }
 
   async erase(epoch: bigint): Promise<void> {
+    if (epoch > this.#erasedBelow) this.#erasedBelow = epoch;
     for (const [held, { shares }] of this.#held) {
       if (held >= epoch) continue;
       shares.certificateShare.fill(0);
@@ -175,38 +180,41 @@ export class FileEpochKeys implements EpochKeys {
     await this.#eraseFirst(epoch);
   }
 
-  /** Of all that are over: also what was never taken, and what a crash has left of wiping. */
+  /** Of all that are over: also what was never taken, and what a crash has left of writing or wiping. */
   async #eraseFiles(epoch: bigint): Promise<void> {
-    const { directory, onProblem } = this.#options;
+    const { directory } = this.#options;
     const names = await readdir(directory).catch(() => []);
     for (const name of names) {
-      const number = /^(\d+)\.json$/.exec(name)?.[1];
+      const number = /^(\d+)\.json(?:\.new)?$/.exec(name)?.[1];
       if (number === undefined || BigInt(number) >= epoch) continue;
       try {
         await wipeFile(join(directory, name));
       } catch (error) {
         const code = (error as NodeJS.ErrnoException).code ?? "error";
-        const problem = `shares of epoch ${number} are over and cannot be erased (${code}): remove them`;
-        // It is tried again and again, and said once.
-        if (code !== "ENOENT" && !this.#complained.has(problem)) onProblem(problem);
-        if (code !== "ENOENT") this.#complained.add(problem);
+        // It is tried again and again.
+        if (code === "ENOENT") continue;
+        this.#complain(name, `shares of epoch ${number} are over and cannot be erased (${code}): remove them`);
       }
     }
   }
 
   /** The key file stays, without the first epoch's shares. */
   async #eraseFirst(epoch: bigint): Promise<void> {
-    const { first, secrets, keyFile, onProblem } = this.#options;
-    if (first === undefined || first.epoch >= epoch || this.#firstErased) return;
+    const { first, secrets, keyFile } = this.#options;
+    if (first === undefined || first.epoch >= epoch || this.#keyFileErased) return;
     this.#firstErased = true;
     secrets.certificateShare.fill(0);
     secrets.secondShare?.fill(0);
+    // One at a time; what a full disk keeps from being done is tried again.
+    this.#keyFileErased = true;
     try {
       const { certificateShare: _, secondShare: __, ...rest } = JSON.parse(await readFile(keyFile, "utf8"));
       await replaceAndWipe(keyFile, `${JSON.stringify(rest)}\n`, 0o400);
     } catch (error) {
+      this.#keyFileErased = false;
       const code = (error as NodeJS.ErrnoException).code ?? "error";
-      onProblem(`key file: its shares of epoch ${first.epoch} are over and cannot be erased (${code}): remove them`);
+      const problem = `key file: its shares of epoch ${first.epoch} are over and cannot be erased (${code}): remove them`;
+      this.#complain(keyFile, problem);
     }
   }
 }
