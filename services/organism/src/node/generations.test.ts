@@ -42,6 +42,13 @@ class Scene {
   free: boolean | undefined = true;
   heads: ReadonlyMap<number, ReadHead> = new Map();
   later: FetchedSnapshot | undefined;
+  /** What its looks at what it kept wait for, and its first look at what others read. */
+  recalling: Promise<void> = Promise.resolve();
+  comparing: Promise<void> = Promise.resolve();
+  /** By generation: what opening its log waits for. */
+  readonly opening = new Map<bigint, Promise<void>>();
+  /** Generations whose logs were opened and taken. */
+  readonly used: bigint[] = [];
   /** What keeping the beginning of a generation comes to. */
   keeping: Promise<void> = Promise.resolve();
   /** What it does and is told, in order. */
@@ -77,16 +84,21 @@ class Scene {
         lastPosition: () => this.log.lastPosition(),
         consume: (from, deliver, signal) => this.log.consume(from, deliver, signal),
         present: async () => this.present,
-        use: async () => {
+        use: async (log) => {
+          this.used.push((log as unknown as { readonly generation: bigint }).generation);
           this.log = this.next;
         },
       },
       nextLog: async (generation) => {
         did(`opened the log of ${generation}`);
-        return { close: async () => did("closed a log") } as never;
+        await this.opening.get(generation);
+        return { generation, close: async () => did(`closed the log of ${generation}`) } as never;
       },
       tail: {
-        read: async (_, position) => this.kept.get(position),
+        read: async (_, position) => {
+          await this.recalling;
+          return this.kept.get(position);
+        },
         keepFrom: async (generation) => did(`kept from ${generation}`),
       },
       marks: { furthest: () => this.furthest, forget: async () => did("forgot its marks") },
@@ -112,7 +124,12 @@ class Scene {
             close: async () => did("speaks of no end any more"),
           },
       integrity: {
-        begin: async () => did("compares"),
+        begin: async () => {
+          did("compares");
+          const { comparing } = this;
+          this.comparing = Promise.resolve();
+          await comparing;
+        },
         heads: async () => this.heads,
         blockedAnywhere: async () => new Set(),
       },
@@ -168,6 +185,17 @@ class Scene {
   }
 }
 
+/** Something to wait for, until it is `done` or has failed. */
+function held(): { readonly promise: Promise<void>; readonly done: () => void; readonly fail: (error: Error) => void } {
+  let done = (): void => undefined;
+  let fail: (error: Error) => void = () => undefined;
+  const promise = new Promise<void>((resolve, reject) => {
+    done = resolve;
+    fail = reject;
+  });
+  return { promise, done, fail };
+}
+
 let scene: Scene;
 beforeEach(() => {
   scene = new Scene();
@@ -218,6 +246,29 @@ describe("a log that has less than was read", () => {
     const news = scene.news;
     assert.deepEqual(news.slice(0, 4), ["says nothing", "applied 1", "applied 2", "applied 3"]);
     assert.deepEqual(news.slice(4).sort(), ["asks for the end", "is asked for the end"]);
+  });
+
+  test("is not told of by who is to end before what was kept is in the state", async () => {
+    for (const position of [1n, 2n]) scene.kept.set(position, new Uint8Array([1]));
+    const { promise, done } = held();
+    scene.recalling = promise;
+    await scene.generations.begin({ lost: "the stream was made anew" });
+    scene.generations.lose({ reason: "LOG_LOST", detail: "others say so" }, true);
+    scene.halt.drain();
+    done();
+    await scene.generations.settled();
+    await settled();
+    assert.deepEqual(scene.news, ["says nothing"]);
+  });
+
+  test("is not told of by who cannot read what was kept, whoever else has seen it", async () => {
+    const { promise, fail } = held();
+    scene.recalling = promise;
+    await scene.generations.begin({ lost: "the stream was made anew" });
+    scene.generations.lose({ reason: "LOG_LOST", detail: "others say so" }, true);
+    fail(new Error("the disk does not answer"));
+    await settled();
+    assert.deepEqual(scene.news, ["says nothing", "fatal LOG_LOST"]);
   });
 
   test("stops a member that cannot go on in another", async () => {
@@ -373,6 +424,85 @@ describe("a later generation", () => {
       scene.news.filter((each) => each.startsWith("begins")),
       ["begins generation 1"],
     );
+  });
+
+  test("that begins while heads are compared is not taken part in before its log is read", async () => {
+    const { promise, done } = held();
+    scene.comparing = promise;
+    const begun = scene.generations.begin("there");
+    await settled();
+    assert.deepEqual(scene.news, ["reads to 0", "compares"]);
+    scene.later = fetchedOf(1n);
+    scene.present = false;
+    await scene.generations.follow();
+    assert.deepEqual(scene.news, ["says nothing", "begins generation 1", "opened the log of 1"]);
+    scene.next.last = 1n;
+    scene.present = true;
+    await scene.timers.advance(250);
+    assert.deepEqual(scene.news, ["reads to 1"]);
+    done();
+    await begun;
+    assert.deepEqual(scene.news, [], "the first entry of its log is still to come");
+    scene.next.put(1n);
+    await settled();
+    assert.deepEqual(scene.news, ["applied 1", "compares", "takes part"]);
+  });
+
+  test("that begins while the end of a log is asked for is not read twice", async () => {
+    const { promise, done } = held();
+    const ask = scene.log.lastPosition.bind(scene.log);
+    scene.log.lastPosition = () => promise.then(ask);
+    const begun = scene.generations.begin("there");
+    scene.later = fetchedOf(1n);
+    await scene.generations.follow();
+    await settled();
+    done();
+    await begun;
+    assert.equal(scene.next.readers, 1);
+    assert.deepEqual(scene.news.filter((each) => each === "takes part").length, 1);
+  });
+
+  test("is not judged by what others had read of the one before", async () => {
+    await scene.reading();
+    scene.log = new ScriptedLog();
+    scene.generations.forked("member 0");
+    await settled();
+    scene.later = fetchedOf(1n);
+    await scene.generations.follow();
+    await scene.generations.settled();
+    assert.equal(scene.news.at(-1), "takes part");
+    await scene.timers.advance(5000 + 2 * SLOT_MS);
+    assert.deepEqual(scene.news, []);
+    assert.equal(scene.generations.forking, false);
+  });
+
+  test("whose log cannot be opened keeps nobody from ending", async () => {
+    await scene.reading();
+    const { promise, done } = held();
+    scene.opening.set(1n, promise);
+    scene.later = fetchedOf(1n);
+    await scene.generations.follow();
+    await settled();
+    assert.equal(scene.news.at(-1), "opened the log of 1");
+    scene.halt.drain();
+    scene.halt.stop();
+    await scene.generations.settled();
+    done();
+    await settled();
+    assert.deepEqual([scene.news, scene.used], [["closed the log of 1"], []]);
+  });
+
+  test("that is over before its log could be opened is not read any more", async () => {
+    await scene.reading();
+    const { promise, done } = held();
+    scene.opening.set(1n, promise);
+    await scene.generations.turn({ ...fetchedOf(1n), applied: [] });
+    await scene.generations.turn({ ...fetchedOf(2n), applied: [] });
+    await scene.generations.settled();
+    done();
+    await settled();
+    assert.deepEqual(scene.used, [2n]);
+    assert.deepEqual(scene.news.slice(-2), ["takes part", "closed the log of 1"]);
   });
 
   test("that cannot be kept is asked for again", async () => {

@@ -75,12 +75,13 @@ export class Generations {
   #reading: LogReading | undefined;
   /** Settles once nothing more is done with the log that was last turned to. */
   #busy: Promise<void> = Promise.resolve();
-  /** Settles once what was read before a restart is in the state: what is reported of it binds. */
-  #recalled: Promise<void> = Promise.resolve();
+  /** Settles once what was read before a restart is in the state, or never will be: what is reported of it binds. */
+  #recalled: Promise<boolean> = Promise.resolve(true);
   #ending = false;
   #following = false;
   #turning = false;
-  #forking: Promise<void> | undefined;
+  /** A look at what others read, and the generation that it is of. */
+  #forking: { readonly generation: bigint; readonly looking: Promise<void> } | undefined;
 
   constructor(options: GenerationsOptions) {
     this.#options = options;
@@ -93,7 +94,7 @@ export class Generations {
 
   /** Others are on another chain: until it is known what that means, not a word. */
   get forking(): boolean {
-    return this.#forking !== undefined;
+    return this.#forking?.generation === this.#options.committee.generation;
   }
 
   /** Resolves once the log is read that was there, or is known not to be readable; in the end of a generation at once. */
@@ -116,23 +117,28 @@ export class Generations {
 
   /** Reads the log of this generation to its end, and takes part. */
   async #read(): Promise<void> {
-    const { log, marks, halt, standing, integrity, change, started, onReading } = this.#options;
-    const target = await endOfLog(log, marks.furthest());
+    const { committee, log, marks, halt, standing, integrity, change, started, onReading } = this.#options;
+    const { generation } = committee;
+    // Enough others have said meanwhile that this generation is over, or a later one is read already.
+    const over = (): boolean => this.#ending || halt.draining || committee.generation !== generation;
+    const target = await endOfLog(log, marks.furthest()).catch((error: unknown) => {
+      if (over()) return undefined;
+      throw error;
+    });
+    if (target === undefined || over()) return;
     if (typeof target !== "bigint") return this.lose(target);
-    // Enough others have said meanwhile that this generation is over.
-    if (this.#ending || halt.draining) return;
     onReading(target);
     const reading = this.#newReading();
     this.#reading = reading;
     this.#busy = reading.run();
     await reading.reaches(target);
-    if (this.#ending || halt.draining) return;
+    if (over()) return;
     standing.checkKey();
     if (!halt.silent) await integrity.begin();
     // What it sees at its first start others hear before it stops: it is served from here on, and silent in the log.
     if (!started() && this.forking) return;
-    await this.#forking;
-    if (halt.silent || this.#ending) return;
+    if (this.forking) await this.#forking?.looking;
+    if (halt.silent || over()) return;
     // It is served meanwhile: others may wait for the same.
     if (change?.bound === true) this.#withdraw(change);
     else await this.#options.onReached();
@@ -182,7 +188,9 @@ export class Generations {
       return;
     }
     if (this.#ending) {
-      void this.#recalled.then(() => change.start(!others));
+      void this.#recalled.then((recalled) => {
+        if (recalled) change.start(!others);
+      });
       return;
     }
     const { generation, position } = committee;
@@ -194,8 +202,12 @@ export class Generations {
     });
     this.#cease();
     const recall = this.#busy.then(() => this.#recall());
-    this.#recalled = recall.catch(() => undefined);
-    this.#busy = this.#orFail(recall.then(() => change.start(!others)));
+    this.#recalled = recall.catch(() => false);
+    this.#busy = this.#orFail(
+      recall.then((recalled) => {
+        if (recalled) change.start(!others);
+      }),
+    );
     if (!others) this.#watchOthers();
   }
 
@@ -206,16 +218,17 @@ export class Generations {
     this.moved();
   }
 
-  /** What was read before a restart and is not in the state yet. */
-  async #recall(): Promise<void> {
+  /** What was read before a restart and is not in the state yet. @returns false when the member ends before all of it is */
+  async #recall(): Promise<boolean> {
     const { committee, tail, standing, halt, appender } = this.#options;
     const { generation } = committee;
     for (;;) {
       const position = committee.position + 1n;
       const raw = await tail?.read(generation, position);
-      if (raw === undefined || halt.draining) return;
+      if (halt.draining) return false;
+      if (raw === undefined) return true;
       standing.checkRules();
-      if (halt.silent) return;
+      if (halt.silent) return false;
       const applied = committee.apply(position, raw);
       appender()?.consumed(applied);
     }
@@ -253,18 +266,24 @@ export class Generations {
 
   /** f + 1 others are on another chain: either the stream has replaced what this member read, or the broker forks. */
   forked(detail: string): void {
-    this.#forking ??= this.#lookAtFork(detail).finally(() => {
-      this.#forking = undefined;
+    if (this.forking) return;
+    const looking = this.#lookAtFork(detail).finally(() => {
+      if (this.#forking?.looking === looking) this.#forking = undefined;
     });
+    this.#forking = { generation: this.#options.committee.generation, looking };
   }
 
   async #lookAtFork(detail: string): Promise<void> {
     if (this.#ending) return;
     const { committee, log, tail, change, halt, slotMs, timers, started } = this.#options;
     const { generation, position } = committee;
-    const kept = await tail?.read(generation, position);
+    // What was seen of a generation says nothing of the next one, which may begin while it is looked at.
+    const over = (): boolean => this.#ending || halt.draining || committee.generation !== generation;
+    const kept = await tail?.read(generation, position).catch(() => undefined);
+    if (over()) return;
     if (change !== undefined && kept !== undefined) {
       const now = await readOne(log, position, { timers, withinMs: FORK_LOOK_MS }).catch(() => undefined);
+      if (over()) return;
       if (now !== undefined && !equalBytes(now, kept)) {
         const what = `the log holds something else at position ${position} than what was read`;
         return this.lose({ reason: "LOG_REPLACED", detail: what });
@@ -273,8 +292,8 @@ export class Generations {
     // The others may be agreeing on the end, and need what this member has read.
     await change?.hear();
     // Who stops again at each start would never be heard by those on the other chain, who compare heads once a slot.
-    if (!started() && !this.#ending) await pause(timers, FORK_HEARD_SLOTS * slotMs, halt.signal);
-    if (!this.#ending && !halt.draining) halt.fail("LOG_FORKED", detail);
+    if (!started() && !over()) await pause(timers, FORK_HEARD_SLOTS * slotMs, halt.signal);
+    if (!over()) halt.fail("LOG_FORKED", detail);
   }
 
   /** Somebody says that the generation is over. Only a certificate shows it: then this member goes on there. */
@@ -301,7 +320,7 @@ export class Generations {
 
   /** The next generation, certified by a quorum: goes on from its beginning. Whoever comes second, of two who show it, is late. */
   async turn(birth: Birth): Promise<void> {
-    const { committee, log, nextLog, change, halt, onBirth } = this.#options;
+    const { committee, log, change, halt, onBirth } = this.#options;
     const { generation } = birth.certified.checkpoint;
     if (this.#turning || generation <= committee.generation) return;
     this.#turning = true;
@@ -313,11 +332,30 @@ export class Generations {
     if (halt.draining || halt.silent) return;
     change?.began();
     this.#goOn(async () => {
-      const next = await nextLog?.(generation);
-      if (next === undefined || halt.draining) return next?.close();
+      const next = await this.#open(generation);
+      if (next === undefined) return;
       await log.use(next);
       await this.#readWhenPresent();
     });
+  }
+
+  /**
+   * The log of a later generation, which may take as long as its broker is away: a member that ends does not wait for it.
+   * @returns undefined when nothing is to be read there any more
+   */
+  async #open(generation: bigint): Promise<Log | undefined> {
+    const { committee, nextLog, halt } = this.#options;
+    const opened = nextLog?.(generation);
+    if (opened === undefined) return undefined;
+    const stopped = new Promise<undefined>((resolve) => {
+      if (halt.signal.aborted) resolve(undefined);
+      halt.signal.addEventListener("abort", () => resolve(undefined), { once: true });
+    });
+    const next = await Promise.race([opened, stopped]);
+    if (next !== undefined && !halt.draining && committee.generation === generation) return next;
+    // Nobody reads it: it is closed whenever it comes.
+    opened.then((late) => late.close()).catch(() => undefined);
+    return undefined;
   }
 
   #goOn(read: () => Promise<void>): void {
