@@ -73,6 +73,8 @@ export interface GenerationChangeOptions<State, Command, D extends Duty> extends
 export class GenerationChange<State, Command, D extends Duty> implements EndGossip {
   readonly #options: GenerationChangeOptions<State, Command, D>;
   #agreement: GenerationAgreement;
+  /** The epoch whose members it is made by. */
+  #epoch = 0n;
   #lost = false;
   #active = false;
   #closed = false;
@@ -102,7 +104,16 @@ export class GenerationChange<State, Command, D extends Duty> implements EndGoss
     const record = kept === undefined ? undefined : decode(KEPT_RECORD, kept);
     if (record?.generation === generation) agreement.restore(record.said, record.locked);
     this.#agreement = agreement;
+    this.#epoch = roster.epoch;
     return agreement;
+  }
+
+  /** Epochs begin within a generation: who speaks of its end is who belongs to the committee by then. */
+  #keepUp(): void {
+    if (this.#active || this.#options.committee.roster.epoch === this.#epoch) return;
+    const heard = this.#agreement.messages();
+    const agreement = this.#begin();
+    for (const raw of heard.values()) agreement.receive(raw);
   }
 
   get generation(): bigint {
@@ -116,6 +127,7 @@ export class GenerationChange<State, Command, D extends Duty> implements EndGoss
   }
 
   receive(messages: readonly Uint8Array[]): void {
+    this.#keepUp();
     let news = false;
     for (const raw of messages) news = this.#agreement.receive(raw) || news;
     if (news && !this.#active && this.#agreement.convincing) this.#options.onConvinced();
@@ -128,6 +140,7 @@ export class GenerationChange<State, Command, D extends Duty> implements EndGoss
 
   /** What this member has said about the end keeps it from saying anything in the log of this generation. */
   get bound(): boolean {
+    this.#keepUp();
     return this.#agreement.owed !== undefined;
   }
 
@@ -209,6 +222,7 @@ export class GenerationChange<State, Command, D extends Duty> implements EndGoss
     if (this.#closed) return;
     this.#lost ||= lost;
     if (this.#active) return;
+    this.#keepUp();
     this.#active = true;
     this.#options.meters.gauge("lattice_generation_ending", 1);
     this.#stopTicking = this.#options.timers.every(TICK_MS, () => {
@@ -276,11 +290,14 @@ export class GenerationChange<State, Command, D extends Duty> implements EndGoss
 
   async #turn(): Promise<void> {
     const { committee, timers, spokenOn, meters, logger } = this.#options;
+    const over = this.#ending();
     if (this.#newer && (await this.#adopt())) return;
+    if (over()) return;
     this.#newer = false;
     const spoken = spokenOn();
     if (spoken !== undefined && this.#spokenTip === undefined) {
       const found = await this.#reach.state(spoken);
+      if (over()) return;
       if (found === undefined) {
         return this.#say(`entries up to position ${spoken.position}: it has spoken on them, and has not kept them`);
       }
@@ -289,18 +306,26 @@ export class GenerationChange<State, Command, D extends Duty> implements EndGoss
     const tip = this.#spokenTip ?? { position: committee.position, heads: committee.heads };
     const own: OwnEnd = { lost: this.#lost, ...tip };
     for (const intent of this.#agreement.step(timers.elapsedMs(), own)) {
-      if (this.#closed) return;
-      if (intent.reach !== undefined && (await this.#reach.state(intent.reach)) === undefined) {
+      const reached = intent.reach === undefined || (await this.#reach.state(intent.reach)) !== undefined;
+      if (over()) return;
+      if (intent.reach !== undefined && !reached) {
         logger.warn("nobody hands over the entries of a proposed end", { position: intent.reach.position });
         this.#agreement.unreachable(intent.reach);
         continue;
       }
       await this.#speak(intent.statement);
+      if (over()) return;
     }
     meters.gauge("lattice_generation_round", this.#agreement.round);
     this.#say(this.#agreement.waits);
     const { decided } = this.#agreement;
-    if (decided !== undefined && committee.generation === this.generation) await this.#certify(decided);
+    if (decided !== undefined) await this.#certify(decided);
+  }
+
+  /** @returns whether what was begun now is of no use any more: what it would say belongs to a generation that is over */
+  #ending(): () => boolean {
+    const agreement = this.#agreement;
+    return () => this.#closed || this.#agreement !== agreement;
   }
 
   #say(waits: string): void {
@@ -326,7 +351,9 @@ export class GenerationChange<State, Command, D extends Duty> implements EndGoss
   /** Gives this member's share, and makes the certificate once there are enough. */
   async #certify(end: GenerationEndPoint): Promise<void> {
     const { committee, self, certificateShare, journal, clock, logger, onBirth } = this.#options;
+    const over = this.#ending();
     const reached = await this.#reach.state(end);
+    if (over()) return;
     if (reached === undefined) {
       return this.#say(`entries up to position ${end.position}, where the generation ends, or the others' certificate`);
     }
@@ -337,8 +364,10 @@ export class GenerationChange<State, Command, D extends Duty> implements EndGoss
     if (secret !== undefined && !shares.some(({ member }) => member === self)) {
       const slot = slotAt(committee.config, clock.nowMs());
       await journal.promise(`${KEPT}/${this.generation}`, slot, digest);
+      if (over()) return;
       const { epoch, stateHash, stateBytes } = checkpoint;
       await this.#speak({ type: "share", end, epoch, stateHash, stateBytes, share: blsSign(secret, digest) });
+      if (over()) return;
     }
     const { quorum } = committee.quorumOfEpoch(checkpoint.epoch);
     const roster = committee.rosters.find(({ epoch }) => epoch === checkpoint.epoch);
