@@ -30,6 +30,8 @@ class Process {
   crashAt: number | undefined;
   steps = 0;
   kept = 0;
+  /** What its disk waits for before it has a promise. */
+  writing: (key: string) => Promise<void> = async () => undefined;
 
   #step(): void {
     this.steps += 1;
@@ -60,6 +62,7 @@ class Process {
       promised: (key) => journal.promised(key),
       promise: async (key, slot, value) => {
         this.#step();
+        await this.writing(key);
         await journal.promise(key, slot, value);
         this.#step();
       },
@@ -77,6 +80,7 @@ class Process {
         patienceMs: () => 60_000,
         keep: async () => {
           this.#step();
+          await this.writing("shares");
           this.kept += 1;
         },
         ...options,
@@ -252,6 +256,40 @@ describe("a ceremony's processes on a log", () => {
     assertDone(await Promise.all(alone.map(({ self, process }) => process.run(log, self, persons, { retry: true }))));
     await log.close();
   });
+
+  for (const [what, phase] of [
+    ["seed", "enrol"],
+    ["shares", "confirm"],
+  ] as const) {
+    test(`while a slow disk still writes one's ${what} the others begin another attempt: it takes part in that`, async () => {
+      const log = await EmbeddedLog.open(join(folder(), "log"));
+      const persons = people(3, random);
+      const processes = range(3).map(() => new Process());
+      const [slow] = processes;
+      assert.ok(slow !== undefined);
+      let next = (): void => undefined;
+      let begun = false;
+      const another = new Promise<void>((resolve) => {
+        next = () => {
+          begun = true;
+          resolve();
+        };
+      });
+      slow.writing = (key) => (key.endsWith(what) ? another : Promise.resolve());
+      const ends = await Promise.all(
+        processes.map((each, self) =>
+          each.run(log, self, persons, {
+            retry: self !== 0,
+            patienceMs: (now) => (now === phase && !begun ? 0 : 60_000),
+            ...(self === 0 ? { onApplied: ({ attempt }) => attempt.number === 2 && next() } : {}),
+          }),
+        ),
+      );
+      assertDone(ends);
+      for (const end of ends) assert.ok(end.blames.every(({ reason }) => reason === "SILENT"));
+      await log.close();
+    });
+  }
 
   test("an absent member is named once patience ends, and comes back for the next attempt", async () => {
     const log = await EmbeddedLog.open(join(folder(), "log"));

@@ -152,6 +152,8 @@ class Participant {
     if (attempt.phase === "aborted") return this.#aborted();
     const done = attempt.phase === "done";
     const secrets = await this.#secrets();
+    // Another attempt has begun meanwhile: what was made for this one is nothing there.
+    if (this.#ceremony.attempt !== attempt) return undefined;
     if (done && attempt.holders.has(this.#run.self)) return this.#done(secrets);
     if (secrets === undefined) return done ? this.#done(secrets) : undefined;
     const command = nextCommand(this.#ceremony, this.#run.self, secrets);
@@ -159,7 +161,7 @@ class Participant {
     if (command.type === "confirm" && attempt.result !== undefined) {
       await this.#run.keep(attempt.result, ownShares(this.#ceremony, this.#run.self, secrets));
     }
-    await this.#say(command);
+    await this.#say(command, attempt.number);
     return undefined;
   }
 
@@ -180,6 +182,7 @@ class Participant {
       }
       seed = random(32);
       await journal.promise(key, 0n, seed);
+      if (this.#ceremony.attempt !== attempt) return undefined;
     }
     const secrets = { seed, oldShares };
     const bound = attempt.boxKeys.get(self);
