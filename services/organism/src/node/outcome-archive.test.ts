@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
-import { mkdtemp, readdir, rm } from "node:fs/promises";
+import { execFileSync } from "node:child_process";
+import { mkdir, mkdtemp, readdir, rm, rmdir } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
@@ -197,5 +198,46 @@ describe("the outcome archive", () => {
     await again.prune(0n);
     assert.equal(again.oldest("first"), 13n);
     await again.close();
+  });
+
+  test("what the disk does not take for a while is kept when it does again", async () => {
+    const directory = fresh();
+    const archive = await OutcomeArchive.open(directory, "relay", { segmentRecords: 1 });
+    await archive.put(certified(1n));
+    // No file can begin under this name.
+    await mkdir(join(directory, "outcomes.1"));
+    await assert.rejects(archive.put(certified(2n)));
+    assert.deepEqual(await archive.get("first", 2n), certified(2n), "it is served meanwhile");
+    await rmdir(join(directory, "outcomes.1"));
+    await archive.put(certified(3n));
+    await archive.close();
+    const again = await OutcomeArchive.open(directory, "relay");
+    for (const slot of [1n, 2n, 3n]) assert.ok(again.has("first", slot), `slot ${slot}`);
+    await again.close();
+  });
+
+  test("nothing is written behind a record that the disk took in part", async () => {
+    const directory = fresh();
+    const script = `
+      import { OutcomeArchive } from ${JSON.stringify(import.meta.resolve("./outcome-archive.ts"))};
+      const archive = await OutcomeArchive.open(process.argv[1], "relay");
+      const failed = [];
+      for (let slot = 1n; slot <= 12n; slot++) {
+        const outcome = {
+          version: 1, committee: new Uint8Array(32), generation: 0n, epoch: 0n, slot, stage: "first",
+          kind: "result", commitment: new Uint8Array(3000), bodyHash: undefined,
+        };
+        await archive.put({ outcome, signature: new Uint8Array(96), signers: [0, 1] }).catch(() => failed.push(slot));
+      }
+      await archive.close();
+      console.log(failed.length);
+    `;
+    // No file may become longer than a few of them.
+    const limited = ["-c", 'ulimit -f 16 && exec "$0" --input-type=module -e "$1" "$2"', process.execPath];
+    const said = execFileSync("sh", [...limited, script, directory], { encoding: "utf8" });
+    assert.ok(Number(said) > 0, "the limit was met");
+    const archive = await OutcomeArchive.open(directory, "relay");
+    for (let slot = 1n; slot <= 12n; slot++) assert.ok(archive.has("first", slot), `slot ${slot}`);
+    await archive.close();
   });
 });

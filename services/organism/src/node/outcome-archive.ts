@@ -13,6 +13,8 @@ import { AppendFile } from "./append-file.ts";
 /** Events a watcher may lag behind before its stream is ended. */
 export const WATCH_BUFFER_MAX = 1024;
 const RECENT = 256;
+/** Outcomes that the disk has not taken, and that are tried again; more go to the other members for them. */
+const UNKEPT_MAX = 256;
 
 /** Slots below the newest that a member answers for by itself: 18 hours of four seconds. */
 export const OUTCOMES_KEPT_SLOTS = 16_384n;
@@ -23,6 +25,8 @@ interface Segment {
   readonly file: RecordFile;
   records: number;
   newestSlot: bigint;
+  /** The disk has not taken a record: it takes none behind it. */
+  broken: boolean;
   /** Absent where it cannot be. */
   readonly remove?: () => Promise<void>;
 }
@@ -49,6 +53,7 @@ export class OutcomeArchive {
   readonly #next: (() => Promise<Segment>) | undefined;
   readonly #limits: Required<ArchiveLimits>;
   readonly #recent = new Map<string, CertifiedOutcome>();
+  readonly #unkept = new Map<string, CertifiedOutcome>();
   readonly #listeners = new Set<Listener>();
   /** Wakes those who wait for the next outcome. */
   readonly #watching = new Set<() => void>();
@@ -101,35 +106,54 @@ export class OutcomeArchive {
     return this.#index.get(stage)?.has(slot) ?? false;
   }
 
-  /** Keeps a certified outcome; the second of a slot and stage is ignored. */
+  /** Keeps a certified outcome; the second of a slot and stage is ignored. What fails is tried again with the next one. */
   async put(certified: CertifiedOutcome): Promise<void> {
     const { stage, slot } = certified.outcome;
-    if (this.has(stage, slot)) return;
     const key = `${stage}/${slot}`;
-    if (this.#recent.has(key)) return;
+    if (this.has(stage, slot) || this.#recent.has(key) || this.#unkept.has(key)) return;
     this.#recent.set(key, certified);
     for (const listener of this.#listeners) listener(certified);
+    try {
+      await this.#store(key, certified);
+    } finally {
+      const [oldest] = this.#recent.keys();
+      if (this.#recent.size > RECENT && oldest !== undefined) this.#recent.delete(oldest);
+    }
+    for (const [again, each] of [...this.#unkept]) {
+      if (!this.#unkept.delete(again)) continue;
+      // It was told of when it failed first.
+      await this.#store(again, each).catch(() => undefined);
+    }
+  }
+
+  async #store(key: string, certified: CertifiedOutcome): Promise<void> {
+    const { stage, slot } = certified.outcome;
     const payload = encode(CERTIFIED, certified);
     const appended = this.#appending
       .then(() => this.#segment())
       .then((segment) => {
         segment.records += 1;
         if (slot > segment.newestSlot) segment.newestSlot = slot;
-        return { segment, stored: segment.file.append(payload) };
+        const stored = segment.file.append(payload).catch((error: unknown) => {
+          segment.broken = true;
+          throw error;
+        });
+        return { segment, stored };
       });
     this.#appending = appended.catch(() => undefined);
-    const { segment, stored } = await appended;
-    const offset = await stored;
-    place(this.#index, stage, slot, { segment, offset, length: payload.length });
-    if (this.#recent.size > RECENT) {
-      const [oldest] = this.#recent.keys();
-      if (oldest !== undefined) this.#recent.delete(oldest);
+    try {
+      const { segment, stored } = await appended;
+      place(this.#index, stage, slot, { segment, offset: await stored, length: payload.length });
+    } catch (error) {
+      if (this.#unkept.size < UNKEPT_MAX) this.#unkept.set(key, certified);
+      throw error;
     }
   }
 
   async #segment(): Promise<Segment> {
     const last = this.#segments.at(-1);
-    if (last !== undefined && (last.records < this.#limits.segmentRecords || this.#next === undefined)) return last;
+    const takes = last !== undefined && !last.broken && last.records < this.#limits.segmentRecords;
+    if (last !== undefined && (takes || this.#next === undefined)) return last;
     if (this.#next === undefined) throw new Error("an archive has a file");
     const next = await this.#next();
     this.#segments.push(next);
@@ -260,7 +284,8 @@ async function openSegment(open: OpenFile, index: OutcomeIndex, remove?: () => P
     const { stage, slot } = decode(CERTIFIED, payload).outcome;
     found.push({ stage, slot, offset, length: payload.length });
   });
-  const segment: Segment = { file, records: found.length, newestSlot: 0n, ...(remove === undefined ? {} : { remove }) };
+  const removable = remove === undefined ? {} : { remove };
+  const segment: Segment = { file, records: found.length, newestSlot: 0n, broken: false, ...removable };
   for (const { stage, slot, offset, length } of found) {
     if (slot > segment.newestSlot) segment.newestSlot = slot;
     place(index, stage, slot, { segment, offset, length });
