@@ -54,6 +54,26 @@ describe("certified snapshots on disk", () => {
     assert.deepEqual(await (await open(folder)).load({ generation: 1n, position: 5n }), state(5));
   });
 
+  test("what is saved while another is still being saved, or is looked for, is held: each, and the newest only", async () => {
+    for (let turn = 0; turn < 3; turn++) {
+      const folder = fresh();
+      const store = await open(folder);
+      // The first is large: what it finds when it looks is old.
+      const large = new Uint8Array(8 * 1024 * 1024).fill(turn);
+      await Promise.all([
+        store.save(certify(1n, large), large),
+        store.refresh(),
+        store.save(certify(5n, state(5), { generation: 1n }), state(5)),
+        store.save(certify(6n, state(6), { generation: 1n }), state(6)),
+        store.save(certify(7n, state(7), { generation: 1n }), state(7)),
+        store.refresh(),
+      ]);
+      const held = store.held().map(({ checkpoint }) => checkpoint.position);
+      assert.deepEqual(held, [7n, 6n, 5n]);
+      assert.deepEqual((await readdir(folder)).length, SNAPSHOTS_KEPT);
+    }
+  });
+
   test("parts of a state are read where they lie", async () => {
     const folder = fresh();
     const store = await open(folder);

@@ -57,6 +57,8 @@ export class FileSnapshotStore implements SnapshotStore {
   readonly #kept: number;
   readonly #eras: KnownEras | undefined;
   #held: Held[] = [];
+  /** One look or change after the other: what an older look has found must not hide what was saved since. */
+  #turn: Promise<void> = Promise.resolve();
 
   private constructor(folder: string, config: LatticeConfig, organism: Organism, kept: number, eras?: KnownEras) {
     this.#eras = eras;
@@ -81,7 +83,17 @@ export class FileSnapshotStore implements SnapshotStore {
   }
 
   /** Looks again at what is there: others may write into an archive. */
-  async refresh(): Promise<void> {
+  refresh(): Promise<void> {
+    return this.#next(() => this.#look());
+  }
+
+  #next(work: () => Promise<void>): Promise<void> {
+    const run = this.#turn.then(work);
+    this.#turn = run.catch(() => undefined);
+    return run;
+  }
+
+  async #look(): Promise<void> {
     const known = new Map(this.#held.map((each) => [each.name, each]));
     const held: Held[] = [];
     for (const name of (await readdir(this.#folder)).filter((each) => SNAPSHOT_NAME.test(each))) {
@@ -130,11 +142,16 @@ export class FileSnapshotStore implements SnapshotStore {
     if (state.length !== checkpoint.stateBytes || !equalBytes(stateHash(state), checkpoint.stateHash)) {
       throw new SnapshotMismatch(`the state is not the one certified for position ${checkpoint.position}`);
     }
+    await this.#next(() => this.#write(certified, state));
+  }
+
+  async #write(certified: CertifiedCheckpoint, state: Uint8Array): Promise<void> {
+    const { checkpoint } = certified;
     if (this.#find(checkpoint) !== undefined) return;
     const name = snapshotName(checkpoint);
     // A name of its own: members that share an archive write the same file at the same time.
     await writeWholeFile(join(this.#folder, name), [encodeSnapshotHead(certified), state], { shared: true });
-    await this.refresh();
+    await this.#look();
     for (const old of this.#held.slice(this.#kept)) await rm(join(this.#folder, old.name), { force: true });
     this.#held = this.#held.slice(0, this.#kept);
     await this.#sweep();
