@@ -19,6 +19,7 @@ import { archiveSource, fetchSnapshot, peerSource, type SnapshotSource } from ".
 import { verifyHeld } from "../src/node/snapshot-service.ts";
 import { FileSnapshotStore } from "../src/node/snapshot-store.ts";
 import { NoSnapshot, syncState } from "../src/node/state-sync.ts";
+import { fileStorage } from "../src/node/storage.ts";
 import type { Log, LogMessage } from "../src/ports.ts";
 import { connectService } from "../src/rpc/client.ts";
 import { type RunningServer, startServer } from "../src/rpc/server.ts";
@@ -64,7 +65,12 @@ describe("joining from checkpoints", () => {
   });
   after(() => assert.equal(fatal.length, 0));
 
-  async function begin(index: number, archive?: ArchiveDirectory, own = log.member(index)): Promise<ToyMember> {
+  async function begin(
+    index: number,
+    archive?: ArchiveDirectory,
+    own = log.member(index),
+    other: Partial<Parameters<typeof startToyMember>[0]> = {},
+  ): Promise<ToyMember> {
     const member = await startToyMember({
       committee,
       index,
@@ -75,6 +81,7 @@ describe("joining from checkpoints", () => {
       checkpointEvery: EVERY,
       onFatal: (reason, detail) => fatal.push(`${reason}: ${detail}`),
       ...(archive === undefined ? {} : { archive }),
+      ...other,
     });
     members.set(index, member);
     addresses[index] = await serve(member.services);
@@ -182,6 +189,29 @@ describe("joining from checkpoints", () => {
     assert.ok(joined.ready());
     await takesPart(2);
     assert.deepEqual(fatal, []);
+  });
+
+  test("a member whose disk has no room for a journal written anew removes what it need not keep all the same", async () => {
+    await wipe(2);
+    const storage = fileStorage(join(directory, "member-2"));
+    let pruned = 0;
+    const bodies = async () => {
+      const kept = await storage.bodies();
+      const prune = kept.prune.bind(kept);
+      return Object.assign(kept, {
+        prune: (newest: bigint) => {
+          pruned += 1;
+          return prune(newest);
+        },
+      });
+    };
+    const full = () => Promise.reject(new Error("ENOSPC: no space left on device"));
+    await begin(2, undefined, log.member(2), {
+      storage: { ...storage, bodies },
+      wrapJournal: (journal) => Object.assign(journal, { trim: full }),
+    });
+    await run(1);
+    await until("what is old goes", () => pruned > 0);
   });
 
   test("a member that was away while the log was trimmed goes on from a peer's snapshot", async () => {

@@ -504,8 +504,9 @@ export class Member<State, Command, D extends Duty, Settings> {
     if (!this.#halt.silent) await this.#marks.note();
     const second = this.#snapshots.held()[1]?.checkpoint;
     if (second !== undefined) await this.#tail?.keepFrom(second.generation, second.position + 1n);
-    await journal.trim(this.committee.collapsedBelow);
+    // This makes room; what the journal writes anew needs some first.
     await this.#kept.prune(slotAt(config, clock.nowMs()));
+    await journal.trim(this.committee.collapsedBelow);
   }
 
   #noteUpstream(organism: Organism, certified: CertifiedOutcome): void {
