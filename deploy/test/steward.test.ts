@@ -44,6 +44,7 @@ import { askCommittee, judgeCommittee } from "../src/roster/committee-view.ts";
 import { earliestActivation, propose } from "../src/roster/proposal.ts";
 import { judgeStandby, makeStandby, STANDBY_FILE } from "../src/roster/standby.ts";
 import { Steward } from "../src/roster/steward.ts";
+import type { Schedule } from "../src/roster/steward-plan.ts";
 
 const TOOLS = fileURLToPath(new URL("../../.tools", import.meta.url));
 const SCRIPT = fileURLToPath(new URL("../src/roster/steward-main.ts", import.meta.url));
@@ -141,6 +142,9 @@ describe("epochs that start by themselves", {
     servers.delete(index);
   }
 
+  let schedule: Schedule = SCHEDULE;
+  /** What the other committees, which are not there, say against an era. */
+  let behind: string[] = [];
   /** @param until a line at which it is stopped */
   function startSteward(index: number, until?: RegExp, standbysDir = join(directory, "standbys")): RunningSteward {
     const stopping = new AbortController();
@@ -160,13 +164,14 @@ describe("epochs that start by themselves", {
       config,
       organism: "relay",
       addresses: () => addresses,
+      followProblems: async () => behind,
       memberDir: holder(index),
       standbyDir: standby(index),
       standbysDir,
       stateDir: join(directory, `steward-${index}`),
       nats: [nats.url],
       credentials: join(directory, `participant-${index}.json`),
-      schedule: SCHEDULE,
+      schedule,
       everyMs: 100,
       clock,
       log: logger,
@@ -588,6 +593,32 @@ describe("epochs that start by themselves", {
     for (const { meters } of stewards.values()) {
       const ceremonies = (end: string) => meters.value("lattice_steward_ceremonies_total", { why: "refresh", end });
       assert.deepEqual([ceremonies("done"), ceremonies("failed")], [1, 0]);
+    }
+    assert.deepEqual([fatal, problems], [[], []]);
+  });
+
+  test("stewards begin one on their schedule, as a refresh", async () => {
+    await Promise.all([...stewards.values()].map(({ stop }) => stop()));
+    const before = await view();
+    // The refresh after this one is the first at or after a multiple.
+    const eraEvery = (before.roster.activationSlot / REFRESH_EVERY + 1n) * REFRESH_EVERY;
+    schedule = { ...SCHEDULE, eraEvery };
+    await passTo(eraEvery - 24n);
+    behind = ["tally: member 0 rules 4; 5 are needed, as f + 1 members say"];
+    for (const index of SEATS) startSteward(index);
+    await slotsUntil(async () =>
+      [...stewards.values()].every(({ lines }) => lines.some((line) => /waits for=tally: member 0 rules 4/.test(line))),
+    );
+    behind = [];
+    await slotsUntil(async () => running().every((each) => each.committee.rosters.at(-1)?.epoch === 6n));
+    const { roster, eras, links } = await view();
+    assert.deepEqual([roster.activationSlot, roster.era?.number], [eraEvery, 2]);
+    const key = roster.era?.certificateKey ?? assert.fail("it names its key");
+    assert.ok(!equalBytes(key, before.roster.era?.certificateKey ?? key));
+    assert.deepEqual([eras.length, links.map(({ outcome }) => outcome.epoch)], [3, [4n, 6n]]);
+    await inEpoch(6n, roster.activationSlot, key);
+    for (const { meters } of stewards.values()) {
+      assert.equal(meters.value("lattice_steward_ceremonies_total", { why: "refresh", end: "done" }), 1);
     }
     assert.deepEqual([fatal, problems], [[], []]);
   });

@@ -67,6 +67,12 @@ describe("builder", () => {
       EXIT.precondition,
       /^lattice config: cannot read .*absent\.hex: ENOENT$/,
     ],
+    [
+      "eras more often than the refreshes that begin them",
+      ["local", "up", "--era-every-slots", "899"],
+      EXIT.usage,
+      /^--era-every-slots: eras begin with refreshes, 900 or more expected$/,
+    ],
     ["no such organism", ["fraud", "fetch", ...given, "--organism", "unzeal"], EXIT.usage, /--organism.*one of zipnet/],
     [
       "proofs by a config that is not there",

@@ -55,6 +55,11 @@ export function makeProgram(): Command {
     .option("--gateway-port <port>", "port of the gateway", integer(1, 65_535))
     .option("--stewards", "a steward of each seat: epochs that start by themselves", false)
     .option("--refresh-every-slots <n>", "the stewards' schedule, 900 when left out", integer(24, 1_000_000_000))
+    .option(
+      "--era-every-slots <n>",
+      "they begin an era so often as well, as a refresh; never when left out",
+      integer(24, 1_000_000_000),
+    )
     .action(async (options: Parameters<typeof runUp>[0]) => {
       process.exitCode = await (await import("../local/up.ts")).runUp(options);
     });

@@ -200,6 +200,7 @@ const TEMPLATES: readonly Template[] = [
       STEWARD_NATS_SERVERS: `nats://ceremonies:${PORTS.natsClient}`,
       STEWARD_CREDENTIALS_FILE: seat(SEAT.steward, "ceremonies.json"),
       STEWARD_REFRESH_EVERY_SLOTS: setting("STEWARD_REFRESH_EVERY_SLOTS", String(REFRESH_EVERY_SLOTS)),
+      STEWARD_ERA_EVERY_SLOTS: setting("STEWARD_ERA_EVERY_SLOTS", "0"),
       STEWARD_GATHER_SLOTS: setting("STEWARD_GATHER_SLOTS", "32"),
       STEWARD_CEREMONY_SLOTS: setting("STEWARD_CEREMONY_SLOTS", "16"),
       STEWARD_LISTEN: every(PORTS.metrics),

@@ -200,4 +200,9 @@ test("whatever the schedule, an epoch's making fits between two refreshes", () =
     STEWARD_CEREMONY_SLOTS: ceremony,
   };
   assert.equal(scheduleProblems(tooOften, earliest).length, 1);
+  const hourly = { ...tooOften, STEWARD_REFRESH_EVERY_SLOTS: 900 };
+  assert.deepEqual(scheduleProblems({ ...hourly, STEWARD_ERA_EVERY_SLOTS: 900 }, earliest), []);
+  const [rarer, ...others] = scheduleProblems({ ...hourly, STEWARD_ERA_EVERY_SLOTS: 899 }, earliest);
+  assert.match(rarer ?? "", /^STEWARD_ERA_EVERY_SLOTS: .*\(900\) or more/);
+  assert.deepEqual(others, []);
 });

@@ -18,6 +18,8 @@ import { at, type Layout, type StewardPorts } from "./layout.ts";
 export interface StewardOptions {
   /** Fresh shares for all six committees at every multiple of it, in slots. */
   readonly refreshEverySlots: number;
+  /** Another certificate key with the first refresh at or after every multiple of it; never when left out. */
+  readonly eraEverySlots?: number;
 }
 
 /** An hour of slots of four seconds. */
@@ -114,7 +116,7 @@ export async function startCeremonies(
 export function stewardEnvironment(
   layout: Layout,
   ports: StewardPorts,
-  { refreshEverySlots, slotMs }: StewardOptions & { readonly slotMs: number },
+  { refreshEverySlots, eraEverySlots = 0, slotMs }: StewardOptions & { readonly slotMs: number },
   organism: Organism,
   index: number,
 ): Record<string, string> {
@@ -130,6 +132,7 @@ export function stewardEnvironment(
     STEWARD_NATS_SERVERS: `nats://${at(ports.ceremonies.client)}`,
     STEWARD_CREDENTIALS_FILE: credentialsFile(layout, organism, index),
     STEWARD_REFRESH_EVERY_SLOTS: String(refreshEverySlots),
+    STEWARD_ERA_EVERY_SLOTS: String(eraEverySlots),
     STEWARD_GATHER_SLOTS: String(gather),
     STEWARD_CEREMONY_SLOTS: String(ceremony),
     STEWARD_LISTEN: at(ports.metrics[organism][index] ?? 0),

@@ -5,6 +5,7 @@ import { type LatticeConfig, latticeId } from "@lattice/organism/identity/lattic
 import { EXIT } from "@lattice/organism/node/exit.ts";
 import { CeremonyProblem } from "../ceremony/member-folder.ts";
 import { ProgramFailure } from "../chain/child-process.ts";
+import { UsageProblem } from "../cli/expected.ts";
 import { type LocalLattice, StartFailure } from "./lattice.ts";
 import {
   Interrupted,
@@ -31,6 +32,8 @@ export interface UpOptions {
   readonly stewards: boolean;
   /** Their schedule; given alone it asks for them. */
   readonly refreshEverySlots?: number;
+  /** With `refreshEverySlots` or its default. */
+  readonly eraEverySlots?: number;
 }
 
 /** Slots kept for the table. */
@@ -49,12 +52,20 @@ export function identityLines(lattice: LocalLattice): string[] {
   ];
 }
 
-function stewardsOf({ stewards, refreshEverySlots }: UpOptions): StewardOptions | undefined {
-  if (!stewards && refreshEverySlots === undefined) return undefined;
-  return { refreshEverySlots: refreshEverySlots ?? REFRESH_EVERY_SLOTS };
+/** @throws UsageProblem */
+function stewardsOf({ stewards, refreshEverySlots, eraEverySlots }: UpOptions): StewardOptions | undefined {
+  if (!stewards && refreshEverySlots === undefined && eraEverySlots === undefined) return undefined;
+  const refreshes = refreshEverySlots ?? REFRESH_EVERY_SLOTS;
+  if (eraEverySlots === undefined) return { refreshEverySlots: refreshes };
+  if (eraEverySlots < refreshes) {
+    throw new UsageProblem(`--era-every-slots: eras begin with refreshes, ${refreshes} or more expected`);
+  }
+  return { refreshEverySlots: refreshes, eraEverySlots };
 }
-const stewardLine = ({ refreshEverySlots }: StewardOptions): string =>
-  `stewards   one a seat: fresh shares every ${refreshEverySlots} slots, a standby for a key that said two things`;
+function stewardLine({ refreshEverySlots, eraEverySlots }: StewardOptions): string {
+  const eras = eraEverySlots === undefined ? "" : `, another certificate key every ${eraEverySlots}`;
+  return `stewards   one a seat: fresh shares every ${refreshEverySlots} slots${eras}, a standby for a key that said two things`;
+}
 
 /** One readable line and the exit code for what is expected to go wrong; undefined for everything else. */
 export function readable(error: unknown): { readonly line: string; readonly code: number } | undefined {
@@ -69,6 +80,7 @@ export function readable(error: unknown): { readonly line: string; readonly code
 
 /** @returns the exit code: 0 after a clean stop, 130 when it had to be killed or was interrupted while starting */
 export async function runUp(options: UpOptions): Promise<number> {
+  const stewards = stewardsOf(options);
   const abort = new AbortController();
   const stream = process.stdout;
   let table: SlotTable | undefined;
@@ -80,7 +92,6 @@ export async function runUp(options: UpOptions): Promise<number> {
   try {
     const directory = options.directory === undefined ? newDirectory("local") : resolve(options.directory);
     const mode = await prepareDirectory(directory, options, say);
-    const stewards = stewardsOf(options);
     if (stewards !== undefined && mode !== "nats") {
       throw new Precondition("stewards need a process a member, and so nats-server; the embedded log has one");
     }

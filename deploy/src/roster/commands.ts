@@ -5,7 +5,6 @@ import { type Succession, successionPlan } from "@lattice/organism/ceremony/succ
 import { equalBytes, toHex } from "@lattice/organism/codec/codec.ts";
 import { certificateKeyOf, type Eras, eraNumberOf } from "@lattice/organism/committee/eras.ts";
 import { type CertifiedOutcome, checkOutcome } from "@lattice/organism/committee/outcome.ts";
-import { faultsTolerated } from "@lattice/organism/committee/quorum.ts";
 import { ROSTER_STAGE, type Roster } from "@lattice/organism/committee/roster.ts";
 import { initCrypto } from "@lattice/organism/crypto/engine.ts";
 import { committeeId, latticeId, slotAt } from "@lattice/organism/identity/lattice-config.ts";
@@ -29,7 +28,8 @@ import { readSuccession, successionToJson } from "../ceremony/reshare.ts";
 import { UsageProblem } from "../cli/expected.ts";
 import { writeWhole } from "../cli/whole-file.ts";
 import { askCommittee, type CommitteeView, judgeCommittee } from "./committee-view.ts";
-import { healthProblems, propose, rulesProblem, seatToReplace } from "./proposal.ts";
+import { followProblems } from "./followers.ts";
+import { healthProblems, propose, seatToReplace } from "./proposal.ts";
 
 export interface RosterOptions {
   readonly config: string;
@@ -169,7 +169,10 @@ export function proposeRoster(options: ProposeOptions): Promise<number> {
       ...(options.threshold === undefined ? {} : { sealingThreshold: options.threshold }),
       ...(options.newEra ? { newEra: true } : {}),
     });
-    if (options.newEra) await requireEverybodyFollows(view, options.endpoints);
+    if (options.newEra) {
+      const behind = await followProblems(view.config, view.organism, readEndpoints(options.endpoints));
+      if (behind.length > 0) throw new CeremonyProblem(behind.join("\n"));
+    }
     if ("problems" in judged) throw new CeremonyProblem(judged.problems.join("\n"));
     const { succession } = judged;
     const text = successionToJson(succession, view.certified, view.links);
@@ -204,18 +207,6 @@ export function writeKit(options: KitOptions): Promise<number> {
     process.stdout.write(`${JSON.stringify({ eras: Object.fromEntries(eras) })}\n`);
     return EXIT.ok;
   });
-}
-
-/** Whoever is downstream must know what an era is, or stops following. @throws CeremonyProblem */
-async function requireEverybodyFollows({ config, organism }: CommitteeView, endpoints: string): Promise<void> {
-  const addresses = readEndpoints(endpoints);
-  const problems = await Promise.all(
-    ORGANISMS.filter((each) => each !== organism).map(async (each) => {
-      const faults = faultsTolerated(config[each].policy, addresses[each].length);
-      return rulesProblem(each, await askCommittee(config, each, addresses[each]), faults) ?? [];
-    }),
-  );
-  if (problems.flat().length > 0) throw new CeremonyProblem(problems.flat().join("\n"));
 }
 
 /** What operators compare before they take part. */

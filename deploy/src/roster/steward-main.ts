@@ -10,6 +10,7 @@ import { createNoMeters } from "@lattice/organism/observe/meters.ts";
 import { createMeters } from "@lattice/organism/observe/meters-otel.ts";
 import { CeremonyProblem } from "../ceremony/member-folder.ts";
 import { seatIn } from "../ceremony/reshare.ts";
+import { followProblems } from "./followers.ts";
 import { earliestActivation } from "./proposal.ts";
 import { Steward } from "./steward.ts";
 import { STEWARD_SETTINGS, scheduleProblems } from "./steward-settings.ts";
@@ -35,11 +36,12 @@ async function main(): Promise<void> {
   };
   const scraped = settings.STEWARD_LISTEN === undefined ? undefined : await createMeters({ labels });
   const log = createLogger("info", { service: "steward", lattice: config.name, organism, member: seat });
-  const every = settings.STEWARD_REFRESH_EVERY_SLOTS;
+  const { STEWARD_REFRESH_EVERY_SLOTS: every, STEWARD_ERA_EVERY_SLOTS: era } = settings;
   const steward = new Steward({
     config,
     organism,
     addresses: () => readEndpoints(settings.STEWARD_ENDPOINTS_FILE)[organism],
+    followProblems: () => followProblems(config, organism, readEndpoints(settings.STEWARD_ENDPOINTS_FILE)),
     memberDir: settings.STEWARD_MEMBER_DIR,
     standbyDir: settings.STEWARD_STANDBY_DIR,
     standbysDir: settings.STEWARD_STANDBYS_DIR,
@@ -48,6 +50,7 @@ async function main(): Promise<void> {
     credentials: settings.STEWARD_CREDENTIALS_FILE,
     schedule: {
       ...(every === undefined ? {} : { refreshEvery: BigInt(every) }),
+      ...(era === 0 ? {} : { eraEvery: BigInt(era) }),
       gather: BigInt(settings.STEWARD_GATHER_SLOTS),
       ceremony: BigInt(settings.STEWARD_CEREMONY_SLOTS),
     },

@@ -5,6 +5,7 @@ import { ceremonyId } from "@lattice/organism/ceremony/plan.ts";
 import { successionPlan } from "@lattice/organism/ceremony/succession.ts";
 import { toHex } from "@lattice/organism/codec/codec.ts";
 import { signHead } from "@lattice/organism/committee/heads.ts";
+import { ERAS } from "@lattice/organism/committee/rules.ts";
 import { generateSigningKey, type SigningKey } from "@lattice/organism/crypto/ed25519.ts";
 import { initCrypto } from "@lattice/organism/crypto/engine.ts";
 import { agreementKey } from "@lattice/organism/crypto/x25519.ts";
@@ -49,6 +50,7 @@ function viewAt(nowSlot: bigint, blocked: readonly number[] = [], signers: reado
       index,
       address: `m${index}:1`,
       decidedSlot: nowSlot - 2n,
+      rules: ERAS,
       caughtUp: true,
       blocked: told,
       rosters: [{ roster, certified: { ...certifiedRoster, signers: [...signers] } }],
@@ -103,6 +105,9 @@ describe("what a steward finds due", () => {
     }
     assert.equal(due(lastCall).type, "nothing");
     assert.equal(dueEpoch(factsAt(lastCall - 1n, [], []), { gather: 16n, ceremony: 8n }).type, "nothing");
+    const eras = (eraEvery: bigint): boolean | undefined =>
+      epochOf(dueEpoch(factsAt(lastCall - 1n, [], []), { ...SCHEDULE, eraEvery })).succession.newEra;
+    assert.deepEqual([eras(200n), eras(150n), eras(201n)], [true, true, undefined], "the first since a multiple");
     const begun = epochOf(dueEpoch(factsAt(lastCall + 3n, [], []), SCHEDULE, 200n));
     assert.equal(begun.succession.activationSlot, 200n);
     const unhealthy = { ...factsAt(lastCall - 1n, [], []) };

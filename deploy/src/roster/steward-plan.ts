@@ -1,10 +1,11 @@
 /**
- * Which epoch a committee is due, if any: a refresh on the schedule, or the replacement of a seat whose key was proven to
+ * Which epoch a committee is due, if any: a refresh on the schedule, with another certificate key now and then, or the replacement of a seat whose key was proven to
  * say two things. A function of what is certified, of the slot that runs and of the standbys, so that stewards who know
  * the same come to the same succession, to the byte, without talking. Pure.
  */
 import type { Succession } from "@lattice/organism/ceremony/succession.ts";
 import { toHex } from "@lattice/organism/codec/codec.ts";
+import { ERAS_MAX, eraNumberOf, newestEra } from "@lattice/organism/committee/eras.ts";
 import type { CommitteeView } from "./committee-view.ts";
 import { earliestActivation, propose } from "./proposal.ts";
 import { type Standby, standbyOf } from "./standby.ts";
@@ -13,6 +14,8 @@ import { type Standby, standbyOf } from "./standby.ts";
 export interface Schedule {
   /** Fresh shares at every multiple of it; never when left out. */
   readonly refreshEvery?: bigint;
+  /** The first refresh at or after every multiple of it begins an era; never when left out. */
+  readonly eraEvery?: bigint;
   /** How long stewards may come one after the other. */
   readonly gather: bigint;
   /** What a ceremony and its announcement may take after that. */
@@ -108,6 +111,12 @@ function dueReplacement(
   return { type: "waiting", why, problems, missing };
 }
 
+/** Also when the refresh that should have begun it came to nothing: the next one does. */
+function eraIsDue({ eras, roster }: CommitteeView, { eraEvery }: Schedule, activationSlot: bigint): boolean {
+  if (eraEvery === undefined || eraNumberOf(roster) >= ERAS_MAX) return false;
+  return activationSlot / eraEvery > newestEra(eras).fromSlot / eraEvery;
+}
+
 function dueRefresh({ view, nowSlot }: Facts, schedule: Schedule, activation: bigint | undefined): Due {
   const { refreshEvery } = schedule;
   if (refreshEvery === undefined) return { type: "nothing" };
@@ -116,7 +125,8 @@ function dueRefresh({ view, nowSlot }: Facts, schedule: Schedule, activation: bi
   const { lastCall } = limitsOf({ config, activationSlot }, schedule);
   const begun = nowSlot + schedule.gather >= lastCall;
   if (!begun || view.roster.activationSlot >= activationSlot) return { type: "nothing" };
-  const proposed = propose(view, { replace: undefined, with: undefined, activationSlot, nowSlot });
+  const newEra = eraIsDue(view, schedule, activationSlot);
+  const proposed = propose(view, { replace: undefined, with: undefined, activationSlot, nowSlot, newEra });
   if ("succession" in proposed) {
     return { type: "epoch", why: "refresh", replaced: undefined, succession: proposed.succession };
   }

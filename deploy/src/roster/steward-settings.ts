@@ -28,6 +28,12 @@ export const STEWARD_SETTINGS = z.object({
     .min(1)
     .optional()
     .describe("fresh shares at every multiple of it, the same for all stewards; never when left out"),
+  STEWARD_ERA_EVERY_SLOTS: slots()
+    .min(0)
+    .default(0)
+    .describe(
+      "the first refresh at or after every multiple of it begins an era, with another certificate key; the same for all, 0: never",
+    ),
   STEWARD_GATHER_SLOTS: slots()
     .min(1)
     .default(32)
@@ -52,13 +58,22 @@ export type StewardSettings = z.infer<typeof STEWARD_SETTINGS>;
 export function scheduleProblems(
   {
     STEWARD_REFRESH_EVERY_SLOTS: every,
+    STEWARD_ERA_EVERY_SLOTS: era = 0,
     STEWARD_GATHER_SLOTS: gather,
     STEWARD_CEREMONY_SLOTS: ceremony,
-  }: Pick<StewardSettings, "STEWARD_REFRESH_EVERY_SLOTS" | "STEWARD_GATHER_SLOTS" | "STEWARD_CEREMONY_SLOTS">,
+  }: Pick<StewardSettings, "STEWARD_REFRESH_EVERY_SLOTS" | "STEWARD_GATHER_SLOTS" | "STEWARD_CEREMONY_SLOTS"> &
+    Partial<Pick<StewardSettings, "STEWARD_ERA_EVERY_SLOTS">>,
   earliest: bigint,
 ): string[] {
   const least = BigInt(gather + ceremony) + earliest;
-  return every === undefined || BigInt(every) > least
-    ? []
-    : [`STEWARD_REFRESH_EVERY_SLOTS: more than ${least} expected, what one epoch takes`];
+  const problems: string[] = [];
+  if (every !== undefined && BigInt(every) <= least) {
+    problems.push(`STEWARD_REFRESH_EVERY_SLOTS: more than ${least} expected, what one epoch takes`);
+  }
+  if (era > 0 && (every === undefined || era < every)) {
+    problems.push(
+      `STEWARD_ERA_EVERY_SLOTS: eras begin with refreshes, STEWARD_REFRESH_EVERY_SLOTS (${every ?? "none"}) or more expected`,
+    );
+  }
+  return problems;
 }

@@ -42,6 +42,8 @@ export interface StewardOptions {
   readonly organism: Organism;
   /** Where members answer, by index; read again at every look. */
   readonly addresses: () => readonly string[];
+  /** What other committees, asked for it, say against an era of this one (followers.ts). */
+  readonly followProblems: () => Promise<readonly string[]>;
   /** The folder of the member that holds the seat, or a link to it, which is then moved when a standby takes over. */
   readonly memberDir: string;
   /** The folder of whoever takes the seat when its key is blocked. */
@@ -174,7 +176,10 @@ export class Steward {
       return;
     }
     if (await this.#late(view, own)) return;
-    this.#act(view, own, this.#due({ view, proven: this.#proven, standbys, nowSlot }));
+    const due = this.#due({ view, proven: this.#proven, standbys, nowSlot });
+    const problems = due.type === "epoch" && due.succession.newEra === true ? await this.#options.followProblems() : [];
+    if (problems.length > 0) this.#wait(problems.join("; "));
+    else this.#act(view, own, due);
   }
 
   /** What is due; an attempt that has begun stays while its time has not run out. */
