@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
 import { appendFile, mkdtemp, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -78,5 +79,42 @@ test("trimming frees quota and removes whole files; what is left is there after 
   await again.append(0, message(12));
   assert.equal(again.lastPosition, 12n);
   await again.close();
+  await rm(directory, { recursive: true, force: true });
+});
+
+test("a message that the disk takes in part is refused and costs no quota; what follows lands, also in what is opened again", async () => {
+  const directory = await mkdtemp(join(tmpdir(), "lattice-log-"));
+  const path = join(directory, "log");
+  const script = `
+    import { EmbeddedLog } from ${JSON.stringify(import.meta.resolve("./embedded-log.ts"))};
+    const log = await EmbeddedLog.open(process.argv[1], { quotaBytes: 60_000 });
+    const message = (value, length = 3000) => new Uint8Array(length).fill(value);
+    const landed = [];
+    const append = (value, length) => log.append(0, message(value, length)).then(
+      () => landed.push(value), (error) => error.code === "EFBIG" || landed.push(error.message));
+    // Longer than any file may become: nothing is in the file that it stands in alone.
+    await append(1, 40_000);
+    await append(2, 40_000);
+    for (let value = 3; value <= 12; value++) await append(value);
+    // Whole in the file, and refused with the one that is not.
+    await Promise.all([13, 14, 15, 16, 17].map((value) => append(value, 4000)));
+    await append(18);
+    await log.close();
+    console.log(JSON.stringify(landed));
+  `;
+  // No file may become longer than a few of them.
+  const limited = ["-c", 'ulimit -f 16 && exec "$0" --input-type=module -e "$1" "$2"', process.execPath];
+  const landed: number[] = JSON.parse(execFileSync("sh", [...limited, script, path], { encoding: "utf8" }));
+  assert.ok(!landed.includes(1) && landed.includes(3) && landed.includes(18), landed.join());
+  const log = await EmbeddedLog.open(path);
+  assert.equal(log.lastPosition, BigInt(landed.length));
+  const read: (number | undefined)[] = [];
+  const stop = new AbortController();
+  const reading = log.consume(1n, ({ raw }) => read.push(raw[0]) === landed.length && stop.abort(), stop.signal);
+  await reading;
+  assert.deepEqual(read, landed);
+  await log.append(0, new Uint8Array([1]));
+  assert.equal(log.lastPosition, BigInt(landed.length + 1));
+  await log.close();
   await rm(directory, { recursive: true, force: true });
 });

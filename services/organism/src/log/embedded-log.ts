@@ -38,6 +38,8 @@ interface Segment {
   readonly file: AppendFile;
   /** Position of its first message. */
   readonly from: number;
+  /** The disk has not taken a message: it takes none behind it. */
+  broken: boolean;
 }
 
 interface Place {
@@ -99,8 +101,10 @@ export class EmbeddedLog {
       const file = await AppendFile.open(segmentPath(path, from), (payload, offset) =>
         found.push({ offset, length: payload.length }),
       );
-      const segment = { file, from };
+      const segment = { file, from, broken: false };
       segments.push(segment);
+      // What stands behind in the file before was refused to its author, and another has the position.
+      for (let at = from; at <= last; at++) places.delete(at);
       for (const [index, at] of found.entries()) places.set(from + index, { segment, ...at });
       last = from + found.length - 1;
     }
@@ -133,7 +137,16 @@ export class EmbeddedLog {
       throw new LogRefusal("LOG_FULL", `member ${author}'s quota is used up`);
     }
     this.#used.set(author, used);
-    const copy = raw.slice();
+    try {
+      await this.#write(author, raw.slice());
+    } catch (error) {
+      this.#used.set(author, (this.#used.get(author) ?? 0) - raw.length);
+      throw error;
+    }
+    return "stored";
+  }
+
+  async #write(author: number, copy: Uint8Array): Promise<void> {
     const begun = this.#appending
       .then(() => this.#newest())
       .then((segment) => {
@@ -146,22 +159,31 @@ export class EmbeddedLog {
           this.#recent.delete(position - RECENT_MESSAGES);
           for (const wake of this.#readers) wake();
         });
-        this.#landed = landed.catch(() => undefined);
+        this.#landed = landed.catch(() => {
+          segment.broken = true;
+        });
         // Not the promise itself: the next one may begin before this one is on disk.
         return { landed };
       });
     this.#appending = begun.catch(() => undefined);
     await (await begun).landed;
-    return "stored";
   }
 
   /** Where the next message goes. A new file begins once everything before it has its position. */
   async #newest(): Promise<Segment> {
     const newest = this.#segments.at(-1);
-    if (newest !== undefined && this.#inNewest < (this.#options.segmentMessages ?? SEGMENT_MESSAGES)) return newest;
+    const full = this.#inNewest >= (this.#options.segmentMessages ?? SEGMENT_MESSAGES);
+    if (newest !== undefined && !newest.broken && !full) return newest;
     await this.#landed;
     const from = this.#last + 1;
-    const segment = { file: await AppendFile.open(segmentPath(this.#path, from), () => undefined), from };
+    if (newest?.from === from) {
+      // Nothing in it has a position, and the next file has its name.
+      await newest.file.close();
+      await rm(segmentPath(this.#path, from), { force: true });
+      this.#segments.pop();
+    }
+    const file = await AppendFile.open(segmentPath(this.#path, from), () => undefined);
+    const segment = { file, from, broken: false };
     this.#segments.push(segment);
     this.#inNewest = 0;
     return segment;
