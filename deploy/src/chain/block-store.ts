@@ -48,6 +48,8 @@ export class CorruptStore extends Error {
 export class BlockStore {
   readonly #file: FileHandle;
   #size: number;
+  /** One record after the other. */
+  #turn: Promise<unknown> = Promise.resolve();
 
   private constructor(file: FileHandle, size: number) {
     this.#file = file;
@@ -88,9 +90,18 @@ export class BlockStore {
     }
   }
 
-  /** Resolves when the record is on disk. */
-  async append(record: StoreRecord): Promise<RecordPosition> {
+  /** Resolves when the record is on disk. One that fails was never there, nor is any behind it as long as the disk does not let go of it. */
+  append(record: StoreRecord): Promise<RecordPosition> {
+    const appended = this.#turn.then(() => this.#append(record));
+    this.#turn = appended.catch(() => undefined);
+    return appended;
+  }
+
+  async #append(record: StoreRecord): Promise<RecordPosition> {
     const line = Buffer.from(`${JSON.stringify(record)}\n`);
+    // What is left of one that failed would make a line in the middle that is no record.
+    const { size } = await this.#file.stat();
+    if (size > this.#size) await this.#file.truncate(this.#size);
     await this.#file.appendFile(line);
     await this.#file.datasync();
     const position = { offset: this.#size, length: line.length };
