@@ -35,6 +35,7 @@ const SETTLE_DEADLINE_MS = 20_000;
 const SETTLE_PAUSE_MS = 200;
 /** JetStream's codes for "not now": no leader, no peers yet. */
 const PASSING_CODES: ReadonlySet<number> = new Set([10_005, 10_008, 10_009, 10_023, 10_074, 10_028]);
+const BAD_REQUEST = 10_003;
 
 export class NatsCluster {
   readonly #options: NatsClusterOptions;
@@ -180,6 +181,10 @@ async function settled<T>(work: () => Promise<T>): Promise<T> {
   }
 }
 
+interface StepdownAnswer {
+  readonly error?: { readonly err_code: number };
+}
+
 class NotYet extends Error {
   override readonly name = "NotYet";
 }
@@ -216,13 +221,13 @@ async function moveLeader(servers: readonly string[], admin: LogCredentials, nam
   const leader = await leaderName(servers, admin);
   if (leader === name) return;
   if (leader !== undefined && leader !== "") {
-    await withAdmin(servers, admin, (connection) =>
-      connection.request(
-        `$JS.API.STREAM.LEADER.STEPDOWN.${admin.stream}`,
-        JSON.stringify({ placement: { preferred: name } }),
-        { timeout: 3000 },
-      ),
-    );
+    await withAdmin(servers, admin, async (connection) => {
+      const subject = `$JS.API.STREAM.LEADER.STEPDOWN.${admin.stream}`;
+      const wish = JSON.stringify({ placement: { preferred: name } });
+      const { error } = (await connection.request(subject, wish, { timeout: 3000 })).json<StepdownAnswer>();
+      // Before 2.11 a leader takes no wish and goes to any other: again, until it is this one.
+      if (error?.err_code === BAD_REQUEST) await connection.request(subject, "", { timeout: 3000 });
+    });
   }
   throw new NotYet(`${admin.stream} is led by ${leader}`);
 }
