@@ -115,6 +115,8 @@ describe("a broker that forks", () => {
     const honest = await committee.startAll([0, 1, 3]);
     const [a, b, d] = [at(honest, 0), at(honest, 1), at(honest, 2)];
     await committee.certified(a, 1n);
+    // No calls get through yet: nobody can compare heads, and stop, while the two sides are given what they decide on.
+    committee.calls.cut(() => true);
     const other = committee.log.fork([3]);
     const liars = [committee.corrupt(2).sees(a), committee.corrupt(2).sees(d)] as const;
     const branches = [committee.log.trunk, other] as const;
@@ -123,8 +125,6 @@ describe("a broker that forks", () => {
     assert.equal(await a.member.host.submit(add(2n, 5)), undefined);
     assert.equal(await d.member.host.submit(add(2n, 7)), undefined);
     const seen = [a, d] as const;
-    // No calls get through yet: nobody can compare heads.
-    committee.calls.cut(() => true);
     const outcome = committee.certified(a, 2n).catch(() => undefined);
     const secrets = at(committee.dealt.secrets, 2);
     for (const [side, liar] of liars.entries()) {
