@@ -115,6 +115,8 @@ export class IntegrityWatch<State, Command, D extends Duty> {
   async begin(): Promise<void> {
     const { committee } = this.#options;
     this.#live = true;
+    // A round that is under way asks for what this member had read before, perhaps of a generation that is over.
+    await this.#comparing;
     // Before the first word: whoever comes back to another log than the others' should not speak in it.
     if (committee.position > 0n) await this.compare();
     this.#judge();
@@ -269,7 +271,7 @@ export class IntegrityWatch<State, Command, D extends Duty> {
 
   async #compare(): Promise<void> {
     const { committee, self, peers, meters, logger } = this.#options;
-    const { position } = committee;
+    const { generation, position } = committee;
     const agreeing = new Set([self]);
     const newest: bigint[] = [];
     const take = async (peer: CommitteeClient): Promise<void> => {
@@ -297,6 +299,8 @@ export class IntegrityWatch<State, Command, D extends Duty> {
       this.#compareVotes(member, peer);
     };
     await Promise.all(peers().map(take));
+    // What was seen of one generation is not what the next one is judged by.
+    if (committee.generation !== generation) return;
     this.#noteAgreeing(agreeing.size);
     this.#noteWithheld(newest);
     this.#gauges();
@@ -352,8 +356,10 @@ export class IntegrityWatch<State, Command, D extends Duty> {
 
   async #ask(peer: CommitteeClient, position: bigint): Promise<SignedHead | undefined> {
     const { committee, logger } = this.#options;
+    const { generation } = committee;
     try {
       const head = fromWireHead(await peer.getHead({ position }, { deadlineMs: ANSWER_MS }));
+      if (committee.generation !== generation) return undefined;
       const later = head !== undefined && head.statement.generation > committee.generation;
       if (later && verifyHead(committee.roster, head)) {
         this.#options.onGeneration?.();
