@@ -24,7 +24,7 @@ import { nodeTimers } from "../src/node/node-timers.ts";
 import { FileSnapshotStore } from "../src/node/snapshot-store.ts";
 import type { Fields } from "../src/observe/logger.ts";
 import { createNoMeters, type MeterRegistry } from "../src/observe/meters.ts";
-import type { Log, LogMessage, MemberJournal } from "../src/ports.ts";
+import { type Log, LogLost, type LogMessage, type MemberJournal } from "../src/ports.ts";
 import { ScriptedAuthor } from "../src/testing/committee-driver.ts";
 import { DirectCalls } from "../src/testing/direct-calls.ts";
 import { defineSome } from "../src/testing/some-methods.ts";
@@ -441,6 +441,78 @@ for (const keep of ["nothing", "the start", "a part"] as const) {
     lattice.assertAlike();
   });
 }
+
+test("who is told to end while it joins the next generation takes no part in it", async () => {
+  await loseStream("nothing");
+  let land = (): void => undefined;
+  const landing = new Promise<void>((resolve) => {
+    land = resolve;
+  });
+  let joins = false;
+  const slow = (log: Log): Log => ({
+    ...log,
+    append: async (...said) => {
+      joins = true;
+      await landing;
+      return log.append(...said);
+    },
+  });
+  const [{ member, lines }] = await Promise.all([
+    lattice.start(0, undefined, undefined, undefined, slow),
+    lattice.startAll([1, 2]),
+  ]);
+  await lattice.until("it joins", () => joins);
+  const ended = member.stop(PATIENCE_MS);
+  land();
+  await ended;
+  assert.ok(member.committee.author(0)?.key !== undefined, "its Join has landed");
+  assert.ok(!lines.some((line) => line.startsWith("member is ready")));
+  lattice.running.delete(0);
+});
+
+test("a log that is lost while a member still notes that it abstains hears nothing from it", async () => {
+  lattice = await Lattice.deal(3);
+  await lattice.start(0);
+  await lattice.crash(0);
+  await rm(join(lattice.directory, "member-0"), { recursive: true });
+  let note = (): void => undefined;
+  const noting = new Promise<void>((resolve) => {
+    note = resolve;
+  });
+  let notes = false;
+  let lose = (_: Error): void => undefined;
+  let said = 0;
+  const starting = lattice.start(
+    0,
+    journalThat(async (journal, name, value) => {
+      if (name === "abstain-below") {
+        notes = true;
+        await noting;
+      }
+      await journal.put(name, value);
+    }),
+    (log) => ({
+      ...log,
+      append: (...all) => {
+        said++;
+        return log.append(...all);
+      },
+      consume: (from, deliver, signal) => {
+        const lost = new Promise<never>((_, reject) => {
+          lose = reject;
+        });
+        return Promise.race([log.consume(from, deliver, signal), lost]);
+      },
+    }),
+  );
+  await lattice.until("it notes that it abstains", () => notes);
+  lose(new LogLost("the stream was made anew", true));
+  await new Promise(setImmediate);
+  note();
+  await starting;
+  await new Promise(setImmediate);
+  assert.equal(said, 0);
+});
 
 test("n = 4: one member is away during the change, comes back later and goes on with the others", async () => {
   await loseStream("a part", 4);

@@ -344,8 +344,9 @@ export class Member<State, Command, D extends Duty, Settings> {
   async #takePart(): Promise<void> {
     const { logger } = this.#options;
     this.#caughtUp = true;
-    await this.#join();
-    if (this.#generations.ending) return;
+    const over = this.#untilOver();
+    await this.#join(over);
+    if (over()) return;
     if (this.#started) {
       this.#schedule();
       return;
@@ -360,10 +361,18 @@ export class Member<State, Command, D extends Duty, Settings> {
     logger.info("member is ready", { position: this.committee.position });
   }
 
-  async #join(): Promise<void> {
+  /** @returns whether what was begun now has come to nothing: the member ends, or the generation that it was begun in does */
+  #untilOver(): () => boolean {
+    const { generation } = this.committee;
+    return () => this.#generations.ending || this.#halt.draining || this.committee.generation !== generation;
+  }
+
+  async #join(over: () => boolean): Promise<void> {
     const { journal, self, secrets, random, clock, definition } = this.#options;
     const log = this.#log;
     await this.#abstention.begin(this.#appender !== undefined);
+    // Whoever ended the log meanwhile has silenced the appender already, or found none.
+    if (over()) return;
     if (this.#appender !== undefined) {
       const refusal = await this.#appender.resume().catch((error: unknown) => {
         if (this.#halt.silent || this.#halt.draining) return undefined;
