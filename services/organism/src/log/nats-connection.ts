@@ -15,6 +15,8 @@ const PING_INTERVAL_MS = 5000;
 /** Between attempts to connect: doubles, with jitter, so that members do not come back in step. */
 const RECONNECT_PAUSE_MIN_MS = 50;
 const RECONNECT_PAUSE_MAX_MS = 800;
+/** Between questions to a JetStream that is not there yet. */
+const JETSTREAM_PAUSE_MS = 333;
 /** How long a connection may take to show that there is somebody at the other end. A needless change of server costs a moment. */
 const ALIVE_PATIENCE_MS = 1000;
 /** A process that was itself stopped has not waited: time is counted in steps of this. */
@@ -75,7 +77,7 @@ export class LastingConnection {
         return await jetstreamManager(this.nats, { timeout: 5000 });
       } catch (error) {
         if (attempt >= 60) throw new UnfitServer("NATS_UNREACHABLE", `JetStream does not answer: ${describe(error)}`);
-        await pause(250);
+        await pause(jittered(JETSTREAM_PAUSE_MS));
       }
     }
   }
@@ -118,6 +120,8 @@ async function connectPatiently(
 ): Promise<NatsConnection> {
   const { servers, user, password, inboxPrefix } = access;
   let last: unknown;
+  // Each attempt goes through all of them.
+  const nextPauseMs = reconnectPause(1);
   const until = performance.now() + (access.patienceMs ?? CONNECT_PATIENCE_MS);
   do {
     try {
@@ -148,7 +152,7 @@ async function connectPatiently(
       }
       if (last === undefined) say(`no nats-server answers yet; waiting for ${servers.join(" or ")}`);
       last = error;
-      await pause(200);
+      await pause(nextPauseMs());
     }
   } while (performance.now() < until);
   throw new UnfitServer("NATS_UNREACHABLE", `no nats-server at ${servers.join(", ")}: ${describe(last)}`);
@@ -164,8 +168,13 @@ function reconnectPause(servers: number): () => number {
     attempt = now - lastAt > 4 * (RECONNECT_PAUSE_MAX_MS + DIAL_TIMEOUT_MS) ? 0 : attempt + 1;
     lastAt = now;
     const full = Math.min(RECONNECT_PAUSE_MIN_MS * 2 ** Math.floor(attempt / servers), RECONNECT_PAUSE_MAX_MS);
-    return Math.round(full * (0.5 + Math.random() / 2));
+    return jittered(full);
   };
+}
+
+/** Half of it to all of it. */
+function jittered(ms: number): number {
+  return Math.round(ms * (0.5 + Math.random() / 2));
 }
 
 /** In steps: of a process that was itself stopped only one of them is over at once, so whatever has come meanwhile is read. */
