@@ -9,6 +9,7 @@ import { fileURLToPath } from "node:url";
 import { conformance } from "@lattice/organism/log/conformance.ts";
 import { UnfitServer } from "@lattice/organism/log/fit-server.ts";
 import { JetStreamLog, type JetStreamOptions } from "@lattice/organism/log/jetstream-log.ts";
+import { logTail } from "@lattice/organism/node/log-tail.ts";
 import { LogLost, LogRefusal } from "@lattice/organism/ports.ts";
 import { type JetStreamManager, jetstreamManager } from "@nats-io/jetstream";
 import { connect } from "@nats-io/transport-node";
@@ -130,6 +131,18 @@ describe("on a nats-server", { skip }, () => {
         for (const member of members) await member.close();
       },
     };
+  });
+
+  test("whoever is served the log, and asks for what lies beyond its end, does not keep the member from writing", async () => {
+    const log = await open(await freshCommittee(), 0);
+    try {
+      await stored(log, "one");
+      const served = logTail(log, 1_000_000n, AbortSignal.timeout(20_000));
+      await assert.rejects(served.next(), LogLost);
+      assert.equal(await log.append("ctl", bytes("two"), "two"), "stored");
+    } finally {
+      await log.close();
+    }
   });
 
   test("kill -9 in the middle of appending: what was stored is there, the reader misses and repeats nothing", async () => {

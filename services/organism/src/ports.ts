@@ -101,9 +101,16 @@ export interface Log {
   /**
    * Delivers every message from `from` on, in order, without holes, until `signal` aborts; survives the broker's
    * restarts by itself. Resolves when aborted.
+   * @param how what a reading `beside` the member's own meets, from any position that somebody names, says nothing of
+   * whether the member may write
    * @throws HistoryGone when `from` lies before the oldest message held; LogLost when it cannot be read any more
    */
-  consume(from: bigint, deliver: (message: LogMessage) => void, signal: AbortSignal): Promise<void>;
+  consume(
+    from: bigint,
+    deliver: (message: LogMessage) => void,
+    signal: AbortSignal,
+    how?: { readonly beside: boolean },
+  ): Promise<void>;
   close(): Promise<void>;
 }
 

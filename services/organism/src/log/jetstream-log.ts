@@ -218,7 +218,12 @@ export class JetStreamLog implements Log {
   }
 
   /** @throws HistoryGone; LogLost when the stream has been cut or replaced, or the server admits this member no more */
-  async consume(from: bigint, deliver: (message: LogMessage) => void, signal: AbortSignal): Promise<void> {
+  async consume(
+    from: bigint,
+    deliver: (message: LogMessage) => void,
+    signal: AbortSignal,
+    { beside } = { beside: false },
+  ): Promise<void> {
     if (from < 1n) throw new HistoryGone(1n);
     let next = from;
     /** The newest message handed on: what the log must still hold when it is read anew. */
@@ -228,14 +233,14 @@ export class JetStreamLog implements Log {
     let brokenAt: number | undefined;
     let waitingFor: string | undefined;
     const resumed = (): void => {
-      if (brokenAt === undefined) return;
+      if (brokenAt === undefined || beside) return;
       this.#waiting.delete(signal);
       this.#say(`log consumption resumed at position ${next}${after(brokenAt)}`);
       brokenAt = undefined;
       waitingFor = undefined;
       for (const listener of this.#restored) listener();
     };
-    this.#readers.add(signal);
+    if (!beside) this.#readers.add(signal);
     while (!signal.aborted) {
       try {
         const { first_seq: first, last_seq: last } = await this.#questions.ask();
@@ -270,7 +275,7 @@ export class JetStreamLog implements Log {
           this.#waiting.delete(signal);
           throw error;
         }
-        this.#waiting.add(signal);
+        if (!beside) this.#waiting.add(signal);
         if (error instanceof LogLost) throw error;
         if (signal.aborted || this.#connection.closing) break;
         if (this.#connection.nats.isClosed()) {
@@ -283,7 +288,7 @@ export class JetStreamLog implements Log {
         }
         brokenAt ??= performance.now();
         const reason = describe(error);
-        if (reason !== waitingFor) this.#say(`waiting for the log at position ${next}: ${reason}`);
+        if (reason !== waitingFor && !beside) this.#say(`waiting for the log at position ${next}: ${reason}`);
         waitingFor = reason;
       }
       if (!signal.aborted) await pause(RESTART_PAUSE_MS * (0.5 + Math.random()));

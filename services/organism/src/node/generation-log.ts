@@ -1,6 +1,6 @@
 /** One log to its readers and writers, whichever generation it is in. */
 import type { Lane } from "../committee/entry.ts";
-import type { AppendFate, Log, LogMessage, LogUsage } from "../ports.ts";
+import type { AppendFate, Log, LogUsage } from "../ports.ts";
 
 export class GenerationLog implements Log {
   #log: Log;
@@ -45,8 +45,8 @@ export class GenerationLog implements Log {
   append(lane: Lane, raw: Uint8Array, id: string): Promise<AppendFate> {
     return this.#log.append(lane, raw, id);
   }
-  consume(from: bigint, deliver: (message: LogMessage) => void, signal: AbortSignal): Promise<void> {
-    return this.#log.consume(from, deliver, signal);
+  consume(...reading: Parameters<Log["consume"]>): Promise<void> {
+    return this.#log.consume(...reading);
   }
   async close(): Promise<void> {
     this.#closed = true;

@@ -31,7 +31,7 @@ export async function* logTail(log: Log, from: bigint, signal: AbortSignal): Asy
       wake();
     };
     const consuming = log
-      .consume(next, deliver, stop.signal)
+      .consume(next, deliver, stop.signal, { beside: true })
       .catch((error: unknown) => {
         failure = error;
       })

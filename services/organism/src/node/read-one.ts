@@ -20,7 +20,7 @@ export async function readOne(
       if (message.position === position) found ??= message.raw.slice();
       stop.abort();
     };
-    await log.consume(position, deliver, stop.signal);
+    await log.consume(position, deliver, stop.signal, { beside: true });
     return found;
   } finally {
     cancel();
