@@ -97,13 +97,19 @@ export async function raceBuilders(options: RaceOptions): Promise<RaceResult> {
   };
 
   const ask = async (builder: Builder, delayMs: number): Promise<void> => {
+    let silent = true;
     await pause(delayMs, signal);
     while (!signal.aborted) {
       try {
         if (await askOnce(builder)) return;
       } catch (error) {
         if (!(error instanceof CallFailure)) throw error;
-        if (signal.aborted) return;
+        if (signal.aborted) {
+          // Nothing is known against it but that it is slow.
+          if (silent) refuse(builder, "NO_PAYLOAD", "no answer in the slot's window");
+          return;
+        }
+        silent = false;
         if (error.reason === "UNAUTHORIZED") return refuse(builder, "BUILDERS_UNAUTHORIZED", error.message);
         if (error.reason === "MALFORMED" || error.reason === "TOO_LARGE") {
           return refuse(builder, "PAYLOAD_MALFORMED", `payload refused: ${error.message}`);
