@@ -28,6 +28,8 @@ before(async () => {
       response.end(said.body);
     });
   });
+  // Blocks are built between two calls: on a busy machine a connection may lie idle for longer than the default of 5 s.
+  server.keepAliveTimeout = 0;
   server.listen(0, "127.0.0.1");
   await once(server, "listening");
   url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
