@@ -88,6 +88,25 @@ export function archiveConformance(place: () => Promise<ArchivePlace>): void {
     }
   });
 
+  test("what lies where an outcome belongs and is not it gives way to it", async () => {
+    const { committee, open, damage } = await place();
+    const certified = outcomeOf(committee, 4n);
+    const other = outcomeOf(committee, 9n);
+    await (await open()).putOutcome(certified);
+    for (const change of [
+      () => new Uint8Array(),
+      () => new Uint8Array(1024 * 1024),
+      () => encodeOutcome(other),
+      () => encodeOutcome({ ...certified, signature: other.signature }),
+      () => encodeOutcome({ ...certified, outcome: { ...certified.outcome, kind: "empty" } }),
+    ]) {
+      await damage("4.accepted", change);
+      const archive = await open();
+      await archive.putOutcome(certified);
+      assert.deepEqual(await archive.outcome("accepted", 4n), certified);
+    }
+  });
+
   test("snapshots: the newest are held, others see them, and what is fetched is what was certified", async () => {
     const { committee, open } = await place();
     const archive = await open();
@@ -134,6 +153,15 @@ export function archiveConformance(place: () => Promise<ArchivePlace>): void {
     const damaged = await open();
     await damaged.snapshots.refresh();
     assert.equal(await damaged.snapshots.load({ generation: 0n, position: 20n }), undefined);
+    await damaged.snapshots.save(certified, state(2));
+    assert.deepEqual(
+      await damaged.snapshots.load({ generation: 0n, position: 20n }),
+      state(2),
+      "saved again, it is whole",
+    );
+    const mended = await open();
+    await mended.snapshots.refresh();
+    assert.deepEqual(await mended.snapshots.load({ generation: 0n, position: 20n }), state(2));
     await damage("00020", (bytes) => bytes.subarray(0, -1));
     const cut = await open();
     await cut.snapshots.refresh();

@@ -9,7 +9,7 @@ import { type LatticeConfig, latticeId } from "../identity/lattice-config.ts";
 import type { Organism } from "../identity/organisms.ts";
 import type { Refusal } from "../machine.ts";
 import { pause, type Timers } from "../ports.ts";
-import { ARCHIVED_SNAPSHOTS, type Archive, outcomePath } from "./archive.ts";
+import { ARCHIVED_SNAPSHOTS, type Archive, isSameCertified, outcomePath } from "./archive.ts";
 import type { KnownEras } from "./era-book.ts";
 import { type S3Client, type S3Listed, S3Problem } from "./s3-client.ts";
 import {
@@ -56,9 +56,9 @@ export class ArchiveBucket implements Archive {
     this.#waiting += 1;
     try {
       await this.#patiently(async () => {
-        if ((await this.#client.length(key)) === undefined) {
-          await this.#client.put(key, encode(CERTIFIED, certified), "new");
-        }
+        const found = await this.#client.get(key, OUTCOME_BYTES_MAX);
+        if (isSameCertified(found === undefined ? undefined : tryDecode(CERTIFIED, found), certified)) return;
+        await this.#client.put(key, encode(CERTIFIED, certified));
       });
     } finally {
       this.#waiting -= 1;
@@ -104,6 +104,8 @@ export class BucketSnapshots implements SnapshotStore {
   readonly #timers: Timers;
   readonly #eras: KnownEras | undefined;
   #held: Held[] = [];
+  /** Whose state did not come out as certified when it was loaded: not held, and replaced when it is saved again. */
+  readonly #damaged = new Set<string>();
 
   constructor(
     client: S3Client,
@@ -127,7 +129,7 @@ export class BucketSnapshots implements SnapshotStore {
     const listed = await this.#client.list(this.#folder);
     const named = listed.flatMap(({ key, bytes }) => {
       const name = key.slice(this.#folder.length);
-      return SNAPSHOT_NAME.test(name) ? [{ name, key, bytes }] : [];
+      return SNAPSHOT_NAME.test(name) && !this.#damaged.has(name) ? [{ name, key, bytes }] : [];
     });
     named.sort((a, b) => (a.name < b.name ? 1 : -1));
     const held: Held[] = [];
@@ -174,6 +176,7 @@ export class BucketSnapshots implements SnapshotStore {
     if (this.#find(checkpoint) !== undefined) return;
     const name = snapshotName(checkpoint);
     await this.#client.put(this.#folder + name, concat(encodeSnapshotHead(certified), state));
+    this.#damaged.delete(name);
     await this.refresh();
     for (const old of this.#held.slice(ARCHIVED_SNAPSHOTS)) await this.#client.remove(this.#folder + old.name);
     this.#held = this.#held.slice(0, ARCHIVED_SNAPSHOTS);
@@ -186,6 +189,8 @@ export class BucketSnapshots implements SnapshotStore {
     const state = await this.read(key, 0, stateBytes);
     if (state?.length === stateBytes && equalBytes(stateHash(state), expected)) return state;
     this.#held = this.#held.filter((each) => each !== held);
+    // A store that gave nothing may give it the next time.
+    if (state?.length === stateBytes) this.#damaged.add(held.name);
     return undefined;
   }
 

@@ -4,13 +4,13 @@
  *
  * `<folder>/<lattice id>/<organism>/outcomes/<slot / 1000>/<slot>.<stage>` and `…/snapshots/<generation>.<position>`.
  */
-import { access, mkdir, readFile } from "node:fs/promises";
+import { mkdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { encode, toHex, tryDecode } from "../codec/codec.ts";
 import { CERTIFIED, type CertifiedOutcome } from "../committee/outcome.ts";
 import { type LatticeConfig, latticeId } from "../identity/lattice-config.ts";
 import type { Organism } from "../identity/organisms.ts";
-import { ARCHIVED_SNAPSHOTS, type Archive, outcomePath } from "./archive.ts";
+import { ARCHIVED_SNAPSHOTS, type Archive, isSameCertified, outcomePath } from "./archive.ts";
 import type { KnownEras } from "./era-book.ts";
 import { FileSnapshotStore } from "./snapshot-store.ts";
 import { writeWholeFile } from "./whole-file.ts";
@@ -42,14 +42,14 @@ export class ArchiveDirectory implements Archive {
       : { folder: join(this.#own, top, folder), name };
   }
 
-  /** Resolves once it is on disk; the first one there stays. */
+  /** Resolves once it is on disk. */
   async putOutcome(certified: CertifiedOutcome): Promise<void> {
     const { stage, slot } = certified.outcome;
     const place = this.#path(stage, slot);
     if (place === undefined) return;
     const { folder, name } = place;
     const path = join(folder, name);
-    if (await exists(path)) return;
+    if (isSameCertified(await this.outcome(stage, slot), certified)) return;
     await mkdir(folder, { recursive: true, mode: 0o700 });
     await writeWholeFile(path, encode(CERTIFIED, certified), { shared: true });
   }
@@ -66,14 +66,5 @@ export class ArchiveDirectory implements Archive {
     }
     const found = tryDecode(CERTIFIED, raw);
     return found?.outcome.stage === stage && found.outcome.slot === slot ? found : undefined;
-  }
-}
-
-async function exists(path: string): Promise<boolean> {
-  try {
-    await access(path);
-    return true;
-  } catch {
-    return false;
   }
 }

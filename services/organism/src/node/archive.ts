@@ -2,16 +2,26 @@
  * An archive outside member and log, possibly shared by members, possibly on another machine: every certified outcome
  * and the newest certified snapshots of one committee. Whoever reads from it judges what it reads.
  */
-import type { CertifiedOutcome } from "../committee/outcome.ts";
+import { equalBytes } from "../codec/codec.ts";
+import { type CertifiedOutcome, outcomeDigest } from "../committee/outcome.ts";
 import type { SnapshotStore } from "./snapshot-store.ts";
 
 export interface Archive {
   /** Others may write there too: `refresh` looks again. */
   readonly snapshots: SnapshotStore & { refresh(): Promise<void> };
-  /** Resolves once it is kept; the first one there stays. */
+  /** Resolves once it is kept. What lies there stays if it is the same, signers apart; anything else is replaced. */
   putOutcome(certified: CertifiedOutcome): Promise<void>;
   /** What lies there for this slot and stage, not judged; undefined for anything that is not an outcome of it. */
   outcome(stage: string, slot: bigint): Promise<CertifiedOutcome | undefined>;
+}
+
+/** A group's signature is one, whoever gave the shares: what bears it needs no further look. */
+export function isSameCertified(found: CertifiedOutcome | undefined, certified: CertifiedOutcome): boolean {
+  return (
+    found !== undefined &&
+    equalBytes(found.signature, certified.signature) &&
+    equalBytes(outcomeDigest(found.outcome), outcomeDigest(certified.outcome))
+  );
 }
 
 /** Snapshots that an archive keeps. */

@@ -12,7 +12,9 @@ import { S3Client, S3Problem } from "./s3-client.ts";
 import { encodeSnapshotHead, snapshotName } from "./snapshot-file.ts";
 
 const CREDENTIALS = { accessKeyId: "archive-test", secretAccessKey: "only-for-this-test" };
-const PATIENCE_MS = 400;
+/** With a store that answers, and with one that falls silent. */
+const PATIENCE_MS = 60_000;
+const SILENCE_MS = 400;
 
 describe("an S3 endpoint that is not what it should be", () => {
   let server: Server | undefined;
@@ -22,12 +24,12 @@ describe("an S3 endpoint that is not what it should be", () => {
     server?.close();
   });
 
-  async function serve(answer: RequestListener): Promise<S3Client> {
+  async function serve(answer: RequestListener, timeoutMs = PATIENCE_MS): Promise<S3Client> {
     const started = createServer(answer);
     server = started;
     await new Promise<void>((resolve) => started.listen(0, "127.0.0.1", resolve));
     const url = `http://127.0.0.1:${(started.address() as AddressInfo).port}/bucket/prefix`;
-    return new S3Client({ url, region: "r", credentials: CREDENTIALS, nowMs: Date.now, timeoutMs: PATIENCE_MS });
+    return new S3Client({ url, region: "r", credentials: CREDENTIALS, nowMs: Date.now, timeoutMs });
   }
   const passing = (error: unknown): boolean => error instanceof S3Problem && error.passing;
   /** Writes until whoever reads hangs up. @returns how much went out */
@@ -54,7 +56,7 @@ describe("an S3 endpoint that is not what it should be", () => {
       const client = await serve((_, response) => {
         response.writeHead(200, { "content-length": "1000" });
         response.write("a part of it", () => then(response));
-      });
+      }, SILENCE_MS);
       await assert.rejects(client.get("key", 1000), passing, name);
       await assert.rejects(client.get("key", 1000, { offset: 0 }), passing, name);
       await assert.rejects(client.list(""), passing, name);

@@ -103,18 +103,11 @@ export class S3Client {
     throw new S3Problem(`${asked}: ${status} ${code}`, status, status >= 500 || status === 429);
   }
 
-  /** @param only `new`: what is there already stays, where the store knows conditional writes. @throws S3Problem */
-  async put(key: string, body: Uint8Array, only?: "new"): Promise<void> {
-    const headers: Record<string, string> = { "content-type": "application/octet-stream" };
-    if (only === "new") headers["if-none-match"] = "*";
-    const answer = await this.#send({ method: "PUT", url: this.#url(key), headers, body }, [200, 412]);
+  /** @throws S3Problem */
+  async put(key: string, body: Uint8Array): Promise<void> {
+    const headers = { "content-type": "application/octet-stream" };
+    const answer = await this.#send({ method: "PUT", url: this.#url(key), headers, body }, [200]);
     await answer.read(0);
-  }
-
-  /** The length of an object; undefined when there is none. @throws S3Problem */
-  async length(key: string): Promise<number | undefined> {
-    const { status, headers } = await this.#send({ method: "HEAD", url: this.#url(key), headers: {} }, [200, 404]);
-    return status === 404 ? undefined : Number(headers.get("content-length") ?? 0);
   }
 
   /**
