@@ -49,6 +49,8 @@ class Scene {
   readonly opening = new Map<bigint, Promise<void>>();
   /** Generations whose logs were opened and taken. */
   readonly used: bigint[] = [];
+  /** Its disk takes nothing. */
+  full = false;
   /** What keeping the beginning of a generation comes to. */
   keeping: Promise<void> = Promise.resolve();
   /** What it does and is told, in order. */
@@ -101,7 +103,13 @@ class Scene {
         },
         keepFrom: async (generation) => did(`kept from ${generation}`),
       },
-      marks: { furthest: () => this.furthest, forget: async () => did("forgot its marks") },
+      marks: {
+        furthest: () => this.furthest,
+        forget: async () => {
+          if (this.full) throw new Error("the disk is full");
+          did("forgot its marks");
+        },
+      },
       change: alone
         ? undefined
         : {
@@ -326,6 +334,26 @@ describe("others that have read what the log does not hold", () => {
       "forgot its marks",
       "fatal OTHERS_GO_ON",
     ]);
+  });
+});
+
+describe("others that go on without a member", () => {
+  test("are followed once its disk takes that it forgets", async () => {
+    await scene.reading();
+    scene.generations.lose({ reason: "LOG_LOST", detail: "gone" });
+    await settled();
+    scene.full = true;
+    for (const newest of [5n, 6n, 7n, 8n]) {
+      const head = new Uint8Array([Number(newest)]);
+      const both: ReadHead = { position: newest === 5n ? 5n : newest - 1n, newest, head };
+      scene.heads = new Map([0, 1].map((member) => [member, both]));
+      await scene.timers.advance(SLOT_MS);
+      if (newest === 7n) scene.full = false;
+    }
+    const told = ["speaks of no end any more", "kept from 1"];
+    assert.deepEqual(scene.news.slice(2), [...told, ...told, "forgot its marks", "fatal OTHERS_GO_ON"]);
+    await scene.timers.advance(SLOT_MS);
+    assert.deepEqual([scene.news, scene.timers.waiting], [[], 0]);
   });
 });
 

@@ -93,7 +93,7 @@ export interface OthersWatchOptions {
   readonly everyMs: number;
   /** It does not matter any more. */
   readonly over: () => boolean;
-  /** They go on without this member: called once. */
+  /** They go on without this member: called until it succeeds. */
   readonly onGoOn: () => Promise<void>;
   readonly timers: Timers;
   readonly logger: Logger;
@@ -109,10 +109,10 @@ export function watchOthers(options: OthersWatchOptions): void {
       const [heads, blocked] = await Promise.all([integrity.heads(others.asks), integrity.blockedAnywhere()]);
       const unblocked = new Map([...heads].filter(([member]) => !blocked.has(member)));
       if (!others.look(unblocked, othersNeeded(quorum(), blocked.size)) || over()) return;
-      stop();
       await onGoOn();
+      stop();
     } catch (error) {
-      logger.warn("others could not be asked", errorFields(error));
+      logger.warn("others could not be asked, or not be followed; they are asked again", errorFields(error));
     }
   });
 }
