@@ -155,13 +155,24 @@ export class DutyRound<State, Command, D extends Duty> {
 
   async #carryOut(duty: D): Promise<boolean> {
     const { journal, node, append } = this.#options;
+    const over = this.#untilOver();
     const promised = duty.promise ? journal.promised(duty.key) : undefined;
     if (promised !== undefined) return append(laneOf(promised, duty.lane), promised);
     const submission = await node.execute(duty);
-    if (submission === undefined) return false;
+    if (submission === undefined || over()) return false;
     const { lane, command } = this.encode(submission, duty.lane);
     if (duty.promise) await journal.promise(duty.key, duty.slot, command);
-    return append(lane, command);
+    return over() ? false : append(lane, command);
+  }
+
+  /**
+   * @returns whether what follows from the state of now is nothing to be said any more: in the next generation it may not
+   * follow, and look like a fraud
+   */
+  #untilOver(): () => boolean {
+    const { committee } = this.#options;
+    const { generation } = committee;
+    return () => committee.generation !== generation;
   }
 
   #vote(): void {
@@ -178,6 +189,7 @@ export class DutyRound<State, Command, D extends Duty> {
       .slice(0, VOTES_MAX);
     if (open.length === 0) return;
     const names = open.map(voteName);
+    const over = this.#untilOver();
     for (const name of names.slice(1)) this.#busy.add(name);
     this.attempt(names[0] ?? "vote", async () => {
       try {
@@ -197,7 +209,7 @@ export class DutyRound<State, Command, D extends Duty> {
           if (shares === undefined) continue;
           votes.push({ stage: outcome.stage, slot: outcome.slot, share: blsSign(shares.certificateShare, digest) });
         }
-        if (votes.length === 0) return true;
+        if (votes.length === 0 || over()) return true;
         return await append("ctl", encodeCommand({ type: "vote", votes }));
       } finally {
         for (const name of names.slice(1)) this.#busy.delete(name);
@@ -214,6 +226,7 @@ export class DutyRound<State, Command, D extends Duty> {
     const { committee, config, self, journal, keys, append, abstainBelow } = this.#options;
     const slot = slotAt(config, now);
     if (slot < abstainBelow()) return;
+    const over = this.#untilOver();
     for (const checkpoint of committee.unvotedCheckpoints(self)) {
       const shares = keys.of(checkpoint.epoch);
       if (shares === undefined) continue;
@@ -222,6 +235,8 @@ export class DutyRound<State, Command, D extends Duty> {
       this.attempt(key, async () => {
         const digest = checkpointDigest(checkpoint);
         await journal.promise(key, slot, digest);
+        // Its position is one of this generation's.
+        if (over()) return true;
         const share = blsSign(shares.certificateShare, digest);
         const state = { stateHash, stateBytes, guestHash, guestBytes };
         return append("ctl", encodeCommand({ type: "checkpoint", position, ...state, share }));
