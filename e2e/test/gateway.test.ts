@@ -16,6 +16,7 @@ import { SETTINGS } from "@lattice/gateway/config.ts";
 import { type RunningGateway, startGateway } from "@lattice/gateway/gateway.ts";
 import { initCrypto } from "@lattice/organism/crypto/engine.ts";
 import { ORGANISMS } from "@lattice/organism/identity/organisms.ts";
+import { FileJournal } from "@lattice/organism/node/file-journal.ts";
 import type { EndpointsFile } from "@lattice/organism/node/kit.ts";
 import { createNoMeters } from "@lattice/organism/observe/meters.ts";
 import { JsonRpcProvider, Wallet } from "ethers";
@@ -34,6 +35,7 @@ describe("wallets through the gateway", { timeout: 240_000 }, () => {
   const log = new LogBook();
   /** Raw transactions as they went over the wire to the gateway. */
   const handedOver: Uint8Array[] = [];
+  const fatal: string[] = [];
   let folder: string;
   let client: ExecutionClient;
   let engine: EngineClient;
@@ -75,6 +77,7 @@ describe("wallets through the gateway", { timeout: 240_000 }, () => {
       clock: { nowMs: () => Date.now() },
       log,
       meters: createNoMeters(),
+      onFatal: (reason) => fatal.push(reason),
     });
     url = `http://127.0.0.1:${gateway.port}`;
   });
@@ -224,6 +227,14 @@ describe("wallets through the gateway", { timeout: 240_000 }, () => {
     const lines = log.lines.join("\n").toLowerCase();
     for (const raw of handedOver) assert.ok(!lines.includes(Buffer.from(raw).toString("hex").slice(0, 40)));
     assert.ok(!lines.includes(viemAccount.address.slice(2).toLowerCase()));
+  });
+
+  test("with another process on its folder it takes nothing over, and ends", async () => {
+    const other = await FileJournal.open(join(folder, "gateway"));
+    const wallet = createWalletClient({ account: viemAccount, chain, transport: http(url, { retryCount: 0 }) });
+    for (let turn = 0; turn < 2; turn++) await assert.rejects(wallet.sendTransaction({ to: TO, value: 1n }));
+    assert.deepEqual(fatal, ["JOURNAL_LOST"]);
+    await other.close();
   });
 
   test("the node away: what the config knows is still said, the rest is one typed refusal", async () => {

@@ -24,6 +24,7 @@ import { ChainReads, isForwarded } from "./chain-reads.ts";
 import type { GatewaySettings } from "./config.ts";
 import { gatewayFault } from "./faults.ts";
 import { httpDoor } from "./http-door.ts";
+import { tellingOfLoss } from "./journal-loss.ts";
 import { type Caller, JsonRpc } from "./json-rpc.ts";
 import { OnePort } from "./one-port.ts";
 import { problemFields } from "./problem.ts";
@@ -49,6 +50,8 @@ export interface GatewayOptions {
   readonly clock: Clock;
   readonly log: Logger;
   readonly meters: Meters;
+  /** It can take nothing over any more, and must end: what it has taken is on disk. */
+  readonly onFatal?: (reason: "JOURNAL_LOST") => void;
 }
 
 export interface RunningGateway {
@@ -70,7 +73,11 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
       ? undefined
       : readSecretFile(settings.GATEWAY_SEARCHER_KEY_FILE, "searcher key", "secret");
   const stopping = new AbortController();
-  const journal = await FileJournal.open(settings.GATEWAY_DATA_DIR);
+  const journal = tellingOfLoss(await FileJournal.open(settings.GATEWAY_DATA_DIR), (error) => {
+    if (stopping.signal.aborted) return;
+    log.error("the journal cannot be written any more", problemFields(error));
+    options.onFatal?.("JOURNAL_LOST");
+  });
   const chain = new ChainReads(settings.GATEWAY_CHAIN_RPC);
   // Sealing keys are those of the slot's epoch; signers of tally stay what the settlement contract knows.
   const eras = new EraWatch({

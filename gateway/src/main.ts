@@ -47,6 +47,10 @@ try {
     clock: { nowMs: () => Date.now() },
     log,
     meters: scraped?.meters ?? createNoMeters(),
+    onFatal: (reason) => {
+      log.error("this gateway must stop", { reason });
+      process.exit(EXIT.failed);
+    },
   });
   const at = listen?.lastIndexOf(":") ?? 0;
   const http =

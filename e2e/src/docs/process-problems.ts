@@ -128,8 +128,9 @@ export const PROCESS_PROBLEMS: readonly ProblemGroup[] = [
       {
         reason: "JOURNAL_LOST",
         meaning:
-          "The journal cannot be written: the disk failed or is full, or another process has taken the folder over.",
-        remedy: "Look at the disk, and for a second process on this data folder; start the member again.",
+          "The journal cannot be written: the disk failed or is full, or another process has taken the folder over. A gateway ends with it as well.",
+        remedy:
+          "Look at the disk, and for a second process on this data folder; start the member, or the gateway, again.",
       },
       {
         reason: "SUCCEEDED",
