@@ -61,6 +61,27 @@ describe("an append-only file", () => {
     await again.close();
   });
 
+  test("tells it rightly also while an older process still appends to the same file, and so does that one", async () => {
+    const path = fresh();
+    const older = await AppendFile.open(path, () => undefined);
+    await older.append(payload(1));
+    const newer = await AppendFile.open(path, () => undefined);
+    await Promise.all([older.append(payload(2, 40)), older.append(payload(3))]);
+    for (const [file, value] of [
+      [newer, 4],
+      [older, 5],
+      [newer, 6],
+    ] as const) {
+      const offset = await file.append(payload(value, 9));
+      assert.deepEqual(await file.read(offset, 9), payload(value, 9));
+    }
+    for (const file of [older, newer]) await file.close();
+    assert.deepEqual(
+      (await read(path)).map(([first]) => first),
+      [1, 2, 3, 4, 5, 6],
+    );
+  });
+
   test("an append made by whoever waited for another is not forgotten", async () => {
     const file = await AppendFile.open(fresh(), () => undefined);
     // Directly in the continuation of the first: the flush is just ending.

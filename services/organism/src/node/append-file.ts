@@ -135,8 +135,8 @@ export class AppendFile {
         if (this.#exclusive && fstatSync(this.#file.fd).nlink !== 1) {
           throw new FileTaken(`${this.path}: another process has taken the file over`);
         }
-        let offset = this.#size;
-        this.#size += data.length;
+        let offset = this.#placeOf(data);
+        this.#size = offset + data.length;
         for (const { frame, resolve } of batch) {
           resolve(offset + FRAME_BYTES);
           offset += frame.length;
@@ -148,6 +148,19 @@ export class AppendFile {
     }
     // In the same turn as the check of the queue: an append that comes later starts a flush of its own.
     this.#flushing = undefined;
+  }
+
+  /**
+   * Where a batch has come to lie: at the end of all that was there. A process that is succeeded by this one, on the same folder,
+   * may have appended until it heard of that.
+   */
+  #placeOf(data: Buffer): number {
+    const { size } = fstatSync(this.#file.fd);
+    if (size === this.#size + data.length) return this.#size;
+    const found = this.readSync(this.#size, Math.max(0, size - this.#size));
+    const at = Buffer.from(found.buffer).indexOf(data);
+    if (at < 0) throw new CorruptFile(`${this.path}: what was written after offset ${this.#size} is not there`);
+    return this.#size + at;
   }
 
   async read(offset: number, length: number): Promise<Uint8Array> {
