@@ -53,7 +53,7 @@ export interface CommitteeServiceOptions<State, Command, D extends Duty> {
   readonly differing: () => readonly number[];
   readonly snapshots: SnapshotStore;
   readonly usage: () => LogUsage | undefined;
-  readonly log: Log;
+  readonly log: Log & { readonly generation: bigint };
   readonly tail: EntryTail | undefined;
   readonly gossip: () => EndGossip | undefined;
   /** Where outcomes are that this member has let go of. */

@@ -4,12 +4,14 @@ import type { AppendFate, Log, LogUsage } from "../ports.ts";
 
 export class GenerationLog implements Log {
   #log: Log;
+  #generation: bigint;
   #closed = false;
   readonly #restored: (() => void)[] = [];
   readonly usage?: () => Promise<LogUsage>;
 
-  constructor(log: Log) {
+  constructor(log: Log, generation = 0n) {
     this.#log = log;
+    this.#generation = generation;
     this.#listen();
     if (log.usage !== undefined) this.usage = () => this.#log.usage?.() ?? Promise.reject(new Error("not known"));
   }
@@ -21,10 +23,16 @@ export class GenerationLog implements Log {
     });
   }
 
-  /** From here on everything goes to `log`; the one before is closed. */
-  async use(log: Log): Promise<void> {
+  /** Whose entries are in it: behind the state's, until the log of a generation that has begun is there. */
+  get generation(): bigint {
+    return this.#generation;
+  }
+
+  /** From here on everything goes to `log`, of this generation; the one before is closed. */
+  async use(log: Log, generation: bigint): Promise<void> {
     const before = this.#log;
     this.#log = log;
+    this.#generation = generation;
     this.#listen();
     await before.close();
     if (this.#closed) await log.close();

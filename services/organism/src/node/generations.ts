@@ -334,7 +334,7 @@ export class Generations {
     this.#goOn(async () => {
       const next = await this.#open(generation);
       if (next === undefined) return;
-      await log.use(next);
+      await log.use(next, generation);
       await this.#readWhenPresent();
     });
   }

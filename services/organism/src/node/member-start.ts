@@ -75,7 +75,7 @@ export async function startMember<State, Command, D extends Duty, Settings>(
   if (committee.generation > 0n) {
     const later = await nextLog?.(committee.generation);
     if (later === undefined) throw new Error(`no log is known for generation ${committee.generation}`);
-    await log.use(later);
+    await log.use(later, committee.generation);
   }
   const marks = new ReadMarks(committee, journal, tail);
   const read = marks.furthest();

@@ -26,6 +26,7 @@ describe("readers of a log", () => {
   let nowMs: number;
   let held: CertifiedCheckpoint[];
   let loads: number;
+  let generation: bigint;
   let failing: boolean;
   let deliver: ((message: LogMessage) => void) | undefined;
   let methods: ReturnType<typeof readerMethods>;
@@ -44,7 +45,9 @@ describe("readers of a log", () => {
     });
     loads = 0;
     failing = false;
+    generation = 0n;
     const log = {
+      generation: 0n,
       firstPosition: async () => 1n,
       consume: (from: bigint, give: (message: LogMessage) => void, signal: AbortSignal) =>
         new Promise<void>((resolve) => {
@@ -52,7 +55,7 @@ describe("readers of a log", () => {
           for (let position = from; position <= LAST; position++) give({ position, raw: new Uint8Array([1]) });
           signal.addEventListener("abort", () => resolve());
         }),
-    } as Partial<Log> as Log;
+    } as Partial<Log> as Log & { readonly generation: bigint };
     methods = readerMethods({
       config: dealt.config,
       organism: "relay",
@@ -70,7 +73,7 @@ describe("readers of a log", () => {
         read: async () => undefined,
       },
       guestView: viewOf,
-      generation: () => 0n,
+      generation: () => generation,
       newest: () => LAST,
       clock: { nowMs: () => nowMs },
       timers: nodeTimers,
@@ -97,7 +100,7 @@ describe("readers of a log", () => {
   /** A stream, and what comes of it: positions, `beat`, or the reason for which it ended. */
   function open(key: SigningKey, position: bigint, tickets = true): Open {
     const ended = new AbortController();
-    const request = { fromPosition: position, untilPosition: 0n, generation: 0n };
+    const request = { fromPosition: position, untilPosition: 0n, generation };
     const call = { signal: ended.signal, header: () => undefined };
     const stream = methods.readLog(
       { ...request, reader: reader(key, "log", position, tickets) } as never,
@@ -123,6 +126,14 @@ describe("readers of a log", () => {
     };
   }
   const guest = (): SigningKey => generateSigningKey(random(32));
+
+  test("of a generation whose log is not there yet nothing is served: that of the one before has other entries", async () => {
+    const before = open(memberKey(0), 1n);
+    assert.equal(await before.next(), "beat");
+    generation = 1n;
+    assert.equal(await before.next(), "end");
+    assert.equal(await open(memberKey(0), 1n).next(), "LOG_TOO_OLD");
+  });
 
   test("a guest reads from the oldest state on that is held, and where none is held only what comes", async () => {
     for (const [position, said] of [

@@ -29,7 +29,7 @@ export interface ReaderServiceOptions {
   readonly committee: Uint8Array;
   /** The roster of now and those to come. */
   readonly rosters: () => readonly Roster[];
-  readonly log: Log;
+  readonly log: Log & { readonly generation: bigint };
   readonly snapshots: SnapshotStore;
   /** A member's state as guests are given it. */
   readonly guestView: (state: Uint8Array) => Uint8Array;
@@ -134,6 +134,12 @@ export function readerMethods(
       const current = options.generation();
       if (generation !== current) {
         throw fault("LOG_TOO_OLD", `generation ${generation} is not served; this member is in generation ${current}`, {
+          generation: current.toString(),
+        });
+      }
+      // It has begun, and its log is still to be made: positions of the one before would be taken for its own.
+      if (log.generation !== generation) {
+        throw fault("LOG_TOO_OLD", `the log of generation ${generation} is not there yet`, {
           generation: current.toString(),
         });
       }
