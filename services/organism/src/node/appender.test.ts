@@ -142,6 +142,19 @@ describe("the appender", () => {
     driver.committee.state.events.map((event) => event.split(" ").at(-1) ?? "").filter((text) => text !== "");
   const commands = (from = 0): string[] => log.published.slice(from).map(({ body }) => `${body.lane} ${body.sequence}`);
 
+  function same(whole: Journal): Journal {
+    return {
+      nextIncarnation: (atLeast) => whole.nextIncarnation(atLeast),
+      promise: (key, slot, value) => whole.promise(key, slot, value),
+      promised: (key) => whole.promised(key),
+      entry: (id, raw) => whole.entry(id, raw),
+      put: (name, value) => whole.put(name, value),
+      get: (name) => whole.get(name),
+      trim: (slot) => whole.trim(slot),
+      close: () => whole.close(),
+    };
+  }
+
   async function joinNow(): Promise<void> {
     const joining = appender.join();
     const before = log.published.length;
@@ -556,6 +569,51 @@ describe("the appender", () => {
     land(log.published.find(again));
     assert.equal(await stale, undefined);
     assert.deepEqual(notes(), ["fresh", "stale"]);
+  });
+
+  test("a log that is lost while it joins anew ends that Join, and not the member: it joins in the next one", async () => {
+    await joinNow();
+    const said = appender.append("ctl", note("a"));
+    await log.until(2);
+    for (let index = 0; index <= HEADS_KEPT; index++) driver.apply(new Uint8Array([index & 0xff]));
+    assert.equal(land(log.published[1])?.reason, "VIEW_TOO_OLD");
+    await log.until(3);
+    appender.suspend();
+    await settled();
+    assert.deepEqual(lost, []);
+    const resumed = appender.resume();
+    await log.until(4);
+    land(log.published[3]);
+    assert.equal(await resumed, undefined);
+    await log.until(5);
+    land(log.published[4]);
+    assert.equal(await said, undefined);
+  });
+
+  test("a log that is lost while the number of a Join is still being written: the next log hears one Join, and both have an end", async () => {
+    let write = (): void => undefined;
+    const writing = new Promise<void>((resolve) => {
+      write = resolve;
+    });
+    appender.close();
+    appender = make({
+      journal: {
+        ...same(journal),
+        nextIncarnation: async (atLeast) => {
+          await writing;
+          return journal.nextIncarnation(atLeast);
+        },
+      },
+    });
+    const before = appender.join();
+    appender.suspend();
+    const resumed = appender.resume();
+    write();
+    assert.equal((await before)?.reason, "VIEW_TOO_OLD");
+    await log.until(1);
+    assert.equal(land(log.published[0]), undefined);
+    assert.equal(await resumed, undefined);
+    assert.deepEqual([log.published.length, appender.incarnation], [1, 2n]);
   });
 
   test("a number that another process has taken: the next higher one is tried", async () => {

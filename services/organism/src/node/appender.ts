@@ -127,6 +127,8 @@ export class Appender {
   #key: SigningKey | undefined;
   #admitted = false;
   #joining: Joining | undefined;
+  /** How often it has begun to join: of two that are under way the later one counts. */
+  #joins = 0;
   #lost = false;
   #suspended = false;
   #closed = false;
@@ -175,21 +177,30 @@ export class Appender {
    */
   async join(): Promise<Refusal | undefined> {
     this.#key = undefined;
+    this.#joins += 1;
+    const over = this.#untilOver();
     for (let attempt = 1; ; attempt++) {
-      const refusal = await this.#joinOnce();
+      const refusal = await this.#joinOnce(over);
       // Another process with the same key may have taken the number meanwhile: the later one speaks.
       const again = refusal?.reason === "NOT_AUTHOR" || refusal?.reason === "VIEW_TOO_OLD";
-      if (!again || attempt === JOINS_MAX || this.#suspended) return refusal;
+      if (!again || attempt === JOINS_MAX || over()) return refusal;
     }
   }
 
-  async #joinOnce(): Promise<Refusal | undefined> {
+  /** @returns whether a Join of now has come to nothing: its log is lost, and perhaps the next one is joined already */
+  #untilOver(): () => boolean {
+    const joins = this.#joins;
+    return () => this.#suspended || this.#joins !== joins;
+  }
+
+  async #joinOnce(over: () => boolean): Promise<Refusal | undefined> {
     const { journal, random, joined } = this.#options;
-    this.#incarnation = await journal.nextIncarnation(joined() + 1n);
+    const incarnation = await journal.nextIncarnation(joined() + 1n);
     if (this.#closed) throw this.#fault("NOT_READY", "the member is draining");
-    if (this.#suspended) return ENDED;
+    if (over()) return ENDED;
+    this.#incarnation = incarnation;
     const key = generateSigningKey(random(32));
-    const command = encodeCommand({ type: "join", incarnation: this.#incarnation, key: key.publicKey });
+    const command = encodeCommand({ type: "join", incarnation, key: key.publicKey });
     return new Promise((done, fail) => {
       const pending: Pending = {
         command,
@@ -248,7 +259,9 @@ export class Appender {
     if (this.#key === undefined) return;
     this.join().then(
       (refusal) => {
-        if (refusal !== undefined) this.#lose("JOIN_REFUSED", `${refusal.reason}: ${refusal.detail}`);
+        // One that ended with its log is made up for in the next.
+        if (refusal !== undefined && refusal !== ENDED)
+          this.#lose("JOIN_REFUSED", `${refusal.reason}: ${refusal.detail}`);
       },
       (error: unknown) => {
         if (!this.#closed) this.#lose("JOURNAL_LOST", describe(error));

@@ -378,7 +378,7 @@ export class Member<State, Command, D extends Duty, Settings> {
         if (this.#halt.silent || this.#halt.draining) return undefined;
         throw error;
       });
-      if (refusal !== undefined && !this.#generations.ending) {
+      if (refusal !== undefined && !over()) {
         this.#halt.fail("JOIN_REFUSED", `${refusal.reason}: ${refusal.detail}`);
       }
       return;
@@ -406,8 +406,7 @@ export class Member<State, Command, D extends Duty, Settings> {
       if (this.#halt.silent) return undefined;
       throw error;
     });
-    if (refusal !== undefined && !this.#generations.ending)
-      this.#halt.fail("JOIN_REFUSED", `${refusal.reason}: ${refusal.detail}`);
+    if (refusal !== undefined && !over()) this.#halt.fail("JOIN_REFUSED", `${refusal.reason}: ${refusal.detail}`);
   }
 
   #deliver(position: bigint, raw: Uint8Array, read: ReadEntry | undefined): void {
