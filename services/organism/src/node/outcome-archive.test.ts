@@ -200,6 +200,26 @@ describe("the outcome archive", () => {
     await again.close();
   });
 
+  test("an older process that still writes on the same folder spoils nothing for the one that goes on", async () => {
+    const directory = fresh();
+    const first = await OutcomeArchive.open(directory, "relay");
+    await first.put(certified(1n));
+    await first.close();
+    const older = await OutcomeArchive.open(directory, "relay");
+    await older.put(certified(2n));
+    const newer = await OutcomeArchive.open(directory, "relay");
+    // It is told that the file is another's; the member hears soon that it is succeeded.
+    await older.put(certified(3n, "an-older-process")).catch(() => undefined);
+    // More than are kept in memory.
+    for (let slot = 3n; slot < 300n; slot++) await newer.put(certified(slot));
+    for (const slot of [1n, 2n, 3n, 4n, 299n]) assert.deepEqual(await newer.get("first", slot), certified(slot));
+    await older.close();
+    await newer.close();
+    const again = await OutcomeArchive.open(directory, "relay");
+    for (const slot of [1n, 2n, 3n, 299n]) assert.deepEqual(await again.get("first", slot), certified(slot));
+    await again.close();
+  });
+
   test("what the disk does not take for a while is kept when it does again", async () => {
     const directory = fresh();
     const archive = await OutcomeArchive.open(directory, "relay", { segmentRecords: 1 });

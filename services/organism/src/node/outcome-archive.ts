@@ -2,13 +2,14 @@
  * Certified outcomes outside state and log: append-only files, an index in memory, and live watchers. Bounded: a file of
  * old outcomes goes once all of them lie OUTCOMES_KEPT_SLOTS back and tally has attributed their slots.
  */
-import { readdir, rm } from "node:fs/promises";
-import { join } from "node:path";
+import { randomBytes } from "node:crypto";
+import { copyFile, open, readdir, rename, rm } from "node:fs/promises";
+import { dirname, join } from "node:path";
 import { decode, encode } from "../codec/codec.ts";
 import { CERTIFIED, type CertifiedOutcome } from "../committee/outcome.ts";
 import { COMMON_FAULTS, faultsOf } from "../fault.ts";
 import type { RecordFile } from "../ports.ts";
-import { AppendFile } from "./append-file.ts";
+import { AppendFile, syncDirectory } from "./append-file.ts";
 
 /** Events a watcher may lag behind before its stream is ended. */
 export const WATCH_BUFFER_MAX = 1024;
@@ -72,7 +73,10 @@ export class OutcomeArchive {
     this.#limits = { keptSlots: OUTCOMES_KEPT_SLOTS, segmentRecords: SEGMENT_RECORDS, ...parts.limits };
   }
 
-  /** Files `outcomes`, `outcomes.1`, `outcomes.2` … in the folder. */
+  /**
+   * Files `outcomes`, `outcomes.1`, `outcomes.2` … in the folder. The one that is gone on with is written anew: an older process that
+   * still ends on this folder would write into it, and what follows would lie elsewhere than it is looked for.
+   */
   static async open(directory: string, organism: string, limits?: ArchiveLimits): Promise<OutcomeArchive> {
     const index: OutcomeIndex = new Map();
     const names = await readdir(directory).catch(() => []);
@@ -84,13 +88,15 @@ export class OutcomeArchive {
     const openNumber = (number: number): Promise<Segment> => {
       const path = join(directory, number === 0 ? "outcomes" : `outcomes.${number}`);
       return openSegment(
-        (onRecord) => AppendFile.open(path, onRecord),
+        (onRecord) => AppendFile.open(path, onRecord, { exclusive: true }),
         index,
         () => rm(path, { force: true }),
       );
     };
+    for (const name of names) if (/^outcomes\..*\.new$/.test(name)) await rm(join(directory, name), { force: true });
     numbers.sort((a, b) => a - b);
     let newest = numbers.at(-1) ?? 0;
+    if (numbers.length > 0) await takeOver(join(directory, newest === 0 ? "outcomes" : `outcomes.${newest}`));
     for (const number of numbers.length === 0 ? [0] : numbers) segments.push(await openNumber(number));
     const next = (): Promise<Segment> => openNumber(++newest);
     return new OutcomeArchive(organism, { segments, index, next, ...(limits === undefined ? {} : { limits }) });
@@ -277,10 +283,29 @@ export class OutcomeArchive {
   }
 }
 
-async function openSegment(open: OpenFile, index: OutcomeIndex, remove?: () => Promise<void>): Promise<Segment> {
+async function takeOver(path: string): Promise<void> {
+  const anew = `${path}.${randomBytes(6).toString("hex")}.new`;
+  try {
+    await copyFile(path, anew);
+    const file = await open(anew, "r+");
+    try {
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    await rename(anew, path);
+  } catch (error) {
+    await rm(anew, { force: true });
+    // A full disk keeps nobody from starting: then it is gone on with as it is.
+    if ((error as NodeJS.ErrnoException).code !== "ENOSPC") throw error;
+  }
+  await syncDirectory(dirname(path));
+}
+
+async function openSegment(openFile: OpenFile, index: OutcomeIndex, remove?: () => Promise<void>): Promise<Segment> {
   const found: { readonly stage: string; readonly slot: bigint; readonly offset: number; readonly length: number }[] =
     [];
-  const file = await open((payload, offset) => {
+  const file = await openFile((payload, offset) => {
     const { stage, slot } = decode(CERTIFIED, payload).outcome;
     found.push({ stage, slot, offset, length: payload.length });
   });
