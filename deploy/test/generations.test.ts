@@ -14,6 +14,7 @@ import { initCrypto } from "@lattice/organism/crypto/engine.ts";
 import { slotStartMs } from "@lattice/organism/identity/lattice-config.ts";
 import { generationStream, JetStreamLog } from "@lattice/organism/log/jetstream-log.ts";
 import { EraWatch } from "@lattice/organism/node/era-watch.ts";
+import type { Fields } from "@lattice/organism/observe/logger.ts";
 import { createNoMeters } from "@lattice/organism/observe/meters.ts";
 import { type RunningServer, startServer } from "@lattice/organism/rpc/server.ts";
 import { dealCommittee, SILENT, startToyMember } from "../../services/organism/test/test-lattice.ts";
@@ -52,6 +53,8 @@ class Lattice {
   readonly members = new Map<number, ToyMember>();
   readonly #served = new Map<number, RunningServer>();
   readonly fatal: string[] = [];
+  /** What members logged: whose, message and fields. */
+  readonly lines: string[] = [];
   nats: NatsServer | undefined;
   nowMs = this.committee.config.genesisMs;
 
@@ -106,9 +109,13 @@ class Lattice {
     assert.ok(own !== undefined);
     const open = (generation: bigint): Promise<JetStreamLog> =>
       JetStreamLog.open({ servers: [this.url], ...own, ...generationStream(own, generation), member: index });
+    const line = (message: string, fields: Fields = {}): void => {
+      this.lines.push([`relay-${index}`, message, ...Object.values(fields)].join(" "));
+    };
     const member = await startToyMember({
       committee: this.committee,
       index,
+      logger: { debug: () => undefined, info: line, warn: line, error: line },
       log: await open(0n),
       nextLog: open,
       endPatience: { roundMs: 2000, graceMs: 300 },
@@ -170,7 +177,7 @@ class Lattice {
     const deadline = performance.now() + 90_000;
     while (!(await holds())) {
       assert.deepEqual(this.fatal, []);
-      assert.ok(performance.now() < deadline, `it does not come: ${what}`);
+      assert.ok(performance.now() < deadline, `it does not come: ${what}\n${this.lines.slice(-24).join("\n")}`);
       await new Promise((resolve) => setTimeout(resolve, 50));
     }
   }

@@ -99,13 +99,23 @@ export class WatchedCommittee {
     for await (const { outcome } of member.host.watch("accepted", slot, AbortSignal.timeout(PATIENCE_MS))) {
       if (outcome.slot === slot) return outcome;
     }
-    throw new Error(`no certificate for slot ${slot}`);
+    throw new Error(`no certificate for slot ${slot}\n${this.#told()}`);
+  }
+
+  /** What each process said last. */
+  #told(): string {
+    const processes = this.processes.map(({ index, member, fatal, lines }) => {
+      const said = lines.slice(-8).map(({ message, fields }) => [message, ...Object.values(fields)].join(" "));
+      const ends = fatal.map(({ reason, detail }) => `${reason}: ${detail}`);
+      return [`relay-${index}, position ${member.committee.position}`, ...ends, ...said].join("\n  ");
+    });
+    return processes.join("\n");
   }
 
   async until(what: string, holds: () => boolean | Promise<boolean>): Promise<void> {
     const deadline = performance.now() + PATIENCE_MS;
     while (!(await holds())) {
-      assert.ok(performance.now() < deadline, `it does not come: ${what}`);
+      if (performance.now() >= deadline) assert.fail(`it does not come: ${what}\n${this.#told()}`);
       await new Promise((resolve) => setTimeout(resolve, 5));
     }
   }
