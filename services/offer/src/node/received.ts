@@ -6,6 +6,8 @@
  * two bids under one nonce to two members cannot make the close wait for the refused one.
  */
 import { compareBytes, fromHex } from "@lattice/organism/codec/codec.ts";
+import { Fault } from "@lattice/organism/fault.ts";
+import type { Refusal } from "@lattice/organism/machine.ts";
 import type { CloseStage } from "../core/types.ts";
 
 type Fate = { readonly type: "pending"; readonly sinceMs: number } | { readonly type: "applied" };
@@ -17,6 +19,29 @@ export class ReceivedBids {
     const known = this.#bids.get(slot) ?? new Map();
     if (!known.has(id)) known.set(id, { stage, fate: { type: "pending", sinceMs: nowMs } });
     this.#bids.set(slot, known);
+  }
+
+  /** Knows of a bid while it is put into the log, and what that came to. @throws what `submit` throws */
+  async during(
+    stage: CloseStage,
+    slot: bigint,
+    id: string,
+    nowMs: number,
+    submit: () => Promise<Refusal | undefined>,
+  ): Promise<Refusal | undefined> {
+    const again = this.#bids.get(slot)?.has(id) === true;
+    this.pending(stage, slot, id, nowMs);
+    try {
+      const refusal = await submit();
+      if (refusal === undefined || refusal.reason === "DUPLICATE") this.applied(slot, id);
+      else this.refused(slot, id);
+      return refusal;
+    } catch (error) {
+      // What was not even said, as in a burst that is more than the log takes, never comes: a close would wait for it.
+      const said = error instanceof Fault && error.reason === "FATE_UNKNOWN";
+      if (!said && !again) this.refused(slot, id);
+      throw error;
+    }
   }
 
   applied(slot: bigint, id: string): void {

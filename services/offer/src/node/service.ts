@@ -157,13 +157,10 @@ function offerService(host: OfferHost, received: ReceivedBids): GrpcService {
       if (stage === "seen") await untilUnsealed(slot, call.signal);
       const admitted = admission.bid(host.state(), request.bid, door);
       if (isRefusal(admitted)) throw faultOfRefusal(admitted);
-      received.pending(stage, slot, key, nowMs);
-      const refusal = await host.submit({ type: "machine", command: { type: "bid", bid: request.bid } });
-      if (refusal === undefined || refusal.reason === "DUPLICATE") {
-        received.applied(slot, key);
-        return { bidId: id };
-      }
-      received.refused(slot, key);
+      const refusal = await received.during(stage, slot, key, nowMs, () =>
+        host.submit({ type: "machine", command: { type: "bid", bid: request.bid } }),
+      );
+      if (refusal === undefined || refusal.reason === "DUPLICATE") return { bidId: id };
       throw faultOfRefusal(refusal);
     },
 
