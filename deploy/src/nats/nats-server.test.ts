@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
-import { chmod, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { existsSync } from "node:fs";
+import { chmod, mkdir, mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
@@ -15,9 +16,13 @@ after(async () => {
 });
 
 /** A program that answers `--version` like a nats-server of that version. */
-async function program(name: string, output: string): Promise<string> {
+function program(name: string, output: string): Promise<string> {
+  return script(name, `echo '${output}'`);
+}
+
+async function script(name: string, lines: string): Promise<string> {
   const path = join(folder, name);
-  await writeFile(path, `#!/bin/sh\necho '${output}'\n`);
+  await writeFile(path, `#!/bin/sh\n${lines}\n`);
   await chmod(path, 0o755);
   return path;
 }
@@ -57,4 +62,37 @@ test("PATH is searched; an old server there is passed by, and without any there 
   const path = await program("nats-server", "nats-server: v2.15.1");
   const found = await findNatsServer({ ...options, environment: { PATH: `/nonexistent:${folder}` } });
   assert.deepEqual(found, { path, version: "2.15.1", source: "path" });
+});
+
+const KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg";
+
+test("two commands that fetch at the same time both get the newest suite's", {
+  skip: !existsSync(KEYRING),
+}, async (context) => {
+  const tools = join(folder, "apt");
+  await mkdir(tools);
+  await script(
+    "apt/apt-get",
+    `case "$*" in
+*indextargets*) echo "Packages main trixie http://127.0.0.1/debian" ;;
+*nats-server/*) echo "\${*##*nats-server/}" > nats-server.deb ;;
+esac`,
+  );
+  await script(
+    "apt/dpkg-deb",
+    `mkdir -p "$3/usr/sbin"
+case "$(cat "$2")" in forky) version=2.15.1 ;; *) version=2.10.27 ;; esac
+printf '#!/bin/sh\\necho nats-server: v%s\\n' $version > "$3/usr/sbin/nats-server"
+chmod 755 "$3/usr/sbin/nats-server"`,
+  );
+  const { PATH } = process.env;
+  process.env["PATH"] = `${tools}:${PATH}`;
+  context.after(() => {
+    process.env["PATH"] = PATH;
+  });
+  const toolsDir = join(folder, "fetched");
+  const find = () => findNatsServer({ toolsDir, environment: {}, download: true });
+  const found = await Promise.all([find(), find(), find()]);
+  assert.deepEqual(new Set(found.map(({ version }) => version)), new Set(["2.15.1"]));
+  assert.deepEqual(await readdir(toolsDir), ["nats"]);
 });

@@ -3,6 +3,7 @@
  * system: `NATS_SERVER_BIN`, then the project's `.tools`, then `PATH`, then apt (field-notes/nats.md §1).
  */
 import { execFile } from "node:child_process";
+import { randomBytes } from "node:crypto";
 import { existsSync } from "node:fs";
 import { access, constants, mkdir, readdir, rename, rm, writeFile } from "node:fs/promises";
 import { delimiter, join } from "node:path";
@@ -45,6 +46,7 @@ const VERSION_DEADLINE_MS = 10_000;
 const APT_DEADLINE_MS = 180_000;
 /** The newest first: 2.15 commits groups of entries with one fsync. Both have `sync_interval: always`. */
 const SUITES = ["forky", "trixie"] as const;
+const PROGRAM = join("usr", "sbin", "nats-server");
 const DEBIAN_KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 /** @throws NatsServerMissing */
@@ -86,7 +88,7 @@ export async function findNatsServer(options: FindOptions): Promise<NatsServerBi
 }
 
 function toolPath(toolsDir: string): string {
-  return join(toolsDir, "nats", "usr", "sbin", "nats-server");
+  return join(toolsDir, "nats", PROGRAM);
 }
 
 /** The version, when the program runs and is new enough; otherwise a line in `tried`. */
@@ -114,8 +116,16 @@ async function fetchFromDebian(toolsDir: string, suite: string): Promise<void> {
   });
   const mirrors = await debianMirrors();
   if (mirrors.length === 0) throw new Error("apt is configured for no Debian mirror");
-  const work = join(toolsDir, `apt-${suite}`);
-  await rm(work, { recursive: true, force: true });
+  // Another command may be fetching too: each does so in a folder of its own.
+  const work = join(toolsDir, `apt-${suite}-${randomBytes(6).toString("hex")}`);
+  try {
+    await fetchInto(work, mirrors, suite, join(toolsDir, "nats"));
+  } finally {
+    await rm(work, { recursive: true, force: true });
+  }
+}
+
+async function fetchInto(work: string, mirrors: readonly string[], suite: string, target: string): Promise<void> {
   for (const folder of ["lists/partial", "cache/archives/partial", "parts", "download"]) {
     await mkdir(join(work, folder), { recursive: true });
   }
@@ -142,10 +152,12 @@ async function fetchFromDebian(toolsDir: string, suite: string): Promise<void> {
   if (archive === undefined) throw new Error("apt downloaded nothing");
   const unpacked = join(work, "unpacked");
   await run("dpkg-deb", ["-x", join(download, archive), unpacked], options);
-  const target = join(toolsDir, "nats");
-  await rm(target, { recursive: true, force: true });
-  await rename(unpacked, target);
-  await rm(work, { recursive: true, force: true });
+  await rename(unpacked, target).catch(async () => {
+    // There is one by now, or one that is too old.
+    if ((await fitVersion(join(target, PROGRAM), [])) !== undefined) return;
+    await rm(target, { recursive: true, force: true });
+    await rename(unpacked, target);
+  });
 }
 
 /** The archives that this machine's own apt gets Debian from, security and third parties left out. */
