@@ -2,7 +2,7 @@
 import { CodecError, compareBytes, decode, equalBytes, fromHex, toHex } from "@lattice/organism/codec/codec.ts";
 import { generateSigningKey } from "@lattice/organism/crypto/ed25519.ts";
 import { agreementKey } from "@lattice/organism/crypto/x25519.ts";
-import { assertNever, invariant } from "@lattice/organism/fault.ts";
+import { assertNever, Fault, invariant } from "@lattice/organism/fault.ts";
 import { type Refusal, refuse, type Submission } from "@lattice/organism/machine.ts";
 import { errorFields } from "@lattice/organism/observe/logger.ts";
 import { SERVER_KEY, type ServerKey } from "@lattice/organism/outcomes/zipnet.ts";
@@ -99,9 +99,16 @@ export class Effects {
     if (unsigned !== undefined) return unsigned;
     const received = this.#received.get(slot) ?? new Map<string, Uint8Array>();
     if (received.size > 0 && !received.has(key)) return refuse("DUPLICATE", "this server has forwarded another sum");
+    const again = received.has(key);
     received.set(key, digest);
     this.#received.set(slot, received);
-    const refusal = await this.#host.submit({ type: "machine", command: { type: "aggregate", aggregate } });
+    const submission = { type: "machine", command: { type: "aggregate", aggregate } } as const;
+    const refusal = await this.#host.submit(submission).catch((error: unknown) => {
+      // Not even said, as while the log is full: this server may still forward another one.
+      const said = error instanceof Fault && error.reason === "FATE_UNKNOWN";
+      if (!said && !again) received.delete(key);
+      throw error;
+    });
     // What the log refused will never land: a Close that listed it would wait for ever.
     if (refusal !== undefined && refusal.reason !== "DUPLICATE") received.delete(key);
     return refusal;
