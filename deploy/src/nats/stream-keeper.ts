@@ -73,12 +73,20 @@ export async function keepStream(options: KeepOptions): Promise<string | undefin
   return asAdmin(servers, admin, async (manager) => {
     const names = await streamNames(manager);
     if (names.includes(next.stream)) return undefined;
+    // The others have gone on: whoever was asked has not heard of it, or not yet.
+    if (names.some((name) => generationOf(admin, name) > generation)) return undefined;
     // Of the generations that are over the last one is kept, for whoever looks for what happened.
     for (const name of names) if (name !== before) await manager.streams.delete(name);
     const same = names.includes(before) ? await quotasOf(manager, before) : { quotas, replicas };
     await addStream(manager, next, same.quotas, same.replicas);
     return next.stream;
   });
+}
+
+/** The generation whose stream has this name; −1 when none has. */
+function generationOf({ stream }: LogCredentials, name: string): bigint {
+  const number = name.startsWith(`${stream}-G`) ? name.slice(stream.length + 2) : "";
+  return name === stream ? 0n : /^\d+$/.test(number) ? BigInt(number) : -1n;
 }
 
 /** As whoever runs the broker has set them. */
