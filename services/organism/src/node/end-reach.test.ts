@@ -11,6 +11,7 @@ import { generateSigningKey } from "../crypto/ed25519.ts";
 import type { Duty } from "../machine.ts";
 import type { CallOptions } from "../rpc/client.ts";
 import { rpcFault } from "../rpc/errors.ts";
+import { settled } from "../testing/manual-timers.ts";
 import { EndReach } from "./end-reach.ts";
 import type { CommitteeClient } from "./outcome-follower.ts";
 import type { SnapshotSource } from "./snapshot-fetcher.ts";
@@ -49,6 +50,8 @@ class Scene {
   readonly asked: number[] = [];
   /** How long they were given, ms. */
   readonly given: (number | undefined)[] = [];
+  /** They hand over nothing, and do not end. */
+  trickles = false;
   fresh: () => ProbeCommittee = () => driver.fresh();
   readonly reach: EndReach<ProbeState, ProbeCommand, Duty>;
 
@@ -75,6 +78,11 @@ class Scene {
       async *fetchEntries({ fromPosition }: { readonly fromPosition: bigint }, options: CallOptions) {
         scene.asked.push(index);
         scene.given.push(options.deadlineMs);
+        if (scene.trickles) {
+          await new Promise<never>((_, reject) => {
+            options.signal?.addEventListener("abort", () => reject(rpcFault("CONNECTION_LOST")));
+          });
+        }
         for (const [position, raw] of scene.others[index]?.(fromPosition) ?? []) yield { position, raw };
       },
     } as unknown as CommitteeClient;
@@ -150,6 +158,18 @@ describe("with the others' entries", () => {
     assert.deepEqual(scene.asked, [0, 1]);
     // Three entries.
     assert.deepEqual(scene.given, [20_030, 20_030]);
+  });
+
+  test("whoever trickles does not keep a member from ending", async () => {
+    const scene = new Scene(readTo(7));
+    scene.others = [keeps(), keeps()];
+    scene.trickles = true;
+    const reached = scene.reach.state(wholeLog());
+    await settled();
+    assert.deepEqual(scene.asked, [0]);
+    scene.reach.close();
+    assert.equal(await reached, undefined);
+    assert.deepEqual(scene.asked, [0], "nobody else is asked");
   });
 
   test("it leaves its own chain for theirs, from a state that both have", async () => {

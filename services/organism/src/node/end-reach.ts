@@ -71,15 +71,19 @@ export class EndReach<State, Command, D extends Duty> {
   #base: FetchedSnapshot | undefined;
   /** Entries of a proposed end are beyond this build. */
   #beyond: RulesUnknown | undefined;
-  #closed = false;
+  readonly #closing = new AbortController();
 
   constructor(options: EndReachOptions<State, Command, D>) {
     this.#options = options;
   }
 
-  /** Nothing more is asked for. */
+  /** Nothing more is asked for, and what is under way is not waited for. */
   close(): void {
-    this.#closed = true;
+    this.#closing.abort();
+  }
+
+  get #closed(): boolean {
+    return this.#closing.signal.aborted;
   }
 
   /** The generation is over: what was found for it is of no use any more. */
@@ -219,7 +223,8 @@ export class EndReach<State, Command, D extends Duty> {
     const signature = signEntriesRequest(memberKey, request);
     const asked = { generation, fromPosition, toPosition, requesterIndex: self, signedAtMs, signature };
     const deadlineMs = ENTRIES_MS + Number(toPosition - fromPosition + 1n) * ENTRY_MS;
-    for await (const { position, raw } of peer.fetchEntries(asked, { idleMs: ENTRIES_IDLE_MS, deadlineMs })) {
+    const { signal } = this.#closing;
+    for await (const { position, raw } of peer.fetchEntries(asked, { idleMs: ENTRIES_IDLE_MS, deadlineMs, signal })) {
       yield { position, raw: raw.slice() };
     }
   }
