@@ -6,6 +6,7 @@ import { GetHeadResponseSchema } from "@lattice/proto/lattice/committee/v1/commi
 import { joinedBeforeEach, note, type ProbeDriver } from "../../test/probe-driver.ts";
 import type { TestCommittee } from "../../test/test-lattice.ts";
 import { signHead } from "../committee/heads.ts";
+import type { CertifiedOutcome } from "../committee/outcome.ts";
 import { createNoMeters } from "../observe/meters.ts";
 import { ManualTimers, settled } from "../testing/manual-timers.ts";
 import { FraudProofs } from "./fraud-proofs.ts";
@@ -44,7 +45,7 @@ function held() {
 }
 
 /** Member 0, which has read the first `read` entries. */
-function watching(peers: readonly CommitteeClient[], read: number) {
+function watching(peers: readonly CommitteeClient[], read: number, rosters: readonly CertifiedOutcome[] = []) {
   const committee = driver.fresh();
   const meters = createNoMeters();
   const lines: string[] = [];
@@ -54,7 +55,7 @@ function watching(peers: readonly CommitteeClient[], read: number) {
     config: dealt.config,
     self: 0,
     committee,
-    certifiedRosters: () => [],
+    certifiedRosters: () => rosters,
     proofs: new FraudProofs({
       put: async (name, value) => void kept.set(name, value),
       get: (name) => kept.get(name),
@@ -73,6 +74,7 @@ function watching(peers: readonly CommitteeClient[], read: number) {
       watch.delivered(raw, committee.apply(BigInt(from + index + 1), raw));
     }
   };
+  watch.restore();
   deliver(0, read);
   return { watch, committee, meters, lines, deliver };
 }
@@ -88,6 +90,39 @@ test("a round that has begun before the whole log was read is not the one before
   await Promise.all([before, begun]);
   assert.deepEqual(asked, [5n, BigInt(driver.log.length)]);
   await watch.close();
+});
+
+test("a round that is cut short waits for nobody but whom it is asking for a proof", async () => {
+  const liar = driver.author(3);
+  const [one, two] = ["one", "two"].map((text) => liar.sign(note(text), "ctl", { aside: true }));
+  driver.apply(one ?? assert.fail());
+  driver.apply(two ?? assert.fail());
+  const { watch: finder } = watching([], driver.log.length, [dealt.certifiedRoster]);
+  const [accusation] = finder.accusations();
+  assert.ok(accusation !== undefined);
+  assert.equal(driver.author(1).say(accusation.command).refusal, undefined);
+  await finder.close();
+
+  const { promise, done } = held();
+  let asked = 0;
+  const peer = {
+    getHead: () => Promise.reject(new Error("not now")),
+    getFraud: async () => {
+      asked++;
+      await promise;
+      throw new Error("it has none");
+    },
+  } as unknown as CommitteeClient;
+  const { watch, committee } = watching([peer, peer, peer], 0);
+  // As after a start from a checkpoint: it knows who is blocked, and not by which proof.
+  committee.restore(driver.committee.snapshot());
+  const round = watch.compare();
+  await settled();
+  assert.equal(asked, 1);
+  const closed = watch.close();
+  done();
+  await Promise.all([round, closed]);
+  assert.equal(asked, 1);
 });
 
 test("a round that ends in a later generation tells nothing of it", async () => {

@@ -542,6 +542,7 @@ export class IntegrityWatch<State, Command, D extends Duty> {
     for (const { proof: hash } of committee.blocked) {
       if (proofs.get(hash) !== undefined) continue;
       for (const peer of peers()) {
+        if (this.#closing.signal.aborted) return;
         const answer = await peer.getFraud({ proofHash: hash }, { deadlineMs: ANSWER_MS }).catch(() => undefined);
         if (answer === undefined || !equalBytes(fraudProofHash(answer.proof), hash)) continue;
         await proofs.keep(answer.proof.slice());
