@@ -1,11 +1,7 @@
 /** `builder ceremony …`: the commands by which operators make a lattice's keys among themselves. */
-import { isOrganism, ORGANISMS, type Organism } from "@lattice/organism/identity/organisms.ts";
+import { ORGANISMS, type Organism } from "@lattice/organism/identity/organisms.ts";
 import { type Command, InvalidArgumentError } from "commander";
-
-function organism(text: string): Organism {
-  if (!isOrganism(text)) throw new InvalidArgumentError(`one of ${ORGANISMS.join(", ")} expected`);
-  return text;
-}
+import { organism } from "../cli/organism-option.ts";
 
 function positive(text: string): number {
   const value = Number(text);

@@ -1,13 +1,9 @@
 /** `builder fraud …`: proofs that a member said two things. */
-import { isOrganism, ORGANISMS, type Organism } from "@lattice/organism/identity/organisms.ts";
-import { type Command, InvalidArgumentError } from "commander";
+import { ORGANISMS } from "@lattice/organism/identity/organisms.ts";
+import type { Command } from "commander";
 import type { FraudFetchOptions } from "./fraud-fetch.ts";
 import type { FraudVerifyOptions } from "./fraud-verify.ts";
-
-function organism(text: string): Organism {
-  if (!isOrganism(text)) throw new InvalidArgumentError(`one of ${ORGANISMS.join(", ")} expected`);
-  return text;
-}
+import { organism } from "./organism-option.ts";
 
 export function addFraudCommands(program: Command): void {
   const fraud = program.command("fraud").description("proofs that a member said two things");

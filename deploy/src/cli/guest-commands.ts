@@ -1,12 +1,8 @@
 /** `builder guest …`: for auditors and integrators that follow a committee. */
-import { isOrganism, ORGANISMS, type Organism } from "@lattice/organism/identity/organisms.ts";
+import { ORGANISMS } from "@lattice/organism/identity/organisms.ts";
 import { type Command, InvalidArgumentError, Option } from "commander";
 import type { GuestFollowCommand, GuestTicketCommand } from "./guest.ts";
-
-function organism(text: string): Organism {
-  if (!isOrganism(text)) throw new InvalidArgumentError(`one of ${ORGANISMS.join(", ")} expected`);
-  return text;
-}
+import { organism } from "./organism-option.ts";
 
 function publicKey(text: string): string {
   if (!/^[0-9a-f]{64}$/.test(text)) throw new InvalidArgumentError("32 bytes of lower-case hex expected");

@@ -1,13 +1,9 @@
 /** `builder roster …`: a committee's members, and the epoch that changes them. */
-import { isOrganism, ORGANISMS, type Organism } from "@lattice/organism/identity/organisms.ts";
+import { ORGANISMS } from "@lattice/organism/identity/organisms.ts";
 import { type Command, InvalidArgumentError, Option } from "commander";
+import { organism } from "../cli/organism-option.ts";
 import type { KitOptions, ProposeOptions, RosterOptions, StatusOptions } from "./commands.ts";
 import type { StandbyOptions } from "./standby-command.ts";
-
-function organism(text: string): Organism {
-  if (!isOrganism(text)) throw new InvalidArgumentError(`one of ${ORGANISMS.join(", ")} expected`);
-  return text;
-}
 
 function slots(text: string): bigint {
   if (!/^[1-9]\d{0,17}$/.test(text)) throw new InvalidArgumentError("a number of slots, 1 or more, expected");

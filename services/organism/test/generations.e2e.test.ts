@@ -1,18 +1,17 @@
 /** Real members whose stream is lost or comes back with less: they agree where it ended, and go on in the next generation. */
 import assert from "node:assert/strict";
-import { copyFile, mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { copyFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, before, test } from "node:test";
 import { inspect } from "node:util";
 import { CommitteeService } from "@lattice/proto/lattice/committee/v1/committee_service_pb.ts";
-import { decode, equalBytes, toHex } from "../src/codec/codec.ts";
+import { toHex } from "../src/codec/codec.ts";
 import { checkCheckpoint } from "../src/committee/checkpoint.ts";
 import type { LogRecord } from "../src/committee/log-export.ts";
 import { LogVerifier } from "../src/committee/log-verify.ts";
-import { outcomeDigest, verifyCertificate } from "../src/committee/outcome.ts";
+import { verifyCertificate } from "../src/committee/outcome.ts";
 import { guestAudience } from "../src/committee/reader.ts";
-import { FIRST_RULES, RULES, type RuleRange } from "../src/committee/rules.ts";
+import { FIRST_RULES, RULES } from "../src/committee/rules.ts";
 import { signTicket } from "../src/committee/ticket.ts";
 import { generateSigningKey } from "../src/crypto/ed25519.ts";
 import { initCrypto } from "../src/crypto/engine.ts";
@@ -22,213 +21,29 @@ import { Guest } from "../src/node/guest.ts";
 import { ExportProblem, exportLog } from "../src/node/log-exporter.ts";
 import { nodeTimers } from "../src/node/node-timers.ts";
 import { FileSnapshotStore } from "../src/node/snapshot-store.ts";
-import type { Fields } from "../src/observe/logger.ts";
-import { createNoMeters, type MeterRegistry } from "../src/observe/meters.ts";
-import { type Log, LogLost, type LogMessage, type MemberJournal } from "../src/ports.ts";
+import { type Log, LogLost, type LogMessage } from "../src/ports.ts";
 import { ScriptedAuthor } from "../src/testing/committee-driver.ts";
-import { DirectCalls } from "../src/testing/direct-calls.ts";
 import { defineSome } from "../src/testing/some-methods.ts";
+import {
+  CHECKPOINTS,
+  emptied,
+  GenerationsLattice,
+  ISSUER,
+  journalThat,
+  type Running,
+  seenAs,
+} from "./generations-lattice.ts";
 import { PATIENCE_MS } from "./patience.ts";
-import { dealCommittee, random, SILENT, startToyMember, type TestCommittee } from "./test-lattice.ts";
-import { SUM, toyDefinition } from "./toy-organism.ts";
+import { random, SILENT } from "./test-lattice.ts";
+import { toyDefinition } from "./toy-organism.ts";
 
-type ToyMember = Awaited<ReturnType<typeof startToyMember>>;
-interface Running {
-  readonly index: number;
-  readonly member: ToyMember;
-  readonly meters: MeterRegistry;
-  readonly fatal: string[];
-  /** What it logged: message and fields. */
-  readonly lines: string[];
-}
-
-const CHECKPOINTS = { entries: 12n, slots: 100n };
-/** Of tickets to guests. */
-const ISSUER = generateSigningKey(random(32));
-
-class Lattice {
-  readonly dealt: TestCommittee;
-  readonly calls = new DirectCalls();
-  readonly running = new Map<number, Running>();
-  readonly directory: string;
-  readonly logs = new Map<bigint, Promise<EmbeddedLog>>();
-  /** Every certificate that any member ever held, by slot. */
-  readonly certificates = new Map<bigint, Uint8Array>();
-  nowMs: number;
-
-  private constructor(dealt: TestCommittee, directory: string) {
-    this.dealt = dealt;
-    this.directory = directory;
-    this.nowMs = dealt.config.genesisMs;
-  }
-
-  static async deal(members: number, faults: "none" | "third" = "none"): Promise<Lattice> {
-    const directory = await mkdtemp(join(tmpdir(), "lattice-generations-"));
-    const acl = [{ kind: "jwt", parameters: ISSUER.publicKey }] as const;
-    return new Lattice(dealCommittee(members, { slotMs: 100 }, faults, acl), directory);
-  }
-
-  path(generation: bigint): string {
-    return join(this.directory, `log-${generation}`);
-  }
-  log(generation: bigint): Promise<EmbeddedLog> {
-    const open = this.logs.get(generation) ?? EmbeddedLog.open(this.path(generation));
-    this.logs.set(generation, open);
-    return open;
-  }
-
-  async start(
-    index: number,
-    wrapJournal?: (journal: MemberJournal) => MemberJournal,
-    view: (log: Log) => Log = (log) => log,
-    rules?: RuleRange,
-    viewOfFirst: (log: Log) => Log = (log) => log,
-  ): Promise<Running> {
-    const meters = createNoMeters();
-    const fatal: string[] = [];
-    const lines: string[] = [];
-    const line = (message: string, fields: Fields = {}): void => {
-      lines.push([message, ...Object.values(fields)].join(" "));
-    };
-    const member = await startToyMember({
-      committee: this.dealt,
-      index,
-      log: view((await this.log(0n)).member(index)),
-      nextLog: async (generation) => {
-        const log = (await this.log(generation)).member(index);
-        return generation === 1n ? viewOfFirst(log) : log;
-      },
-      endPatience: { roundMs: 1500, graceMs: 300 },
-      directory: this.directory,
-      clock: { nowMs: () => this.nowMs },
-      journalIsOld: true,
-      calls: this.calls,
-      meters,
-      logger: { debug: () => undefined, info: line, warn: line, error: line },
-      checkpointEvery: CHECKPOINTS,
-      onFatal: (reason, detail) => fatal.push(`${reason}: ${detail}`),
-      ...(wrapJournal === undefined ? {} : { wrapJournal }),
-      ...(rules === undefined ? {} : { rules, activationEntries: 24n }),
-    });
-    const running = { index, member, meters, fatal, lines };
-    this.running.set(index, running);
-    return running;
-  }
-
-  startAll(indexes: readonly number[] = this.dealt.secrets.map((_, index) => index)): Promise<Running[]> {
-    return Promise.all(indexes.map((index) => this.start(index)));
-  }
-
-  at(index: number): Running {
-    const found = this.running.get(index);
-    assert.ok(found !== undefined, `member ${index} is not running`);
-    return found;
-  }
-
-  /** As kill -9 does. */
-  async crash(index: number): Promise<void> {
-    const { member } = this.at(index);
-    this.collect();
-    this.running.delete(index);
-    this.calls.gone(`relay-${index}`);
-    await member.stop(0);
-  }
-
-  async crashAll(): Promise<void> {
-    await Promise.all([...this.running.keys()].map((index) => this.crash(index)));
-    for (const log of this.logs.values()) await (await log).close();
-    this.logs.clear();
-  }
-
-  async end(): Promise<void> {
-    await this.crashAll();
-    await rm(this.directory, { recursive: true, force: true });
-  }
-
-  /** Never two certificates for one slot, whoever holds them and whenever it did. */
-  collect(): void {
-    const { certificateKey } = this.dealt.config.relay.policy;
-    for (const { member } of this.running.values()) {
-      for (let slot = 1n; slot < 40n; slot++) {
-        const certified = member.host.certified("accepted", slot);
-        if (certified === undefined) continue;
-        assert.ok(verifyCertificate(certificateKey, certified.outcome, certified.signature));
-        const digest = outcomeDigest(certified.outcome);
-        const known = this.certificates.get(slot) ?? digest;
-        assert.ok(equalBytes(known, digest), `two certificates for slot ${slot}`);
-        this.certificates.set(slot, digest);
-      }
-    }
-  }
-
-  /** Time passes until `slot`; resolves to what was certified for it at this member. */
-  async certified(slot: bigint, index = 0): Promise<number> {
-    this.nowMs = Math.max(this.nowMs, slotStartMs(this.dealt.config, slot));
-    const { member } = this.at(index);
-    for await (const { outcome } of member.host.watch("accepted", slot, AbortSignal.timeout(PATIENCE_MS))) {
-      if (outcome.slot !== slot) continue;
-      return outcome.kind === "skipped" ? -1 : decode(SUM, outcome.commitment).sum;
-    }
-    assert.fail(`no certificate for slot ${slot}`);
-  }
-
-  /** What each member said last. */
-  #told(): string {
-    const members = [...this.running.values()].map(({ index, member, fatal, lines }) =>
-      [`relay-${index}, generation ${member.committee.generation}`, ...fatal, ...lines.slice(-8)].join("\n  "),
-    );
-    return members.join("\n");
-  }
-
-  async until(what: string, holds: () => boolean): Promise<void> {
-    const deadline = performance.now() + PATIENCE_MS;
-    while (!holds()) {
-      if (performance.now() >= deadline) assert.fail(`it does not come: ${what}\n${this.#told()}`);
-      await new Promise((resolve) => setTimeout(resolve, 20));
-    }
-  }
-
-  /** As `until`, while slots go by. */
-  passing(what: string, holds: () => boolean): Promise<void> {
-    const { config } = this.dealt;
-    const timer = setInterval(() => {
-      this.nowMs = slotStartMs(config, slotAt(config, this.nowMs) + 1n);
-    }, 2 * config.slotMs);
-    return this.until(what, holds).finally(() => clearInterval(timer));
-  }
-
-  inGeneration(generation: bigint): Promise<void> {
-    return this.until(`generation ${generation}`, () =>
-      [...this.running.values()].every(
-        ({ member, fatal }) => fatal.length === 0 && member.ready() && member.committee.generation === generation,
-      ),
-    );
-  }
-
-  /** An addition that its client was told is in. */
-  async acknowledged(slot: bigint, amount: number, index = 0): Promise<void> {
-    const command = { type: "add" as const, slot, amount, padding: new Uint8Array() };
-    assert.equal(await this.at(index).member.host.submit({ type: "machine", command }), undefined);
-  }
-
-  assertAlike(): void {
-    const [first, ...others] = [...this.running.values()].map(({ member }) => member.committee);
-    assert.ok(first !== undefined);
-    for (const each of others) {
-      const common: bigint = each.position < first.position ? each.position : first.position;
-      assert.deepEqual(each.headAt(common), first.headAt(common));
-    }
-    for (const { fatal } of this.running.values()) assert.deepEqual(fatal, []);
-  }
-}
-
-let lattice: Lattice;
+let lattice: GenerationsLattice;
 before(() => initCrypto());
 afterEach(() => lattice.end());
 
 /** Slots go by; one addition for a slot to come is acknowledged; the stream keeps what `keep` says, and all start again. */
 async function loseStream(keep: "nothing" | "the start" | "a part", members = 3): Promise<void> {
-  lattice = await Lattice.deal(members, members === 3 ? "none" : "third");
+  lattice = await GenerationsLattice.deal(members, members === 3 ? "none" : "third");
   await lattice.startAll();
   const copy = join(lattice.directory, "older-copy");
   await lattice.certified(1n);
@@ -257,38 +72,8 @@ async function goesOn(): Promise<void> {
   assert.ok([1n, 2n, 3n, 4n, 5n].every((slot) => lattice.certificates.has(slot)));
 }
 
-/** A journal in which named values are put as `put` does. */
-function journalThat(
-  put: (journal: MemberJournal, name: string, value: Uint8Array) => Promise<void>,
-): (journal: MemberJournal) => MemberJournal {
-  return (journal) => ({
-    nextIncarnation: (atLeast) => journal.nextIncarnation(atLeast),
-    promise: (key, slot, value) => journal.promise(key, slot, value),
-    promised: (key) => journal.promised(key),
-    isPromised: (key) => journal.isPromised(key),
-    entry: (id, raw) => journal.entry(id, raw),
-    put: (name, value) => put(journal, name, value),
-    get: (name) => journal.get(name),
-    trim: (slot) => journal.trim(slot),
-    close: () => journal.close(),
-    wrote: (id) => journal.wrote(id),
-    newestEntry: () => journal.newestEntry(),
-  });
-}
-
-/** A log that has nothing, and takes nothing. */
-function emptied(log: Log): Log {
-  return {
-    lastPosition: async () => 0n,
-    firstPosition: async () => 1n,
-    append: async () => "unknown",
-    consume: (_from, _deliver, signal) => new Promise((resolve) => signal.addEventListener("abort", () => resolve())),
-    close: () => log.close(),
-  };
-}
-
 test("a member on another chain hears that the others agree on the end, and that they need it, before it stops", async () => {
-  lattice = await Lattice.deal(5, "third");
+  lattice = await GenerationsLattice.deal(5, "third");
   await lattice.startAll([0, 1, 2, 4]);
   const damaged = ({ position, raw }: LogMessage): LogMessage => ({
     position,
@@ -312,7 +97,7 @@ test("a member on another chain hears that the others agree on the end, and that
 });
 
 test("n = 4, two on one chain and two on another: operators choose, those of the other begin without a disk, slots go on", async () => {
-  lattice = await Lattice.deal(4, "third");
+  lattice = await GenerationsLattice.deal(4, "third");
   await lattice.startAll([0, 1]);
   let fork = 2n ** 63n;
   const shown = ({ position, raw }: LogMessage): LogMessage => ({
@@ -336,7 +121,7 @@ test("n = 4, two on one chain and two on another: operators choose, those of the
 });
 
 test("a member whose build does not have the rules of the next generation stops, rather than try again for ever", async () => {
-  lattice = await Lattice.deal(3);
+  lattice = await GenerationsLattice.deal(3);
   for (const index of [0, 1]) await lattice.start(index, undefined, undefined, RULES);
   // It is shown nothing more before the newer rules come.
   let cut = false;
@@ -364,7 +149,7 @@ test("a member whose build does not have the rules of the next generation stops,
 });
 
 test("who was away for long and is needed for the end begins with a checkpoint of the others: they keep only what follows it", async () => {
-  lattice = await Lattice.deal(4, "third");
+  lattice = await GenerationsLattice.deal(4, "third");
   await lattice.startAll();
   await lattice.certified(1n);
   const { position } = lattice.at(1).member.committee;
@@ -388,7 +173,7 @@ test("who was away for long and is needed for the end begins with a checkpoint o
 });
 
 test("a member whose build does not have the rules under which a generation ends says so, rather than wait for its end", async () => {
-  lattice = await Lattice.deal(3);
+  lattice = await GenerationsLattice.deal(3);
   for (const index of [0, 1]) await lattice.start(index, undefined, undefined, RULES);
   const rules = { lowest: FIRST_RULES, highest: FIRST_RULES };
   await lattice.start(2, undefined, undefined, rules);
@@ -407,7 +192,7 @@ test("a member whose build does not have the rules under which a generation ends
 });
 
 test("a vote that an older promise bars keeps no other back", async () => {
-  lattice = await Lattice.deal(3);
+  lattice = await GenerationsLattice.deal(3);
   // Both of the quorum are needed; one of them has voted for something else in slot 2, in a log that is lost.
   await lattice.start(0, (journal) => {
     void journal.promise("vote/accepted/2", 2n, new Uint8Array(32));
@@ -471,7 +256,7 @@ test("who is told to end while it joins the next generation takes no part in it"
 });
 
 test("a log that is lost while a member still notes that it abstains hears nothing from it", async () => {
-  lattice = await Lattice.deal(3);
+  lattice = await GenerationsLattice.deal(3);
   await lattice.start(0);
   await lattice.crash(0);
   await rm(join(lattice.directory, "member-0"), { recursive: true });
@@ -620,24 +405,6 @@ for (const step of [1, 2, 4]) {
   });
 }
 
-/** A log as one member is shown it: each message as `shown` has it, and nothing behind `end`. */
-function seenAs(log: Log, shown: (message: LogMessage) => LogMessage, end = (last: bigint) => last): Log {
-  return {
-    lastPosition: async (atLeast) => end(await log.lastPosition(atLeast)),
-    firstPosition: () => log.firstPosition(),
-    append: (lane, raw, id) => log.append(lane, raw, id),
-    consume: (from, deliver, signal) =>
-      log.consume(
-        from,
-        (message) => {
-          if (message.position <= end(message.position)) deliver(shown(message));
-        },
-        signal,
-      ),
-    close: () => log.close(),
-  };
-}
-
 /** Slots go by at the others until member 2 has said why it stops. */
 async function stops(reason: RegExp): Promise<string> {
   const { fatal } = lattice.at(2);
@@ -661,7 +428,7 @@ async function isBack(): Promise<void> {
 }
 
 test("one damaged delivery: the member stops, perhaps again over what it kept, reads anew and goes on", async () => {
-  lattice = await Lattice.deal(3);
+  lattice = await GenerationsLattice.deal(3);
   await lattice.startAll([0, 1]);
   let damaged = false;
   const shown = ({ position, raw }: LogMessage): LogMessage => {
@@ -703,7 +470,7 @@ async function equivocate(seenBy: Running): Promise<void> {
 
 for (const when of ["before", "after"] as const) {
   test(`n = 4, one proven to say two things, ${when} another alone loses its view: this one reads anew once both others read on`, async () => {
-    lattice = await Lattice.deal(4, "third");
+    lattice = await GenerationsLattice.deal(4, "third");
     const [first] = await lattice.startAll([0, 1]);
     assert.ok(first !== undefined);
     let damages = false;
@@ -746,7 +513,7 @@ for (const when of ["before", "after"] as const) {
 }
 
 test("one member is shown a log that ends early: the others go on, it reads anew once it is shown the rest", async () => {
-  lattice = await Lattice.deal(3);
+  lattice = await GenerationsLattice.deal(3);
   await lattice.startAll();
   for (const slot of [1n, 2n, 3n]) await lattice.certified(slot);
   const end = lattice.at(2).member.committee.position - 5n;
@@ -783,7 +550,7 @@ async function reportsAndDies(): Promise<void> {
 }
 
 test("who has said where it ends, is killed and reads on, says nothing before a quorum has given that round up", async () => {
-  lattice = await Lattice.deal(3);
+  lattice = await GenerationsLattice.deal(3);
   await lattice.startAll();
   for (const slot of [1n, 2n, 3n]) await lattice.certified(slot);
   await reportsAndDies();
@@ -812,7 +579,7 @@ test("who has said where it ends, is killed and reads on, says nothing before a 
 });
 
 test("whoever claims a later generation, and shows none, keeps nobody from being let go", async () => {
-  lattice = await Lattice.deal(4, "third");
+  lattice = await GenerationsLattice.deal(4, "third");
   await lattice.startAll();
   for (const slot of [1n, 2n]) await lattice.certified(slot);
   await reportsAndDies();
@@ -839,7 +606,7 @@ test("whoever claims a later generation, and shows none, keeps nobody from being
 });
 
 test("each delivery is another than what the log shows later: the member takes what it read for replaced, and reads anew", async () => {
-  lattice = await Lattice.deal(3);
+  lattice = await GenerationsLattice.deal(3);
   await lattice.startAll([0, 1]);
   const seen = new Set<bigint>();
   const shown = ({ position, raw }: LogMessage): LogMessage => {
@@ -907,7 +674,7 @@ test("rules that were planned and not yet in force are planned anew by whoever g
 });
 
 test("a guest goes on in the next generation, and owners export it and verify it", async () => {
-  lattice = await Lattice.deal(3);
+  lattice = await GenerationsLattice.deal(3);
   await lattice.startAll();
   for (const slot of [1n, 2n, 3n]) await lattice.certified(slot);
   const { config, secrets } = lattice.dealt;
