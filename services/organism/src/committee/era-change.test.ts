@@ -237,28 +237,26 @@ describe("an era begins", () => {
     assert.deepEqual(driver.committee.eraLinks(), [one.certified]);
   });
 
-  test("with a key that is over nobody can be framed", () => {
-    const outcome = (text: number): Outcome => ({
-      ...one.certified.outcome,
-      stage: "first",
-      slot: 2n,
-      epoch: 0n,
-      commitment: new Uint8Array([text]),
-    });
-    const proof = (roster: CertifiedOutcome, share: Uint8Array): Uint8Array => {
-      const [a, b] = [outcome(1), outcome(2)];
-      const of = (each: Outcome) => ({ outcome: each, share: blsSign(share, outcomeDigest(each)) });
-      return proveVotes(roster, 1, of(a), of(b));
+  /** Two outcomes of one slot of epoch 0, as member 1 of that roster would have signed them with this share. */
+  const twoVotes = (roster: CertifiedOutcome, share: Uint8Array): Uint8Array => {
+    const signed = (text: number) => {
+      const commitment = new Uint8Array([text]);
+      const outcome: Outcome = { ...one.certified.outcome, stage: "first", slot: 2n, epoch: 0n, commitment };
+      return { outcome, share: blsSign(share, outcomeDigest(outcome)) };
     };
+    return proveVotes(roster, 1, signed(1), signed(2));
+  };
+
+  test("with a key that is over nobody can be framed", () => {
     // The old key certifies a roster that gives member 1 somebody else's share.
     const framed = nextEpoch(zero, { activationSlot: 1n, change: { epoch: 0n } });
-    const forged = proof(framed.certified, framed.secrets[1]?.certificateShare ?? assert.fail());
+    const forged = twoVotes(framed.certified, framed.secrets[1]?.certificateShare ?? assert.fail());
     assert.ok("fraud" in verifyFraudProof(dealt.config, "relay", forged), "as long as the key is trusted");
     announce(one);
     passTo(EARLIEST);
     assert.equal(say(0, { type: "fraud", proof: forged }).refusal?.reason, "OTHER_ERA");
     assert.equal(driver.committee.isBlockedKey(dealt.rosters.relay.members[1]?.memberKey ?? random(32)), false);
-    const real = proof(dealt.certifiedRoster, dealt.secrets[1]?.certificateShare ?? assert.fail());
+    const real = twoVotes(dealt.certifiedRoster, dealt.secrets[1]?.certificateShare ?? assert.fail());
     assert.equal(say(0, { type: "fraud", proof: real }).refusal, undefined, "the roster of slots still held is known");
     driver.assertAlike();
   });
@@ -331,19 +329,7 @@ describe("an era begins", () => {
       begin(PROOFS_BY_SEAT);
       forget();
       const framed = nextEpoch(zero, { activationSlot: 1n, change: { epoch: 0n } });
-      const outcome = (text: number): Outcome => ({
-        ...one.certified.outcome,
-        stage: "first",
-        slot: 2n,
-        epoch: 0n,
-        commitment: new Uint8Array([text]),
-      });
-      const share = framed.secrets[1]?.certificateShare ?? assert.fail();
-      const [a, b] = [1, 2].map((text) => ({
-        outcome: outcome(text),
-        share: blsSign(share, outcomeDigest(outcome(text))),
-      }));
-      const votes = proveVotes(framed.certified, 1, a ?? assert.fail(), b ?? assert.fail());
+      const votes = twoVotes(framed.certified, framed.secrets[1]?.certificateShare ?? assert.fail());
       assert.equal(say(0, { type: "fraud", proof: votes }).refusal?.reason, "OTHER_ERA");
       // Whoever has the old key seats keys of its own, and signs with them what it likes.
       const strangers = nextEpoch(zero, {
