@@ -116,7 +116,11 @@ export class Bench {
   }
 
   async raw(from: TestKey, to: Hex, data: Hex, value = 0n): Promise<TransactionReceipt> {
-    const hash = await this.clients.sender.sendTransaction({ account: account(from), to, data, value });
+    return this.executed(await this.clients.sender.sendTransaction({ account: account(from), to, data, value }));
+  }
+
+  /** Waits for a transaction that was sent, and expects success. */
+  async executed(hash: Hex): Promise<TransactionReceipt> {
     const receipt = await this.clients.reader.waitForTransactionReceipt({ hash });
     assert.equal(receipt.status, "success");
     return receipt;

@@ -11,7 +11,7 @@ import { signDigest, testKey } from "../../test/keys.ts";
 import { ATTESTERS, type Batch, Bench, CHAIN_ID, ETHER, STALE_DELAY } from "../../test/settlement-bench.ts";
 import type { Attestation } from "../core/attestation.ts";
 import { CallRefused, ChainClient, ChainUnavailable } from "./clients.ts";
-import { Poster, readPosterKey } from "./poster.ts";
+import { type Attended, Poster, readPosterKey } from "./poster.ts";
 
 const skip = WITHOUT_ANVIL;
 const key = testKey("poster of poster.test");
@@ -60,6 +60,12 @@ function poster(submitUrl = bench.chain.url, secret = key.secret): Poster {
 
 const signed = (attestation: Attestation): Uint8Array[] =>
   ATTESTERS.slice(0, 3).map((attester) => signDigest(attester, bench.digest(attestation)));
+/** Sent by the poster as `action` and executed: anvil answers a transaction before it has mined it. */
+async function mined(attended: Attended, action: "post" | "stage"): Promise<void> {
+  assert.ok(attended.state === "sent", attended.state);
+  assert.equal(attended.action, action);
+  await bench.executed(attended.transaction);
+}
 /** Over a block that is past when the contract looks. */
 async function batch(): Promise<Batch> {
   const made = await bench.attestation([[alice.address, 600n]]);
@@ -70,8 +76,7 @@ async function batch(): Promise<Batch> {
 scenario("posts once, and sees that the contract has it", async () => {
   const { attestation } = await batch();
   const sending = poster();
-  const sent = await sending.attend(attestation, signed(attestation), 0);
-  assert.equal(sent.state, "sent");
+  await mined(await sending.attend(attestation, signed(attestation), 0), "post");
   assert.equal(await bench.amount("lastBatch"), 1n);
   assert.deepEqual(await sending.attend(attestation, signed(attestation), 1), { state: "posted" });
   assert.deepEqual(await poster().attend(attestation, signed(attestation), 1), { state: "posted" }, "another member");
@@ -111,12 +116,10 @@ scenario("a block that the chain no longer knows: staged, waited out, posted", a
   await bench.clients.tester.setCode({ address: HISTORY_CONTRACT, bytecode: "0x" });
   await bench.mine(BLOCKHASH_REACH + 1);
   const sending = poster();
-  const staged = await sending.attend(attestation, signed(attestation), 0);
-  assert.deepEqual(staged.state === "sent" ? staged.action : staged.state, "stage");
+  await mined(await sending.attend(attestation, signed(attestation), 0), "stage");
   assert.deepEqual(await sending.attend(attestation, signed(attestation), 10), { state: "waiting" });
   await bench.mine(Number(STALE_DELAY));
-  const posted = await sending.attend(attestation, signed(attestation), 20);
-  assert.deepEqual(posted.state === "sent" ? posted.action : posted.state, "post");
+  await mined(await sending.attend(attestation, signed(attestation), 20), "post");
   assert.equal(await bench.amount("lastBatch"), 1n);
 });
 
