@@ -9,23 +9,35 @@ import { availableParallelism, tmpdir } from "node:os";
 import { dirname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import { runChecks } from "./checks.ts";
-import { readArguments } from "./command-line.ts";
+import { readArguments, wholeNumber } from "./command-line.ts";
 
 const ROOT = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
 const REPORTER = join(ROOT, "e2e", "src", "count-reporter.ts");
 /** One test may take this long: the longest, on a machine with nothing else to do, takes two and a half minutes. */
 const TEST_TIMEOUT_MS = 1_500_000;
 
+/** So many of a phase's files are named, those that took longest. */
+const SLOWEST = 8;
+
+interface Failure {
+  /** Absolute; empty when it is the runner itself that failed. */
+  readonly file: string;
+  readonly test: string;
+}
 interface Counts {
   readonly passed: number;
   readonly skipped: number;
-  readonly failures: readonly string[];
+  readonly failures: readonly Failure[];
+  /** By file. */
+  readonly seconds: Readonly<Record<string, number>>;
 }
+const NONE: Counts = { passed: 0, skipped: 0, failures: [], seconds: {} };
 
 function run(name: string, files: readonly string[], concurrency: number, scratch: string): Counts {
   process.stdout.write(`# ${name}: ${files.length} files\n`);
   // Without files node's runner looks for tests by itself.
-  if (files.length === 0) return { passed: 0, skipped: 0, failures: [] };
+  if (files.length === 0) return NONE;
+  const began = performance.now();
   const result = join(scratch, `${name.replaceAll(" ", "-")}.json`);
   const tests = spawnSync(
     process.execPath,
@@ -44,17 +56,27 @@ function run(name: string, files: readonly string[], concurrency: number, scratc
   );
   try {
     const counts = JSON.parse(readFileSync(result, "utf8")) as Counts;
+    const slowest = Object.entries(counts.seconds).sort(([, a], [, b]) => b - a);
+    const named = slowest.slice(0, SLOWEST).map(([file, took]) => `${relative(ROOT, file)} ${took.toFixed(0)} s`);
+    process.stdout.write(`# took ${((performance.now() - began) / 1000).toFixed(0)} s; longest: ${named.join(", ")}\n`);
     const unexplained = tests.status !== 0 && counts.failures.length === 0;
-    return unexplained ? { ...counts, failures: [`${name}: the runner ended with ${tests.status}`] } : counts;
+    return unexplained ? { ...counts, failures: [ended(name, tests.status)] } : counts;
   } catch {
-    return { passed: 0, skipped: 0, failures: [`${name}: the runner ended with ${tests.status} and no result`] };
+    return { ...NONE, failures: [ended(name, tests.status)] };
   }
 }
 
-const { positionals: wanted } = readArguments("usage: npm test [-- PART OF A FILE'S NAME…]", {
+function ended(name: string, status: number | null): Failure {
+  return { file: "", test: `${name}: the runner ended with ${status} and named no test` };
+}
+
+const USAGE = `usage: npm test [-- [--again N] PART OF A FILE'S NAME…]
+--again N: up to N files with a failed test are run once more, alone; a test that passes then is named as unsteady`;
+const { positionals: wanted, values } = readArguments(USAGE, {
   allowPositionals: true,
-  options: {},
+  options: { again: { type: "string", default: "0" } },
 });
+const again = wholeNumber(USAGE, "again", values.again, 0);
 const failedChecks = runChecks(ROOT);
 const files: string[] = [];
 for await (const file of glob("{proto,services/*,gateway,deploy,e2e}/{src,test}/**/*.test.ts", { cwd: ROOT })) {
@@ -72,11 +94,23 @@ const phases = [
   ),
   run("committees, servers, lattices", files.filter(alone), 1, scratch),
 ];
+const failedTests = phases.flatMap((phase) => phase.failures);
+const failedFiles = [...new Set(failedTests.map(({ file }) => file))].sort();
+const second =
+  failedFiles.length > 0 && failedFiles.length <= again && !failedFiles.includes("")
+    ? run("once more", failedFiles, 1, scratch)
+    : undefined;
 rmSync(scratch, { recursive: true, force: true });
 
-const failures = [...failedChecks.map((check) => `check: ${check}`), ...phases.flatMap((phase) => phase.failures)];
-const passed = phases.reduce((sum, phase) => sum + phase.passed, 0);
+const named = ({ file, test }: Failure): string => (file === "" ? test : `${relative(ROOT, file)}: ${test}`);
+const failures = [
+  ...failedChecks.map((check) => `check: ${check}`),
+  ...(second === undefined ? failedTests : second.failures).map(named),
+];
+const unsteady = second === undefined ? [] : failedTests.map(named).filter((test) => !failures.includes(test));
+const passed = phases.reduce((sum, phase) => sum + phase.passed, unsteady.length);
 const skipped = phases.reduce((sum, phase) => sum + phase.skipped, 0);
+for (const test of unsteady) process.stdout.write(`unsteady, failed and then passed: ${test}\n`);
 for (const failure of failures) process.stdout.write(`failed: ${failure}\n`);
 process.stdout.write(`${passed} passed, ${failures.length} failed, ${skipped} skipped\n`);
 process.exit(failures.length === 0 ? 0 : 1);
