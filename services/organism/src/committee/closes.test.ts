@@ -1,7 +1,15 @@
 /** What makes a close count, and what is refused beside it. */
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { accepted, hash32, joinedBeforeEach, machine, type ProbeDriver, sayLarge } from "../../test/probe-driver.ts";
+import {
+  accepted,
+  hash32,
+  joinedBeforeEach,
+  machine,
+  note,
+  type ProbeDriver,
+  sayLarge,
+} from "../../test/probe-driver.ts";
 import type { ScriptedAuthor } from "../testing/committee-driver.ts";
 import { type CommitteeCommand, encodeCommand } from "./commands.ts";
 import { CLOSE_INPUTS_PER_AUTHOR, CLOSES_PER_AUTHOR, WINDOW_AHEAD } from "./state.ts";
@@ -48,6 +56,30 @@ describe("closes", () => {
     assert.deepEqual(closed(), []);
     accepted(driver.author(3).say(machine({ type: "input", hash: one })));
     assert.deepEqual(closed(), ["closed first 10"], "one member alone cannot hold it up for the second");
+  });
+
+  test("that wait for one of many inputs ask for that one after each entry, and for no other", (context) => {
+    const inputs = Array.from({ length: 20 }, (_, index) => hash32(index));
+    for (const index of [0, 1, 2]) accepted(driver.author(index).say(close(inputs)));
+    for (const hash of inputs.slice(0, -1)) accepted(author.say(machine({ type: "input", hash })));
+    const asked = context.mock.method(driver.committee.machine, "hasInput");
+    accepted(driver.author(3).say(note()));
+    accepted(driver.author(3).say(note()));
+    assert.equal(asked.mock.callCount(), 2, "whoever lists many would make every entry cost as much");
+    assert.deepEqual(closed(), []);
+    accepted(author.say(machine({ type: "input", hash: hash32(19) })));
+    assert.deepEqual(closed(), ["closed first 10"]);
+    driver.assertAlike();
+  });
+
+  test("that wait count what comes later", () => {
+    const [one, two] = [hash32(1), hash32(2)];
+    for (const index of [0, 1, 2]) accepted(driver.author(index).say(close(index === 2 ? [one, two] : [one])));
+    accepted(driver.author(3).say(close([two])));
+    accepted(author.say(machine({ type: "input", hash: one })));
+    assert.deepEqual(closed(), [], "two of four have listed the second input by now");
+    accepted(author.say(machine({ type: "input", hash: two })));
+    assert.deepEqual(closed(), ["closed first 10"]);
   });
 
   test("that become ripe at one position come in slot and stage order on every member", () => {

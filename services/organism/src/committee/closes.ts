@@ -8,10 +8,17 @@ import type { Epochs } from "./epochs.ts";
 import type { SlotWindow } from "./slot-window.ts";
 import { CLOSE_INPUTS_PER_AUTHOR, CLOSES_PER_AUTHOR, type CloseRecord, type SharedState } from "./state.ts";
 
+interface Awaited {
+  readonly hashes: readonly Uint8Array[];
+  missing: Uint8Array | undefined;
+}
+
 export class Closes {
   readonly #shared: SharedState;
   readonly #window: SlotWindow;
   readonly #epochs: Epochs;
+  /** Of closes that wait: what they wait for, and which of it was missing when last looked. Undefined after another word. */
+  readonly #awaited = new WeakMap<CloseRecord, Awaited>();
 
   constructor(shared: SharedState, window: SlotWindow, epochs: Epochs) {
     this.#shared = shared;
@@ -32,6 +39,7 @@ export class Closes {
       return refuse("TOO_LARGE", `more than ${CLOSE_INPUTS_PER_AUTHOR} inputs in closes of a slot`);
     }
     record.by.set(author, inputs);
+    this.#awaited.delete(record);
     this.#window.record(slot).closes.set(stage, record);
     return undefined;
   }
@@ -55,8 +63,13 @@ export class Closes {
       for (const stage of [...closes.keys()].sort()) {
         const record = closes.get(stage);
         if (record === undefined || record.done || record.by.size < quorum) continue;
-        const awaited = listedBy(record, faults + 1);
-        if (awaited.some((hash) => !hasInput(stage, slot, hash))) continue;
+        // One member may list many, and may make all wait: they are counted and looked up once, not after every entry.
+        const awaited = this.#awaited.get(record) ?? { hashes: listedBy(record, faults + 1), missing: undefined };
+        this.#awaited.set(record, awaited);
+        const lacks = (hash: Uint8Array): boolean => !hasInput(stage, slot, hash);
+        if (awaited.missing !== undefined && lacks(awaited.missing)) continue;
+        awaited.missing = awaited.hashes.find(lacks);
+        if (awaited.missing !== undefined) continue;
         record.done = true;
         closed(stage, slot);
       }
