@@ -232,6 +232,12 @@ export const COMMON_FAULTS = {
     remedy: "Ask another member.",
     retry: true,
   },
+  STREAMS_BUSY: {
+    code: "RESOURCE_EXHAUSTED",
+    meaning: "This member has as many streams open as it serves at once, and this connection more than others.",
+    remedy: "Open fewer, or ask another member.",
+    retry: true,
+  },
   LOG_TOO_OLD: {
     code: "OUT_OF_RANGE",
     meaning: "The log does not reach back so far for this reader.",

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
-import { connect as connectHttp2, constants } from "node:http2";
+import { type ClientHttp2Stream, connect as connectHttp2, constants } from "node:http2";
 import { createServer } from "node:net";
 import { after, test } from "node:test";
 import { create, createFileRegistry } from "@bufbuild/protobuf";
@@ -485,6 +485,146 @@ test("a reader that never reads again is dropped", async () => {
   stream.end(Buffer.alloc(5));
   await once(stream, "close");
   assert.equal(stream.rstCode, constants.NGHTTP2_CANCEL);
+});
+
+/** A caller of its own making: it does not take more than `window` bytes of an answer by itself. */
+function crudeCall(
+  address: string,
+  method: string,
+  window?: number,
+  headers: Record<string, string> = {},
+): { readonly stream: ClientHttp2Stream; readonly end: Promise<number> } {
+  const settings = window === undefined ? {} : { settings: { initialWindowSize: window } };
+  const session = connectHttp2(`http://${address}`, settings);
+  session.on("error", () => undefined);
+  closers.push(() => session.destroy());
+  const stream = session.request({
+    ":method": "POST",
+    ":path": `/lattice.committee.v1.CommitteeService/${method}`,
+    "content-type": "application/grpc",
+    te: "trailers",
+    [ORGANISM_HEADER]: Buffer.from(COMMITTEE).toString("base64"),
+    ...headers,
+  });
+  stream.on("error", () => undefined);
+  return { stream, end: once(stream, "close").then(() => stream.rstCode) };
+}
+
+/** A message of so many bytes as it goes over the line, but for the last one. */
+function allButTheEnd(bytes: number): Buffer {
+  const message = Buffer.alloc(5 + bytes - 1);
+  message.writeUInt32BE(bytes, 1);
+  return message;
+}
+
+test("a request that does not come whole in its time is dropped", async () => {
+  const { address } = await serve({}, { limits: { unaryMs: 50 } });
+  const halves = [crudeCall(address, "GetStatus"), crudeCall(address, "WatchOutcomes")];
+  for (const { stream } of halves) stream.write(allButTheEnd(1000));
+  // This one has come whole, but its caller never says that this was all.
+  const unended = crudeCall(address, "GetStatus");
+  unended.stream.write(Buffer.alloc(5));
+  const ends = await Promise.all([...halves, unended].map(({ end }) => end));
+  assert.deepEqual(ends, Array(3).fill(constants.NGHTTP2_CANCEL));
+});
+
+test("an answer that is not taken in its time is dropped", async () => {
+  const { address } = await serve(
+    { getBody: async () => ({ body: new Uint8Array(100_000) }) },
+    { limits: { drainMs: 50 } },
+  );
+  const { stream, end } = crudeCall(address, "GetBody", 0);
+  stream.end(Buffer.alloc(5));
+  assert.equal(await end, constants.NGHTTP2_CANCEL);
+  assert.equal((await connect(address).getBody({})).body.length, 100_000);
+});
+
+test("callers that hold too much together: who has held it longest is dropped, others are served", async () => {
+  const body = new Uint8Array(100_000);
+  const { address } = await serve(
+    {
+      getBody: async () => ({ body }),
+      watchOutcomes: async function* () {
+        for (;;) yield { event: { case: "outcome", value: { commitment: body } } };
+      },
+    },
+    { limits: { heldBytes: 250_000, streamBufferBytes: 150_000 } },
+  );
+  for (const method of ["GetBody", "WatchOutcomes"]) {
+    const calls = [];
+    for (let index = 0; index < 3; index++) {
+      const call = crudeCall(address, method, 0);
+      call.stream.end(Buffer.alloc(5));
+      await once(call.stream, "response");
+      calls.push(call);
+    }
+    const [first, second, third] = calls;
+    assert.equal(await first?.end, constants.NGHTTP2_CANCEL, method);
+    // Two streams together hold too much.
+    if (method === "WatchOutcomes") assert.equal(await second?.end, constants.NGHTTP2_CANCEL);
+    assert.equal(third?.stream.closed, false, method);
+  }
+  const halves = [0, 1, 2].map(() => crudeCall(address, "GetStatus"));
+  for (const { stream } of halves) {
+    stream.write(allButTheEnd(100_000));
+    await new Promise((resolve) => stream.session?.ping(resolve));
+  }
+  assert.equal(await halves[0]?.end, constants.NGHTTP2_CANCEL);
+  assert.deepEqual([halves[1]?.stream.closed, halves[2]?.stream.closed], [false, false]);
+  assert.equal((await connect(address).getBody({})).body.length, body.length);
+});
+
+test("what was compressed counts at the size that it may have", async () => {
+  const { address } = await serve({}, { limits: { heldBytes: 150_000, requestBytes: 100_000 } });
+  const compressed = (): ReturnType<typeof crudeCall> => {
+    const call = crudeCall(address, "GetStatus", undefined, { "grpc-encoding": "gzip" });
+    call.stream.write(allButTheEnd(10));
+    return call;
+  };
+  const [first, second] = [compressed(), compressed()];
+  assert.equal(await Promise.race([first.end, second.end]), constants.NGHTTP2_CANCEL);
+});
+
+test("where streams have no place left, the connection with most gives one up", async () => {
+  const { address } = await serve(
+    {
+      watchOutcomes: async function* (_, { signal }) {
+        yield { event: { case: "heartbeatSlot", value: 1n } };
+        await once(signal, "abort");
+      },
+    },
+    { limits: { streams: 3 } },
+  );
+  const client = (version: string): { open(): Promise<AsyncIterator<unknown>> } => {
+    const channel = new Channel(address, ChannelCredentials.createInsecure(), { "grpc.primary_user_agent": version });
+    closers.push(() => channel.close());
+    const metadata = new Metadata();
+    metadata.set(ORGANISM_HEADER, Buffer.from(COMMITTEE));
+    const same = (buffer: Buffer): Buffer => buffer;
+    const path = "/lattice.committee.v1.CommitteeService/WatchOutcomes";
+    return {
+      async open() {
+        const call = channel.makeServerStreamRequest(path, same, same, Buffer.alloc(0), metadata);
+        call.on("error", () => undefined);
+        const iterator = call.iterator({ destroyOnReturn: false });
+        await iterator.next();
+        return iterator;
+      },
+    };
+  };
+  const reasonOf = async (reading: Promise<unknown>): Promise<string> => {
+    const error: unknown = await reading.then(
+      () => assert.fail("it goes on"),
+      (reason: unknown) => reason,
+    );
+    return faultFromError(error, { address, connected: true }).reason;
+  };
+  const greedy = client("greedy");
+  const streams = [await greedy.open(), await greedy.open(), await greedy.open()];
+  assert.equal(await reasonOf(greedy.open()), "STREAMS_BUSY");
+  await client("modest").open();
+  assert.equal(await reasonOf(Promise.resolve(streams[2]?.next())), "STREAMS_BUSY");
+  assert.equal(await reasonOf(greedy.open()), "STREAMS_BUSY");
 });
 
 test("a pushed queue that overflows is SLOW_CONSUMER; one below the limit is not", async () => {

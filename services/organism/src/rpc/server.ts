@@ -3,8 +3,10 @@
  *
  * Around every handler, outermost first: recover → trace → log → metrics → bind. Requests are bounded in size and
  * depth, unary calls in time, streams by a byte buffer: a reader that leaves it full for `drainMs` gets SLOW_CONSUMER.
+ * What callers leave lying here (half a request, an answer that is not taken) is bounded in time and in all (held-bytes.ts).
  * Nothing that a caller sends, and no peer address, reaches a log, a span or an error message.
  */
+import { constants, type ServerHttp2Stream } from "node:http2";
 import { createServer, type Socket } from "node:net";
 import type { DescMethod, Message } from "@bufbuild/protobuf";
 import {
@@ -14,6 +16,8 @@ import {
   Server,
   ServerCredentials,
   type ServerDuplexStream,
+  type ServerInterceptingCall,
+  type ServerInterceptor,
   type ServerUnaryCall,
   type ServerWritableStream,
   type sendUnaryData,
@@ -27,7 +31,9 @@ import type { Meters } from "../observe/meters.ts";
 import { checkBinding, ORGANISM_HEADER } from "./binding.ts";
 import type { Call, GrpcService } from "./define.ts";
 import { rpcFault, statusOfFault } from "./errors.ts";
+import { type Held, HeldBytes } from "./held-bytes.ts";
 import { listenOn } from "./listen.ts";
+import { StreamPlaces } from "./stream-places.ts";
 import { messageBytes, methodPath, parseMessage, RAW } from "./wire.ts";
 
 // grpc-js would write to stderr by itself, addresses included; what matters is in our own log.
@@ -47,6 +53,10 @@ export interface ServerLimits {
   readonly callsPerConnection: number;
   /** Connections at once; more are closed at the door. */
   readonly connections: number;
+  /** Streams at once, on all connections together. */
+  readonly streams: number;
+  /** Bytes kept for callers that take their time: of requests, of answers and of streams, each of all calls together. */
+  readonly heldBytes: number;
 }
 
 export const SERVER_LIMITS: ServerLimits = {
@@ -56,6 +66,8 @@ export const SERVER_LIMITS: ServerLimits = {
   drainMs: 30_000,
   callsPerConnection: 128,
   connections: 1024,
+  streams: 2048,
+  heldBytes: 128 << 20,
 };
 
 /** Where spans of single calls go; `observe/tracing.ts` has one. */
@@ -118,12 +130,17 @@ class ServedCall implements Call {
   #finished = false;
   /** Called once when the caller is gone, the time is over or the server drains. */
   onStop: ((reason: Fault) => void) | undefined;
+  /** Called once when nothing more goes to the caller: it has everything, or is gone. */
+  #onOver: (() => void) | undefined;
+  #over = false;
 
   constructor(raw: RawCall, name: string, bound: boolean) {
     this.#raw = raw;
     this.name = name;
     this.bound = bound;
     raw.once("cancelled", () => {
+      this.#over = true;
+      this.#onOver?.();
       // grpc-js says so after every call; only what is not finished is told.
       if (this.#finished) return;
       const late = deadlineMs(raw) <= Date.now();
@@ -154,6 +171,11 @@ class ServedCall implements Call {
     this.#reason = reason;
     this.#abort?.abort(reason);
     this.onStop?.(reason);
+  }
+
+  whenOver(then: () => void): void {
+    if (this.#over) then();
+    else this.#onOver = then;
   }
 
   /** After this, what happens to the connection is no longer the call's business. */
@@ -257,10 +279,34 @@ function layered(options: ServerOptions): Layer {
   };
 }
 
-/** The http2 stream below a call. grpc-js has no public way to drop one call whose reader has stopped reading. */
-function resetStream(raw: RawStream): void {
-  const { call } = raw as unknown as { readonly call?: { readonly stream?: { close?(code: number): void } } };
-  call?.stream?.close?.(8 /* CANCEL, RFC 9113 section 7 */);
+/** The http2 stream below a call: grpc-js has no public way to drop one whose caller takes its time. */
+interface BelowCall {
+  readonly stream?: ServerHttp2Stream;
+}
+function streamOf(raw: object): ServerHttp2Stream | undefined {
+  return (raw as { readonly call?: BelowCall }).call?.stream;
+}
+function resetStream(stream: ServerHttp2Stream | undefined): void {
+  stream?.close(constants.NGHTTP2_CANCEL);
+}
+
+/** Watches over requests until they have come whole: handlers hear of them, and their time begins, only then. */
+function untilWhole(requests: HeldBytes, largest: number): ServerInterceptor {
+  return (method, given) => {
+    // grpc-js asks for its class here and takes whatever has its methods, like what it gives.
+    const call = given as ServerInterceptingCall;
+    const { stream, incomingEncoding } = call as unknown as BelowCall & { readonly incomingEncoding?: string };
+    // A caller of a bidirectional stream says what it likes when it likes; each message is bounded.
+    if (stream === undefined || method.requestStream) return call;
+    const held = requests.hold(() => resetStream(stream));
+    // What was compressed may be kept at its full size.
+    const compressed = incomingEncoding !== undefined && incomingEncoding !== "identity";
+    if (compressed) held.add(largest);
+    else stream.on("data", ({ length }: Buffer) => held.add(length));
+    stream.once("end", held.release);
+    stream.once("close", held.release);
+    return call;
+  };
 }
 
 /** Writes with a byte budget: `write` resolves once there is room for more. */
@@ -268,13 +314,17 @@ class StreamWriter {
   readonly #raw: RawStream;
   readonly #limits: ServerLimits;
   readonly #domain: string;
+  readonly #readers: HeldBytes;
   #waitingBytes = 0;
+  #held: Held | undefined;
   #room: (() => void) | undefined;
 
-  constructor(raw: RawStream, limits: ServerLimits, domain: string) {
+  /** @param readers what all streams keep for their readers */
+  constructor(raw: RawStream, limits: ServerLimits, domain: string, readers: HeldBytes) {
     this.#raw = raw;
     this.#limits = limits;
     this.#domain = domain;
+    this.#readers = readers;
   }
 
   write(bytes: Buffer, call: ServedCall): Promise<void> | undefined {
@@ -283,8 +333,11 @@ class StreamWriter {
     this.#waitingBytes += size;
     this.#raw.write(bytes, () => {
       this.#waitingBytes -= size;
+      this.#held?.add(-size);
+      if (this.#waitingBytes === 0) this.#letGo();
       if (this.#waitingBytes <= this.#limits.streamBufferBytes / 2) this.#room?.();
     });
+    this.#keep(size, call);
     if (this.#waitingBytes <= this.#limits.streamBufferBytes) return undefined;
     return new Promise((resolve, reject) => {
       const { drainMs, streamBufferBytes } = this.#limits;
@@ -297,18 +350,40 @@ class StreamWriter {
       const timer = setTimeout(() => {
         const detail = `${streamBufferBytes} bytes have waited ${drainMs} ms for the reader`;
         const metadata = { bufferBytes: String(streamBufferBytes), drainMs: String(drainMs) };
-        const entry = COMMON_FAULTS.SLOW_CONSUMER;
-        settle(() => reject(new Fault(`${this.#domain}.lattice`, "SLOW_CONSUMER", entry, detail, metadata)));
+        settle(() => reject(this.#tooSlow(detail, metadata)));
       }, drainMs);
       this.#room = () => settle(resolve);
       call.onStop = (reason) => settle(() => reject(reason));
     });
   }
 
+  /** Counts what waits for this reader to what waits for all. */
+  #keep(size: number, call: ServedCall): void {
+    if (this.#waitingBytes === 0) return;
+    if (this.#held === undefined) {
+      this.#held = this.#readers.hold(() => {
+        this.#held = undefined;
+        call.stop(this.#tooSlow("other readers need the room that this one has left full for longest"));
+        resetStream(streamOf(this.#raw));
+      });
+      call.whenOver(() => this.#letGo());
+    }
+    this.#held?.add(size);
+  }
+
+  #letGo(): void {
+    this.#held?.release();
+    this.#held = undefined;
+  }
+
+  #tooSlow(detail: string, metadata: Record<string, string> = {}): Fault {
+    return new Fault(`${this.#domain}.lattice`, "SLOW_CONSUMER", COMMON_FAULTS.SLOW_CONSUMER, detail, metadata);
+  }
+
   /** Ends the stream, with a fault or well; drops it when its reader does not take even that. */
   end(fault?: Fault): void {
     if (this.#raw.destroyed) return;
-    const timer = setTimeout(() => resetStream(this.#raw), this.#limits.drainMs);
+    const timer = setTimeout(() => resetStream(streamOf(this.#raw)), this.#limits.drainMs);
     this.#raw.once("close", () => clearTimeout(timer));
     this.#raw.once("cancelled", () => clearTimeout(timer));
     if (fault === undefined) this.#raw.end();
@@ -351,7 +426,10 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
   const common = (reason: CommonReason, detail?: string, metadata?: Record<string, string>): Fault =>
     new Fault(`${options.domain}.lattice`, reason, COMMON_FAULTS[reason], detail, metadata);
   const faultOf = (error: unknown): Fault => (error instanceof Fault ? error : common("BUG"));
-  const openStreams = new Set<ServedCall>();
+  const openStreams = new StreamPlaces<ServedCall>(limits.streams);
+  const requests = new HeldBytes({ bytes: limits.heldBytes, forMs: limits.unaryMs });
+  const answers = new HeldBytes({ bytes: limits.heldBytes, forMs: limits.drainMs });
+  const readers = new HeldBytes({ bytes: limits.heldBytes });
   let draining = false;
 
   const parse = (method: DescMethod, raw: Buffer): Message => {
@@ -392,6 +470,9 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
       around(call, () => run(raw, call)).then(
         (bytes) => {
           finish();
+          const held = answers.hold(() => resetStream(streamOf(raw)));
+          held.add(bytes.length);
+          call.whenOver(held.release);
           reply(null, bytes);
         },
         (error: unknown) => {
@@ -407,16 +488,19 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     const inputOf = (raw: RawStream): unknown => ("read" in raw ? parsedAll(method, raw) : parse(method, raw.request));
     return (raw: RawStream): void => {
       const call = new ServedCall(raw, name, service.bound);
-      const writer = new StreamWriter(raw, limits, options.domain);
-      openStreams.add(call);
+      const writer = new StreamWriter(raw, limits, options.domain, readers);
+      const connection = streamOf(raw)?.session ?? raw;
+      const crowdedOut = openStreams.take(connection, call);
       options.meters.gauge("lattice_rpc_server_open_streams", openStreams.size);
       const finish = (): void => {
         call.finish();
-        openStreams.delete(call);
+        openStreams.leave(connection, call);
         options.meters.gauge("lattice_rpc_server_open_streams", openStreams.size);
       };
       const run = async (): Promise<void> => {
         admit();
+        crowdedOut?.stop(common("STREAMS_BUSY"));
+        if (call.stopped !== undefined) throw call.stopped;
         await pump(method, handler(inputOf(raw) as never, call) as AsyncIterable<unknown>, writer, call);
       };
       around(call, run).then(
@@ -436,6 +520,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
   };
 
   const server = new Server({
+    interceptors: [untilWhole(requests, limits.requestBytes)],
     // Ours, with a reason, comes first; this one protects the memory.
     "grpc.max_receive_message_length": limits.requestBytes + (64 << 10),
     "grpc.max_send_message_length": -1,
