@@ -102,7 +102,7 @@ describe("a flooded log", { skip: binary === undefined ? "there is no nats-serve
 
   async function certified(member: ToyMember, slot: bigint): Promise<Outcome> {
     nowMs = Math.max(nowMs, slotStartMs(config, slot));
-    for await (const { outcome } of member.host.watch("accepted", slot, AbortSignal.timeout(20_000))) {
+    for await (const { outcome } of member.host.watch("accepted", slot, AbortSignal.timeout(90_000))) {
       if (outcome.slot === slot) return outcome;
     }
     throw new Error(`no certificate for slot ${slot}`);

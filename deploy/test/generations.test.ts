@@ -194,7 +194,7 @@ class Lattice {
     this.nowMs = Math.max(this.nowMs, slotStartMs(this.committee.config, slot));
     const digests = await Promise.all(
       [...this.members.values()].map(async ({ host }) => {
-        for await (const { outcome } of host.watch("accepted", slot, AbortSignal.timeout(30_000))) {
+        for await (const { outcome } of host.watch("accepted", slot, AbortSignal.timeout(90_000))) {
           if (outcome.slot === slot) return outcomeDigest(outcome);
         }
         return assert.fail(`no certificate for slot ${slot}`);

@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
+import { isDeepStrictEqual } from "node:util";
 import { freePorts } from "../src/local/free-ports.ts";
 import { type ClusterOptions, dealNats } from "../src/nats/nats-config.ts";
 import { createCommitteeStream, type NatsServer, startNatsServer } from "../src/nats/nats-process.ts";
@@ -82,12 +83,24 @@ describe("routes with TLS", { skip: missing }, () => {
     });
   }
 
+  /** The routes of the first server. */
   async function neighbours(): Promise<string[]> {
     const monitor = servers[0]?.monitorUrl ?? "";
     const { routes: open } = (await (await fetch(new URL("/routez", monitor))).json()) as {
       readonly routes: readonly { readonly remote_name: string }[];
     };
     return [...new Set(open.map(({ remote_name: name }) => name))].sort();
+  }
+
+  /** A server is ready once it knows the leader, by whichever of its routes is open first. */
+  async function untilNeighbours(expected: readonly string[]): Promise<void> {
+    const deadline = performance.now() + 90_000;
+    for (;;) {
+      const found = await neighbours();
+      if (isDeepStrictEqual(found, expected)) return;
+      assert.ok(performance.now() < deadline, found.join());
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
   }
 
   before(async () => {
@@ -108,7 +121,7 @@ describe("routes with TLS", { skip: missing }, () => {
   });
 
   test("three servers of one authority are a cluster, and keep a stream on each", async () => {
-    assert.deepEqual(await neighbours(), ["nats-1", "nats-2"]);
+    await untilNeighbours(["nats-1", "nats-2"]);
     const [account] = deal.accounts;
     assert.ok(account !== undefined);
     const urls = servers.map(({ url }) => url);
@@ -134,7 +147,7 @@ describe("routes with TLS", { skip: missing }, () => {
     assert.deepEqual(await neighbours(), ["nats-1", "nats-2"]);
     // It is the authority that decides: a fourth server of the right one is let in.
     const fourth = await start("nats-3", await freePorts(3), await authority.certify("nats-3"));
-    assert.deepEqual(await neighbours(), ["nats-1", "nats-2", "nats-3"]);
+    await untilNeighbours(["nats-1", "nats-2", "nats-3"]);
     await fourth.stop();
   });
 });

@@ -243,7 +243,7 @@ describe("epochs that start by themselves", {
     const [first] = running();
     assert.ok(first !== undefined);
     let found: CertifiedOutcome | undefined;
-    for await (const each of first.host.watch("accepted", slot, AbortSignal.timeout(20_000))) {
+    for await (const each of first.host.watch("accepted", slot, AbortSignal.timeout(90_000))) {
       if (each.outcome.slot !== slot) continue;
       found = each;
       break;
@@ -527,7 +527,7 @@ describe("epochs that start by themselves", {
       }),
     );
     const http = `http://127.0.0.1:${port}`;
-    await good.ready(async () => (await fetch(`${http}/readyz`).catch(() => undefined))?.ok === true, 20_000);
+    await good.ready(async () => (await fetch(`${http}/readyz`).catch(() => undefined))?.ok === true, 120_000);
     const shown = await (await fetch(`${http}/metrics`)).text();
     assert.match(shown, /lattice_steward_epoch\{[^}]*role="steward",member="1"[^}]*\} 3/);
     await good.stop();
@@ -571,7 +571,7 @@ describe("epochs that start by themselves", {
           discard: false,
           clock,
           patienceMs: () => Number.POSITIVE_INFINITY,
-          signal: AbortSignal.timeout(60_000),
+          signal: AbortSignal.timeout(240_000),
           tell: () => undefined,
           publish: () => undefined,
         }),
@@ -647,7 +647,7 @@ describe("epochs that start by themselves", {
   }
   /** Asked again where the machine is too busy for an answer in time. */
   async function view() {
-    for (const deadline = performance.now() + 30_000; ; ) {
+    for (const deadline = performance.now() + 90_000; ; ) {
       const judged = judgeCommittee(config, "relay", await askCommittee(config, "relay", addresses));
       if (!("problem" in judged)) return judged;
       assert.ok(performance.now() < deadline, judged.problem);

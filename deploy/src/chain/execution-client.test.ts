@@ -53,7 +53,7 @@ after(async () => {
 });
 
 const rpc = (method: string, ...params: unknown[]): Promise<unknown> =>
-  callJsonRpc({ url: client.rpcUrl }, method, params, { deadlineMs: 5000 });
+  callJsonRpc({ url: client.rpcUrl }, method, params, { deadlineMs: 60_000 });
 
 function build(parentHash: Hex, offset: number, nonce: bigint): Promise<PayloadEnvelope> {
   const fields = {
@@ -120,7 +120,7 @@ test("kill -9 and start again: the head is where it was, and the chain goes on",
 });
 
 test("every failed call says of which kind it is", async () => {
-  const stranger = new EngineClient({ url: client.engineUrl, jwtSecret: new Uint8Array(32), deadlineMs: 5000 });
+  const stranger = new EngineClient({ url: client.engineUrl, jwtSecret: new Uint8Array(32), deadlineMs: 60_000 });
   await assert.rejects(stranger.getPayload("0x0000000000000001"), { name: "CallFailure", reason: "UNAUTHORIZED" });
   await assert.rejects(engine.getPayload("0x0000000000000001"), { name: "CallFailure", reason: "RPC_ERROR" });
 

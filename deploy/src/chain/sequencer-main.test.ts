@@ -91,7 +91,7 @@ async function runOneSlot(): Promise<SequencerStatus> {
   do {
     await new Promise((resolve) => setTimeout(resolve, 50));
     const url = `http://127.0.0.1:${port}`;
-    status = (await callJsonRpc({ url }, "lattice_status", [], { deadlineMs: 5000 })) as SequencerStatus;
+    status = (await callJsonRpc({ url }, "lattice_status", [], { deadlineMs: 60_000 })) as SequencerStatus;
   } while (status.slots.fallback === 0);
   child.kill("SIGTERM");
   assert.deepEqual(await ended, { code: 0, errors: "" });

@@ -63,7 +63,7 @@ describe("the ledger of acknowledged operations", { skip: binary === undefined &
 
   /** Until each writer has got some more of its operations acknowledged. */
   async function more(running: LogLedger, ready: () => boolean = () => true): Promise<void> {
-    const deadline = performance.now() + 60_000;
+    const deadline = performance.now() + 180_000;
     let from = running.acknowledged.length;
     for (;;) {
       if (!ready()) from = running.acknowledged.length;

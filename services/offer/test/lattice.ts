@@ -176,6 +176,9 @@ export class Lines {
 
 const SILENT = { debug: () => undefined, info: () => undefined, warn: () => undefined, error: () => undefined };
 
+/** When a test gives up. */
+const PATIENCE_MS = 120_000;
+
 export class OfferLattice {
   readonly committee: TestCommittee;
   readonly clock: TestClock;
@@ -266,7 +269,7 @@ export class OfferLattice {
   /** The certified outcome of a stage as a member has it; waits for it. */
   async outcome(stage: string, slot: bigint, index = 0): Promise<CertifiedOutcome> {
     const { host } = this.member(index);
-    for await (const each of host.watch(stage, slot, AbortSignal.timeout(60_000))) {
+    for await (const each of host.watch(stage, slot, AbortSignal.timeout(PATIENCE_MS))) {
       if (each.outcome.slot === slot) return each;
     }
     throw new Error(`no ${stage} of slot ${slot}`);
@@ -274,9 +277,9 @@ export class OfferLattice {
 
   /** Waits until a member's state satisfies `condition`. */
   async until(condition: (state: State) => boolean, index = 0): Promise<void> {
-    const deadline = Date.now() + 60_000;
+    const deadline = Date.now() + PATIENCE_MS;
     while (!condition(this.member(index).host.state())) {
-      if (Date.now() > deadline) throw new Error("the state did not come about within a minute");
+      if (Date.now() > deadline) throw new Error("the state did not come about in time");
       await new Promise((resolve) => setTimeout(resolve, 10));
     }
   }

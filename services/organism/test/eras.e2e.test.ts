@@ -274,6 +274,7 @@ describe("the certificate key changes", () => {
 
   test("restarted, a member goes on from its own snapshot of the new era", async () => {
     await passTo(one.roster.activationSlot + 9n);
+    await until("it has one", async () => (await heldBy(1))[0]?.checkpoint.epoch === 1n);
     await stop(1);
     const eras = new EraBook(config);
     assert.equal(eras.learnAll(readEraFile(join(folder(1), "member-1", "eras.json")) ?? {}), undefined);

@@ -107,7 +107,7 @@ describe("one voice per key", () => {
   /** Lets slots pass until `slot`'s outcome is certified at this member. */
   async function certified(member: ToyMember, slot: bigint): Promise<string> {
     nowMs = Math.max(nowMs, slotStartMs(config, slot));
-    for await (const { outcome } of member.host.watch("accepted", slot, AbortSignal.timeout(30_000))) {
+    for await (const { outcome } of member.host.watch("accepted", slot, AbortSignal.timeout(PATIENCE_MS))) {
       if (outcome.slot === slot) return outcome.kind;
     }
     throw new Error(`no certificate for slot ${slot}`);

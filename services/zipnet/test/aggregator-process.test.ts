@@ -3,27 +3,17 @@ import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtemp, rm, stat } from "node:fs/promises";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { committeeId, configToHex } from "@lattice/organism/identity/lattice-config.ts";
 import { connectService } from "@lattice/organism/rpc/client.ts";
+import { freePort } from "@lattice/organism/testing/free-port.ts";
 import { AggregatorService } from "@lattice/proto/lattice/zipnet/v1/aggregator_service_pb.ts";
 import { World } from "./world.ts";
 
 const MAIN = fileURLToPath(new URL("../src/aggregator/aggregator-main.ts", import.meta.url));
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const address = server.address();
-  const port = typeof address === "object" && address !== null ? address.port : 0;
-  server.close();
-  await once(server, "close");
-  return port;
-}
 
 function start(environment: Readonly<Record<string, string>>): { child: ChildProcess; stderr: () => string } {
   const child = spawn(process.execPath, [MAIN], { env: { ...environment }, stdio: ["ignore", "ignore", "pipe"] });

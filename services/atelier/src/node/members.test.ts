@@ -43,7 +43,7 @@ const lattice = dealLattice();
 const { config, roster, certify } = lattice;
 
 /** When a test gives up. */
-const PATIENCE_MS = 20_000;
+const PATIENCE_MS = 120_000;
 
 type AtelierMember = Member<AtelierState, AtelierCommand, AtelierDuty, AtelierSettings>;
 

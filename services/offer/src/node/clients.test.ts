@@ -12,7 +12,7 @@ const OTHER = new Uint8Array(20).fill(2);
 const CHARGE = new Uint8Array(32).fill(3);
 const QUERY = { slot: 5n, accounts: [ACCOUNT, OTHER], charges: [CHARGE, new Uint8Array(32).fill(4)] };
 
-const readerOf = (url: string, timeoutMs = 5000) =>
+const readerOf = (url: string, timeoutMs = 60_000) =>
   createEscrowReader({ url, settlement: new Uint8Array(20).fill(9), depth: 2, timeoutMs });
 
 /** What reading says against an endpoint that behaves like `listener`. */

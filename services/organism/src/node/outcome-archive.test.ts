@@ -42,7 +42,7 @@ describe("the outcome archive", () => {
     stages: readonly string[],
     fromSlot: bigint,
     count: number,
-    signal = AbortSignal.timeout(20_000),
+    signal = AbortSignal.timeout(120_000),
   ): Promise<string[]> {
     const seen: string[] = [];
     if (count === 0) return seen;
@@ -142,7 +142,7 @@ describe("the outcome archive", () => {
 
   test("a watcher that lags too far behind is told so; one at the limit is not", async () => {
     const archive = await OutcomeArchive.open(fresh(), "relay");
-    const signal = AbortSignal.timeout(20_000);
+    const signal = AbortSignal.timeout(120_000);
     const [fits, slow] = [archive.watch(["first"], 0n, signal), archive.watch(["first", "second"], 0n, signal)];
     // Both are waiting: their first `next` takes one outcome, the buffer the others.
     const firstFits = fits.next();

@@ -1,7 +1,6 @@
 import assert from "node:assert/strict";
 import { createHmac } from "node:crypto";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
@@ -13,6 +12,7 @@ import { KitProblem } from "@lattice/organism/node/kit.ts";
 import type { CandidateBody } from "@lattice/organism/outcomes/atelier.ts";
 import { SEQUENCER_ACKNOWLEDGEMENT } from "@lattice/organism/outcomes/sequencer.ts";
 import type { MemberHost } from "@lattice/organism/service.ts";
+import { freePort } from "@lattice/organism/testing/free-port.ts";
 import {
   acknowledgement,
   candidateBody,
@@ -92,15 +92,6 @@ async function open(t: TestContext, body: CandidateBody = candidateBody()) {
 interface RpcProblem {
   readonly code: number;
   readonly data?: { readonly reason?: string };
-}
-
-function freePort(): Promise<number> {
-  return new Promise((resolve) => {
-    const server = createServer().listen(0, "127.0.0.1", () => {
-      const address = server.address();
-      server.close(() => resolve(typeof address === "object" ? (address?.port ?? 0) : 0));
-    });
-  });
 }
 
 const STATE = { headBlockHash: hex(PARENT), safeBlockHash: hex(PARENT), finalizedBlockHash: hex(PARENT) };

@@ -48,7 +48,7 @@ function scenario(name: string, run: () => Promise<void>): void {
 
 function poster(submitUrl = bench.chain.url, secret = key.secret): Poster {
   const { signal } = new AbortController();
-  const options = { timeoutMs: 5000, signal };
+  const options = { timeoutMs: 60_000, signal };
   return new Poster({
     chain: new ChainClient({ url: bench.chain.url, ...options }, fromHex(bench.settlement.slice(2))),
     submit: { url: submitUrl, ...options },

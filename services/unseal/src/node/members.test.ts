@@ -82,7 +82,7 @@ describe("three members on one log", () => {
   }
 
   async function certified(member: UnsealMember, slot: bigint): Promise<CertifiedOutcome> {
-    for await (const each of member.host.watch(STAGE, 1n, AbortSignal.timeout(20_000))) {
+    for await (const each of member.host.watch(STAGE, 1n, AbortSignal.timeout(120_000))) {
       if (each.outcome.slot === slot) return each;
     }
     throw new Error(`no certificate for slot ${slot}`);
