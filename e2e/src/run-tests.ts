@@ -1,6 +1,7 @@
 /**
  * `npm test`: the gate. Format, lint, types, proto lint and drift; then unit and property tests in parallel; then what
- * starts committees, servers and whole lattices, one file at a time, so that they have the machine to themselves.
+ * starts committees and servers, two files at a time, as they mostly wait; then whole lattices and simulations, which
+ * use every processor, one at a time.
  */
 import { spawnSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
@@ -8,6 +9,7 @@ import { glob } from "node:fs/promises";
 import { availableParallelism, tmpdir } from "node:os";
 import { dirname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
+import { COMPILE_CACHE } from "@lattice/deploy/local/compile-cache.ts";
 import { runChecks } from "./checks.ts";
 import { readArguments, wholeNumber } from "./command-line.ts";
 
@@ -16,6 +18,7 @@ const REPORTER = join(ROOT, "e2e", "src", "count-reporter.ts");
 /** One test may take this long: the longest, on a machine with nothing else to do, takes two and a half minutes. */
 const TEST_TIMEOUT_MS = 1_500_000;
 
+const COMMITTEES_AT_ONCE = 2;
 /** So many of a phase's files are named, those that took longest. */
 const SLOWEST = 8;
 
@@ -52,7 +55,8 @@ function run(name: string, files: readonly string[], concurrency: number, scratc
       `--test-reporter-destination=${result}`,
       ...files,
     ],
-    { cwd: ROOT, stdio: "inherit", env: process.env },
+    // Two hundred processes, and those that they start, load the same modules.
+    { cwd: ROOT, stdio: "inherit", env: { ...process.env, NODE_COMPILE_CACHE: COMPILE_CACHE } },
   );
   try {
     const counts = JSON.parse(readFileSync(result, "utf8")) as Counts;
@@ -83,16 +87,17 @@ for await (const file of glob("{proto,services/*,gateway,deploy,e2e}/{src,test}/
   if (wanted.length === 0 || wanted.some((part) => file.includes(part))) files.push(join(ROOT, file));
 }
 files.sort();
-const alone = (file: string): boolean => /\.e2e\.test\.ts$/.test(file) || /^(e2e|deploy)\//.test(relative(ROOT, file));
+function kindOf(file: string): "unit" | "committee" | "lattice" {
+  const path = relative(ROOT, file);
+  if (/^e2e\/.*\.(e2e|sim)\.test\.ts$/.test(path)) return "lattice";
+  return /\.e2e\.test\.ts$/.test(path) || /^(e2e|deploy)\//.test(path) ? "committee" : "unit";
+}
+const of = (kind: ReturnType<typeof kindOf>): string[] => files.filter((file) => kindOf(file) === kind);
 const scratch = mkdtempSync(join(tmpdir(), "lattice-tests-"));
 const phases = [
-  run(
-    "unit and property tests",
-    files.filter((file) => !alone(file)),
-    availableParallelism(),
-    scratch,
-  ),
-  run("committees, servers, lattices", files.filter(alone), 1, scratch),
+  run("unit and property tests", of("unit"), availableParallelism(), scratch),
+  run("committees and servers", of("committee"), COMMITTEES_AT_ONCE, scratch),
+  run("lattices and seeds", of("lattice"), 1, scratch),
 ];
 const failedTests = phases.flatMap((phase) => phase.failures);
 const failedFiles = [...new Set(failedTests.map(({ file }) => file))].sort();

@@ -1,5 +1,5 @@
 /**
- * Node's compile cache for everything that a local lattice starts. A member that finds all its modules there never
+ * Node's compile cache for everything that a local lattice starts, and for the gate's tests. A member that finds all its modules there never
  * loads the TypeScript stripper: 22 MB less in each process (measured), and less to do at the start.
  */
 import { spawn } from "node:child_process";
@@ -7,6 +7,9 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 const HERE = dirname(fileURLToPath(import.meta.url));
+
+/** Of this repository's own processes. */
+export const COMPILE_CACHE = join(HERE, "..", "..", "..", ".tools", "compile-cache");
 
 const SETTING =
   /^(LATTICE|ZIPNET|UNSEAL|OFFER|ATELIER|RELAY|TALLY|GATEWAY|SEQUENCER|AGGREGATOR|KEEPER|TRIMMER|STEWARD)_/;
@@ -20,7 +23,7 @@ export function processEnvironment(): NodeJS.ProcessEnv {
   const inherited = Object.entries(process.env).filter(([name]) => !SETTING.test(name));
   return {
     ...Object.fromEntries(inherited),
-    NODE_COMPILE_CACHE: join(HERE, "..", "..", "..", ".tools", "compile-cache"),
+    NODE_COMPILE_CACHE: COMPILE_CACHE,
     MALLOC_ARENA_MAX: "2",
     MALLOC_MMAP_THRESHOLD_: "65536",
     MALLOC_TRIM_THRESHOLD_: "65536",
