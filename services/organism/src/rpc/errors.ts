@@ -163,6 +163,12 @@ function errorInfoOf(metadata: Metadata): ErrorInfo | undefined {
   return undefined;
 }
 
+/**
+ * How grpc-js (1.14) words it that a stream has ended and its status has not come: INTERNAL by code. It is so for some of the
+ * calls that a server which goes away cuts off, where others have UNAVAILABLE.
+ */
+const ENDED_WITHOUT_STATUS = /^Received RST_STREAM with code \d+ (\(Call ended without gRPC status\)|triggered by)/;
+
 /** What the caller knows beside the error itself. */
 export interface FaultContext {
   /** `host:port` asked. */
@@ -205,7 +211,8 @@ export function faultFromError(error: unknown, context: FaultContext = {}): Faul
   if (!isCallError(error)) {
     return new Fault(RPC_DOMAIN, "REMOTE_ERROR", RPC_FAULTS.REMOTE_ERROR, undefined, where, { cause: error });
   }
-  const code = nameOf(error.code);
+  const cutOff = error.code === status.INTERNAL && ENDED_WITHOUT_STATUS.test(error.details);
+  const code = cutOff ? "UNAVAILABLE" : nameOf(error.code);
   const info = errorInfoOf(error.metadata);
   if (info !== undefined) {
     const entry: FaultEntry = { code, meaning: info.reason, remedy: "", retry: false };

@@ -1,6 +1,11 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
-import { type ClientHttp2Stream, connect as connectHttp2, constants } from "node:http2";
+import {
+  type ClientHttp2Stream,
+  connect as connectHttp2,
+  constants,
+  createServer as createHttp2Server,
+} from "node:http2";
 import { createServer } from "node:net";
 import { after, test } from "node:test";
 import { create, createFileRegistry } from "@bufbuild/protobuf";
@@ -698,6 +703,25 @@ test("a call that outlives the grace is cut", async () => {
   await begun.promise;
   await server.drain(20);
   assert.equal((await call).code, "UNAVAILABLE");
+});
+
+test("a call that ends without a status, as some do when a server is cut off, is a lost connection: another member is asked", async () => {
+  const ending = createHttp2Server().on("stream", (stream) => {
+    stream.respond({ ":status": 200, "content-type": "application/grpc" });
+    stream.end();
+  });
+  ending.listen(0, "127.0.0.1");
+  await once(ending, "listening");
+  closers.push(() => ending.close());
+  const held = ending.address();
+  assert.ok(held !== null && typeof held === "object");
+  const address = `127.0.0.1:${held.port}`;
+  const got = await refused(connect(address).getStatus({}));
+  assert.deepEqual([got.code, got.reason, retryable(got)], ["UNAVAILABLE", "CONNECTION_LOST", true]);
+  const well = await serve({ getStatus: async () => ({ memberIndex: 1 }) });
+  const client = connectAny(CommitteeService, [address, well.address], { committee: COMMITTEE });
+  closers.push(() => client.close());
+  assert.equal((await client.getStatus({})).memberIndex, 1);
 });
 
 test("connectAny stays with a member until it fails, then goes on; other faults do not move it", async () => {
