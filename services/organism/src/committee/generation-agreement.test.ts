@@ -8,6 +8,7 @@ import { hashBytes } from "../crypto/hash.ts";
 import { type AgreementOptions, GenerationAgreement, type OwnEnd } from "./generation-agreement.ts";
 import {
   chooseEnd,
+  chooseReports,
   type EndReport,
   type EndStatement,
   type GenerationEndPoint,
@@ -98,6 +99,51 @@ describe("the end that follows from reports", () => {
     const far = { ...reportOf(chain(99)), heads: chain(99).slice(-10) };
     assert.ok("waits" in chooseEnd([reportOf(chain(5)), far], three));
     assert.ok("end" in chooseEnd([reportOf(chain(95)), far], three));
+  });
+
+  test("whoever has nothing in common with the others holds up nobody that a quorum is without it", () => {
+    const honest = [reportOf(chain(99)), reportOf(chain(98)), reportOf(chain(99))];
+    const strange = [
+      { ...reportOf(chain(99)), position: 2n ** 64n - 1n, heads: [bytesOf("far")] },
+      { ...reportOf(chain(99)), heads: [bytesOf("other")] },
+      { ...reportOf(chain(98)), heads: [bytesOf("other")] },
+    ];
+    // Away for so long that it has nothing in common with what the others can show.
+    const window = honest.map((each) => ({ ...each, heads: each.heads.slice(-20) }));
+    const cases = [
+      ...strange.map((each) => [each, ...honest] as const),
+      [reportOf(chain(40), false), ...window] as const,
+    ];
+    for (const [odd, ...others] of cases) {
+      assert.ok("waits" in chooseEnd([odd, ...others], four));
+      assert.deepEqual(chooseReports([odd, ...others], four), { ...at(chain(99)), from: others });
+      assert.ok("waits" in chooseReports([odd, ...others.slice(1)], four), "with two of them it is needed");
+    }
+    const [a, b] = [chain(9, "a", 5), chain(8, "b", 5)];
+    assert.ok("waits" in chooseReports([reportOf(a), reportOf(a), reportOf(b), reportOf(b)], four), "nobody guesses");
+    const two = [reportOf(chain(9)), reportOf(chain(9), false)];
+    assert.ok("waits" in chooseReports(two, three), "one alone sees it lost");
+  });
+
+  test("reports are compared with each other once, however many points there are to look at", () => {
+    let looks = 0;
+    const watched = (heads: Uint8Array[]): Uint8Array[] =>
+      new Proxy(heads, {
+        get(target, key, receiver) {
+          if (typeof key === "string" && /^\d+$/.test(key)) looks += 1;
+          return Reflect.get(target, key, receiver);
+        },
+      });
+    const reports = Array.from({ length: 7 }, () => reportOf(chain(500))).map((each) => ({
+      ...each,
+      heads: watched(each.heads),
+    }));
+    const seven = quorumFor(7, 2);
+    assert.ok("end" in chooseReports(reports, seven));
+    assert.ok(looks < 2 * 21 * 501 + 10_000, `${looks} heads looked at`);
+    looks = 0;
+    chooseReports(reports, seven);
+    assert.ok(looks < 10_000, `${looks} heads looked at again`);
   });
 });
 
@@ -633,6 +679,34 @@ describe("letting go", () => {
     assert.equal(nodeOf(world, 1).round, 1);
     assert.equal(nodeOf(world, 1).passDue(999), undefined);
     assert.equal(nodeOf(world, 1).passDue(1000), 2);
+  });
+
+  test("a member that says in every round that it has read something of its own holds nobody up", () => {
+    const world = fresh();
+    const honest = [0, 1, 2];
+    for (let turn = 0; turn < 400 && honest.some((index) => nodeOf(world, index).decided === undefined); turn++) {
+      world.nowMs += 50;
+      for (const index of honest) {
+        const { round } = nodeOf(world, index);
+        const heads = [bytesOf("of its own")];
+        tell(world, index, 3, { type: "report", round, lost: true, position: 9n, heads, prepared: undefined });
+        world.step(index);
+        for (const to of honest) world.exchange(index, to);
+      }
+    }
+    assert.deepEqual(world.decisions([3]), [world.name(end)]);
+  });
+
+  test("a proposal with more reports than there are members is none", () => {
+    const world = fresh();
+    const proposal = (reports: number): EndStatement => ({
+      type: "proposal",
+      round: 1,
+      end,
+      reports: Array.from({ length: reports }, () => new Uint8Array(1)),
+    });
+    assert.equal(tell(world, 0, 1, proposal(5)), false);
+    assert.equal(tell(world, 0, 1, proposal(4)), true);
   });
 
   test("a report of a round that its author has given up is none, and tells of no loss", () => {

@@ -14,6 +14,7 @@
 import { equalBytes, toHex } from "../codec/codec.ts";
 import {
   chooseEnd,
+  chooseReports,
   type Ending,
   type EndMessage,
   type EndReport,
@@ -79,6 +80,8 @@ export class GenerationAgreement {
   readonly #heard = new Set<string>();
   /** Proposals already judged, by hash. */
   readonly #judged = new Map<string, boolean>();
+  /** What follows from which reports. */
+  #chosen: { readonly of: string; readonly choice: ReturnType<typeof chooseReports> } | undefined;
   #round = 0;
   #roundSince: number | undefined;
   #passedAtMs: number | undefined;
@@ -219,6 +222,8 @@ export class GenerationAgreement {
         return keep(this.#reports, message, statement);
       case "proposal":
         if (message.member !== this.#leader(statement.round)) return false;
+        // One report of each member: a longer one would only be in the way of what others say.
+        if (statement.reports.length > quorum.members) return false;
         return keep(this.#proposals, message, statement);
       case "prepare":
         return keep(this.#prepares, message, statement);
@@ -321,10 +326,7 @@ export class GenerationAgreement {
     const { quorum } = this.#options;
     const current = [...this.#reports.values()].filter(({ statement }) => statement.round === this.#round);
     const usable = current.filter(({ statement }) => !this.#holdsUnreachable(statement));
-    const choice = chooseEnd(
-      usable.map(({ statement }) => statement),
-      quorum,
-    );
+    const choice = this.#choose(usable);
     if ("waits" in choice) {
       this.#waits = choice.waits;
       return [];
@@ -332,9 +334,19 @@ export class GenerationAgreement {
     this.#quorumSince ??= nowMs;
     this.#waits = `further members before the end at position ${choice.end.position} is proposed`;
     if (current.length < quorum.members && nowMs - this.#quorumSince < this.#options.graceMs) return [];
-    const { end } = choice;
-    const reports = usable.map(({ message }) => message.raw);
+    const { end, from } = choice;
+    const reports = usable.flatMap(({ statement, message }) => (from.includes(statement) ? [message.raw] : []));
     return [{ statement: { type: "proposal", round: this.#round, end, reports }, reach: end }];
+  }
+
+  /** It is asked again and again, and changes with the reports only. */
+  #choose(usable: readonly Said<"report">[]): ReturnType<typeof chooseReports> {
+    const of = usable.map(({ message }) => message.hash).join();
+    if (this.#chosen?.of !== of) {
+      const reports = usable.map(({ statement }) => statement);
+      this.#chosen = { of, choice: chooseReports(reports, this.#options.quorum) };
+    }
+    return this.#chosen.choice;
   }
 
   #holdsUnreachable({ position, heads }: EndReport): boolean {

@@ -171,6 +171,38 @@ function lowest(report: EndReport): bigint {
   return report.position - BigInt(report.heads.length) + 1n;
 }
 
+/**
+ * The most of these reports that an end follows from, and of those as many the ones whose end lies furthest. Any quorum
+ * of reports will do: whoever was away for so long, or lies so, that its report has nothing in common with the others'
+ * holds up nobody.
+ */
+export function chooseReports(
+  reports: readonly EndReport[],
+  quorum: Quorum,
+): { readonly end: GenerationEndPoint; readonly from: readonly EndReport[] } | { readonly waits: string } {
+  const all = chooseEnd(reports, quorum);
+  if ("end" in all) return { end: all.end, from: reports };
+  for (let size = reports.length - 1; size >= quorum.quorum; size--) {
+    let best: { readonly end: GenerationEndPoint; readonly from: readonly EndReport[] } | undefined;
+    for (const from of parts(reports, size)) {
+      const choice = chooseEnd(from, quorum);
+      if (!("end" in choice) || (best !== undefined && choice.end.position <= best.end.position)) continue;
+      best = { end: choice.end, from };
+    }
+    if (best !== undefined) return best;
+  }
+  return all;
+}
+
+/** Every choice of `size` of them, in their order. */
+function* parts<T>(all: readonly T[], size: number): Generator<readonly T[], void, void> {
+  if (size === 0) return yield [];
+  for (const [at, first] of all.entries()) {
+    if (all.length - at < size) return;
+    for (const rest of parts(all.slice(at + 1), size - 1)) yield [first, ...rest];
+  }
+}
+
 export type EndChoice = { readonly end: GenerationEndPoint } | { readonly waits: string };
 
 /**
@@ -235,26 +267,58 @@ export function chooseEnd(reports: readonly EndReport[], quorum: Quorum): EndCho
 
 /** The first position of `other` that is not on the chain of `report` up to `position`. */
 function firstOff(report: EndReport, position: bigint, other: EndReport): bigint | "unknown" | undefined {
-  const from = lowest(other) > lowest(report) ? lowest(other) : lowest(report);
+  const { from, differs } = compared(report, other);
   // Nothing in common to compare at, or the one begins after the other has ended.
   if (from > position + 1n || from > other.position) return "unknown";
-  for (let at = from; at <= other.position; at++) {
-    if (at > position) return at;
-    const [own, its] = [headIn(report, at), headIn(other, at)];
-    if (own === undefined || its === undefined) return "unknown";
-    if (!equalBytes(own, its)) return at === from && from > 0n ? "unknown" : at;
-  }
-  return undefined;
+  if (differs !== undefined && differs <= position) return differs === from && from > 0n ? "unknown" : differs;
+  return other.position > position ? position + 1n : undefined;
 }
 
 /** The last position at which two chains agree, when they go on differently. */
 function splitOf(report: EndReport, other: EndReport): bigint | undefined {
-  for (let at = report.position < other.position ? report.position : other.position; at >= 0n; at--) {
-    const [own, its] = [headIn(report, at), headIn(other, at)];
-    if (own === undefined || its === undefined) return undefined;
-    if (equalBytes(own, its)) return at;
+  return compared(report, other).agrees;
+}
+
+/** What two reports have in common. */
+interface Compared {
+  /** Where that begins; above either's position: nothing. */
+  readonly from: bigint;
+  /** The first position at which they differ. */
+  readonly differs: bigint | undefined;
+  /** The last one at which they agree. */
+  readonly agrees: bigint | undefined;
+}
+
+/** Reports are long, and each is compared with all others for every point: by report, then by the other one. */
+const COMPARED = new WeakMap<EndReport, WeakMap<EndReport, Compared>>();
+
+function compared(report: EndReport, other: EndReport): Compared {
+  const known = COMPARED.get(report) ?? new WeakMap<EndReport, Compared>();
+  COMPARED.set(report, known);
+  // It is the same the other way round.
+  const found = known.get(other) ?? COMPARED.get(other)?.get(report) ?? compareReports(report, other);
+  known.set(other, found);
+  return found;
+}
+
+function compareReports(report: EndReport, other: EndReport): Compared {
+  const from = lowest(other) > lowest(report) ? lowest(other) : lowest(report);
+  const to = report.position < other.position ? report.position : other.position;
+  if (report === other) return { from, differs: undefined, agrees: to };
+  let differs: bigint | undefined;
+  let agrees: bigint | undefined;
+  // By places in the lists: what they have in common lies within both, so these are small numbers.
+  const length = to < from ? 0 : Number(to - from) + 1;
+  const [own, its] = [report, other].map((each) => Number(from - lowest(each))) as [number, number];
+  for (let at = 0; at < length; at++) {
+    if (sameHead(report.heads[own + at], other.heads[its + at])) agrees = from + BigInt(at);
+    else differs ??= from + BigInt(at);
   }
-  return undefined;
+  return { from, differs, agrees };
+}
+
+function sameHead(one: Uint8Array | undefined, other: Uint8Array | undefined): boolean {
+  return one !== undefined && other !== undefined && equalBytes(one, other);
 }
 
 function compare(

@@ -24,7 +24,7 @@ import { errorFields } from "../observe/logger.ts";
 import type { Meters } from "../observe/meters.ts";
 import { type Journal, pause, type Timers } from "../ports.ts";
 import { EndReach, type EndReachOptions } from "./end-reach.ts";
-import { type EndGossip, knownHashes, missing } from "./generation-service.ts";
+import { type EndGossip, heard, knownHashes, missing } from "./generation-service.ts";
 import type { CommitteeClient } from "./outcome-follower.ts";
 import { type FetchedSnapshot, fetchSnapshot } from "./snapshot-fetcher.ts";
 
@@ -267,7 +267,7 @@ export class GenerationChange<State, Command, D extends Duty> implements EndGoss
     const first = await peer.exchangeGenerationEnd({ generation, known, messages: [] }, { deadlineMs: ANSWER_MS });
     if (this.generation !== generation || this.#closed) return;
     if (first.generation > generation) return this.behind();
-    this.receive(first.messages.map((each) => each.slice()));
+    this.receive(heard(first.messages));
     const messages = missing(this.messages(), first.known);
     if (messages.length === 0 || first.generation < generation) return;
     const told = { generation, known: knownHashes(this.messages()), messages };

@@ -48,18 +48,26 @@ export interface GenerationServiceOptions {
   readonly gossip: () => EndGossip | undefined;
 }
 
-/** What is not known over there, within what one exchange may carry. */
+/**
+ * What is not known over there, within what one exchange may carry, the short first: a leader that has told each side
+ * another proposal leaves two that neither side takes from the other, and these must not keep votes back.
+ */
 export function missing(own: ReadonlyMap<string, Uint8Array>, known: readonly Uint8Array[]): Uint8Array[] {
   const there = new Set(known.map((each) => Buffer.from(each).toString("hex")));
+  const unknown = [...own].flatMap(([name, raw]) => (there.has(name) ? [] : [raw]));
   const found: Uint8Array[] = [];
   let bytes = 0;
-  for (const [name, raw] of own) {
-    if (there.has(name) || found.length >= MESSAGES_MAX) continue;
+  for (const raw of unknown.sort((a, b) => a.length - b.length).slice(0, MESSAGES_MAX)) {
     bytes += raw.length;
     if (bytes > EXCHANGE_BYTES_MAX && found.length > 0) break;
     found.push(raw);
   }
   return found;
+}
+
+/** Of what the other side says, as much as one exchange may carry: each has a signature to be checked. */
+export function heard(messages: readonly Uint8Array[]): Uint8Array[] {
+  return messages.slice(0, MESSAGES_MAX).map((each) => each.slice());
 }
 
 export function knownHashes(own: ReadonlyMap<string, Uint8Array>): Uint8Array[] {
@@ -77,7 +85,7 @@ export function generationMethods(
       if (own === undefined) throw fault("NOT_READY", "this member does not take part in ends of generations");
       if (generation !== own.generation) return { generation: own.generation, known: [], messages: [] };
       // Each is signed by its author and judged; who brings it does not matter.
-      own.receive(messages.slice(0, MESSAGES_MAX).map((each) => each.slice()));
+      own.receive(heard(messages));
       const held = own.messages();
       return { generation, known: knownHashes(held), messages: missing(held, known) };
     },
