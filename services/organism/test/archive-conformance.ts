@@ -63,6 +63,17 @@ export function archiveConformance(place: () => Promise<ArchivePlace>): void {
     }
   });
 
+  test("what lies there is named, a thousand slots at a time", async () => {
+    const { committee, open } = await place();
+    const archive = await open();
+    assert.deepEqual(await archive.outcomeNames(1n), new Set());
+    for (const slot of [1n, 999n, 1000n]) await archive.putOutcome(outcomeOf(committee, slot));
+    const other = await open();
+    assert.deepEqual(await other.outcomeNames(500n), new Set(["1.accepted", "999.accepted"]));
+    assert.deepEqual(await other.outcomeNames(1999n), new Set(["1000.accepted"]));
+    assert.deepEqual(await other.outcomeNames(2000n), new Set());
+  });
+
   test("the first one stays", async () => {
     const { committee, open } = await place();
     const archive = await open();

@@ -14,6 +14,7 @@ import { ArchiveDirectory } from "../src/node/archive-directory.ts";
 import { OutcomeArchive } from "../src/node/outcome-archive.ts";
 import { DirectCalls } from "../src/testing/direct-calls.ts";
 import { outcomeOf } from "./archive-conformance.ts";
+import { PATIENCE_MS } from "./patience.ts";
 import { dealCommittee, startToyMember } from "./test-lattice.ts";
 
 before(initCrypto);
@@ -36,6 +37,7 @@ test("a stream from before the oldest outcome is refused with the oldest slot; o
       asked.push(`${stage}/${slot}`);
       return kept.outcome(stage, slot);
     },
+    outcomeNames: (slot) => kept.outcomeNames(slot),
   };
   await archive.putOutcome(outcomeOf(committee, 7n));
   await archive.putOutcome(outcomeOf(dealCommittee(3), 8n));
@@ -68,6 +70,14 @@ test("a stream from before the oldest outcome is refused with the oldest slot; o
       await assert.rejects(client.getOutcome(request), { reason: "OUTCOME_UNKNOWN" });
     }
     assert.deepEqual(asked, ["accepted/7", "accepted/8"], "not for what nobody has decided, nor for what no stage is");
+    // An earlier process had no archive, or one that was away.
+    const deadline = Date.now() + PATIENCE_MS;
+    for (const slot of [500n, 501n]) {
+      while ((await kept.outcome("accepted", slot)) === undefined) {
+        assert.ok(Date.now() < deadline, `slot ${slot} is outside`);
+        await new Promise((resolve) => setTimeout(resolve, 10));
+      }
+    }
   } finally {
     await member.stop(20);
     await log.close();

@@ -9,7 +9,7 @@ import { type LatticeConfig, latticeId } from "../identity/lattice-config.ts";
 import type { Organism } from "../identity/organisms.ts";
 import type { Refusal } from "../machine.ts";
 import { pause, type Timers } from "../ports.ts";
-import { ARCHIVED_SNAPSHOTS, type Archive, isSameCertified, outcomePath } from "./archive.ts";
+import { ARCHIVED_SNAPSHOTS, type Archive, folderOf, isSameCertified, outcomePath } from "./archive.ts";
 import type { KnownEras } from "./era-book.ts";
 import { type S3Client, type S3Listed, S3Problem } from "./s3-client.ts";
 import {
@@ -88,6 +88,12 @@ export class ArchiveBucket implements Archive {
     }
     const found = raw === undefined ? undefined : tryDecode(CERTIFIED, raw);
     return found?.outcome.stage === stage && found.outcome.slot === slot ? found : undefined;
+  }
+
+  /** @throws S3Problem */
+  async outcomeNames(slot: bigint): Promise<ReadonlySet<string>> {
+    const folder = `${this.#folder}/outcomes/${folderOf(slot)}/`;
+    return new Set((await this.#client.list(folder)).map(({ key }) => key.slice(folder.length)));
   }
 }
 

@@ -4,13 +4,13 @@
  *
  * `<folder>/<lattice id>/<organism>/outcomes/<slot / 1000>/<slot>.<stage>` and `…/snapshots/<generation>.<position>`.
  */
-import { mkdir, readFile } from "node:fs/promises";
+import { mkdir, readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { encode, toHex, tryDecode } from "../codec/codec.ts";
 import { CERTIFIED, type CertifiedOutcome } from "../committee/outcome.ts";
 import { type LatticeConfig, latticeId } from "../identity/lattice-config.ts";
 import type { Organism } from "../identity/organisms.ts";
-import { ARCHIVED_SNAPSHOTS, type Archive, isSameCertified, outcomePath } from "./archive.ts";
+import { ARCHIVED_SNAPSHOTS, type Archive, folderOf, isSameCertified, outcomePath } from "./archive.ts";
 import type { KnownEras } from "./era-book.ts";
 import { FileSnapshotStore } from "./snapshot-store.ts";
 import { writeWholeFile } from "./whole-file.ts";
@@ -66,5 +66,14 @@ export class ArchiveDirectory implements Archive {
     }
     const found = tryDecode(CERTIFIED, raw);
     return found?.outcome.stage === stage && found.outcome.slot === slot ? found : undefined;
+  }
+
+  async outcomeNames(slot: bigint): Promise<ReadonlySet<string>> {
+    try {
+      return new Set(await readdir(join(this.#own, "outcomes", folderOf(slot))));
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === "ENOENT") return new Set();
+      throw error;
+    }
   }
 }

@@ -13,6 +13,8 @@ export interface Archive {
   putOutcome(certified: CertifiedOutcome): Promise<void>;
   /** What lies there for this slot and stage, not judged; undefined for anything that is not an outcome of it. */
   outcome(stage: string, slot: bigint): Promise<CertifiedOutcome | undefined>;
+  /** Names (`outcomeName`) of what lies there for slots of one folder, that of `slot`; not judged. Rejects when it cannot be asked. */
+  outcomeNames(slot: bigint): Promise<ReadonlySet<string>>;
 }
 
 /** A group's signature is one, whoever gave the shares: what bears it needs no further look. */
@@ -31,5 +33,14 @@ const SLOTS_PER_FOLDER = 1000n;
 /** `outcomes/<slot / 1000>/<slot>.<stage>`, the parts of it. Undefined for what is no stage. */
 export function outcomePath(stage: string, slot: bigint): readonly [string, string, string] | undefined {
   if (!/^[a-z-]{1,32}$/.test(stage)) return undefined;
-  return ["outcomes", `${slot / SLOTS_PER_FOLDER}`, `${slot}.${stage}`];
+  return ["outcomes", folderOf(slot), outcomeName(stage, slot)];
+}
+
+/** Outcomes of so many slots lie together. */
+export function folderOf(slot: bigint): string {
+  return `${slot / SLOTS_PER_FOLDER}`;
+}
+
+export function outcomeName(stage: string, slot: bigint): string {
+  return `${slot}.${stage}`;
 }

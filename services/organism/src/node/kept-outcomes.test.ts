@@ -76,7 +76,7 @@ beforeEach(async () => {
     },
     archive,
     bodies,
-    outside: { putOutcome: async (certified) => void outside.push(certified) },
+    outside: { hand: (certified) => void outside.push(certified) },
     others: {
       fetch: async (_, { slot }) => {
         fetched.push(slot);

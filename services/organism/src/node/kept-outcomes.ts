@@ -9,9 +9,9 @@ import type { Organism } from "../identity/organisms.ts";
 import type { Duty } from "../machine.ts";
 import { errorFields, type Logger } from "../observe/logger.ts";
 import { ATTRIBUTION } from "../outcomes/tally.ts";
-import type { Archive } from "./archive.ts";
 import type { BodyFetcher } from "./body-fetcher.ts";
 import type { OutcomeArchive } from "./outcome-archive.ts";
+import type { OutcomeHandover } from "./outcome-handover.ts";
 import type { KeptBodies } from "./storage.ts";
 
 export interface KeptOutcomesOptions {
@@ -22,7 +22,7 @@ export interface KeptOutcomesOptions {
   readonly archive: OutcomeArchive;
   readonly bodies: KeptBodies;
   /** Certificates go there too. */
-  readonly outside: Pick<Archive, "putOutcome"> | undefined;
+  readonly outside: Pick<OutcomeHandover, "hand"> | undefined;
   /** Where bodies are that this member does not have. */
   readonly others: Pick<BodyFetcher, "fetch">;
   readonly logger: Logger;
@@ -55,7 +55,7 @@ export class KeptOutcomes {
       signers: [...votes.keys()].sort((a, b) => a - b),
     };
     archive.put(certified).catch((error: unknown) => logger.error("the outcome archive failed", errorFields(error)));
-    outside?.putOutcome(certified).catch((error: unknown) => logger.error("the archive failed", errorFields(error)));
+    outside?.hand(certified);
   }
 
   /** Bodies of a slot that is on chain may be shown to everybody. */

@@ -43,6 +43,7 @@ import { freshCommittee, type MemberStart, snapshotSources, startMember } from "
 import { nodeTimers } from "./node-timers.ts";
 import type { OutcomeArchive } from "./outcome-archive.ts";
 import { type CommitteeClient, connectOverGrpc, OutcomeFollower } from "./outcome-follower.ts";
+import { OutcomeHandover } from "./outcome-handover.ts";
 import { OwnStanding } from "./own-standing.ts";
 import type { ReadMarks } from "./read-marks.ts";
 import { SnapshotHandover } from "./snapshot-handover.ts";
@@ -68,6 +69,8 @@ export class Member<State, Command, D extends Duty, Settings> {
   readonly #checkpoints: CheckpointKeeper;
   /** The archive's snapshots. */
   readonly #outside: SnapshotHandover | undefined;
+  /** The archive's outcomes. */
+  readonly #outcomesOutside: OutcomeHandover | undefined;
   readonly #memberKey: SigningKey;
   readonly #timers: Timers;
   readonly #follower: OutcomeFollower;
@@ -170,11 +173,22 @@ export class Member<State, Command, D extends Duty, Settings> {
       logger,
       meters,
     });
+    this.#outcomesOutside =
+      archive === undefined
+        ? undefined
+        : new OutcomeHandover({
+            outside: archive,
+            own: this.#archive,
+            stages: committee.machine.stages,
+            timers: this.#timers,
+            logger,
+            meters,
+          });
     this.#kept = new KeptOutcomes({
       committee,
       archive: this.#archive,
       bodies: this.#bodies,
-      outside: options.archive,
+      outside: this.#outcomesOutside,
       others: new BodyFetcher({
         config,
         self: this.organism,
@@ -322,6 +336,7 @@ export class Member<State, Command, D extends Duty, Settings> {
   async #begin({ logState }: MemberStart<State, Command, D>): Promise<void> {
     await this.#node.start?.();
     this.#integrity.restore();
+    this.#outcomesOutside?.begin();
     this.#options.meters.gauge("lattice_generation", Number(this.committee.generation));
     await this.#generations.begin(logState);
   }
@@ -651,7 +666,7 @@ export class Member<State, Command, D extends Duty, Settings> {
     if (this.#outside !== undefined) {
       // An archive that does not answer is not waited for any longer.
       const settled = new AbortController();
-      void this.#outside.settled().then(() => settled.abort());
+      void Promise.all([this.#outside.settled(), this.#outcomesOutside?.close()]).then(() => settled.abort());
       await pause(this.#timers, graceMs, settled.signal);
     }
     // One that was told to fall silent leaves its folder to whoever speaks now.

@@ -41,6 +41,12 @@ interface Place {
 type OutcomeIndex = Map<string, Map<bigint, Place>>;
 type OpenFile = (onRecord: (payload: Uint8Array, offset: number) => void) => Promise<RecordFile>;
 
+/** Which outcome: what is not in memory is read when it is asked for. */
+export interface HeldOutcome {
+  readonly stage: string;
+  readonly slot: bigint;
+}
+
 export interface ArchiveLimits {
   readonly keptSlots?: bigint;
   readonly segmentRecords?: number;
@@ -201,6 +207,16 @@ export class OutcomeArchive {
     return at === undefined ? undefined : decode(CERTIFIED, await at.segment.file.read(at.offset, at.length));
   }
 
+  /** What is held of `stages` from `fromSlot` on, by slot, in a slot as the stages are given. */
+  held(stages: readonly string[], fromSlot: bigint): HeldOutcome[] {
+    const held = stages.flatMap((stage) =>
+      [...this.#heldSlots(stage)].filter((slot) => slot >= fromSlot).map((slot) => ({ stage, slot })),
+    );
+    return held.sort((a, b) =>
+      a.slot < b.slot ? -1 : a.slot > b.slot ? 1 : stages.indexOf(a.stage) - stages.indexOf(b.stage),
+    );
+  }
+
   /** Also what is still on its way to the disk: its listeners have been told already. */
   #heldSlots(stage: string): Set<bigint> {
     const slots = new Set(this.#index.get(stage)?.keys() ?? []);
@@ -244,13 +260,7 @@ export class OutcomeArchive {
     try {
       const sent = new Set<string>();
       if (fromSlot > 0n) {
-        const held = stages.flatMap((stage) =>
-          [...this.#heldSlots(stage)].filter((slot) => slot >= fromSlot).map((slot) => ({ stage, slot })),
-        );
-        held.sort((a, b) =>
-          a.slot < b.slot ? -1 : a.slot > b.slot ? 1 : stages.indexOf(a.stage) - stages.indexOf(b.stage),
-        );
-        for (const { stage, slot } of held) {
+        for (const { stage, slot } of this.held(stages, fromSlot)) {
           if (over()) return;
           const certified = await this.get(stage, slot);
           if (certified === undefined) continue;

@@ -82,6 +82,12 @@ export const METRICS: { readonly [name: string]: MetricEntry } = {
   lattice_snapshot_position: gauge("Log position of the newest certified snapshot on disk."),
   lattice_snapshot_bytes: gauge("Size of the newest snapshot.", "By"),
   lattice_outcomes_total: counter("Decisions, by stage and kind (result, empty, skipped).", "stage", "kind"),
+  lattice_archive_behind_slots: gauge(
+    "Slots from the oldest on whose outcomes the archive did not take when it was last tried; 0 when it has all that this member holds.",
+  ),
+  lattice_archive_gone_slots_total: counter(
+    "Slots whose outcomes this member let go of before it knew the archive to have them.",
+  ),
   lattice_dkg_has_share: gauge(
     "1 while this member holds its shares of an epoch that is in force or to come; 0 once they are erased.",
     "1",
