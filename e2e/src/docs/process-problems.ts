@@ -81,6 +81,13 @@ export const PROCESS_PROBLEMS: readonly ProblemGroup[] = [
         remedy: "Look at the broker's store; start the member again.",
       },
       {
+        reason: "APPLY_FAILED",
+        meaning:
+          "An entry of the log cannot be applied: a fault of this build, or of its machine. The detail names the position.",
+        remedy:
+          "Keep its data folder and report the line; start the member again. Where all members stop with it, install a build without the fault.",
+      },
+      {
         reason: "KEY_BLOCKED",
         meaning: "The committee has a proof that this member's key said two things.",
         remedy:

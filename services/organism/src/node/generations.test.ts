@@ -49,6 +49,8 @@ class Scene {
   readonly opening = new Map<bigint, Promise<void>>();
   /** Generations whose logs were opened and taken. */
   readonly used: bigint[] = [];
+  /** What hearing the others comes to. */
+  hearing: Promise<void> = Promise.resolve();
   /** Its disk takes nothing. */
   full = false;
   /** What keeping the beginning of a generation comes to. */
@@ -124,7 +126,10 @@ class Scene {
               did(lost ? "asks for the end" : "is asked for the end");
             },
             withdraw: async () => this.free,
-            hear: async () => did("heard the others"),
+            hear: async () => {
+              await this.hearing;
+              did("heard the others");
+            },
             later: async () => this.later,
             began: () => {
               active = false;
@@ -385,6 +390,22 @@ describe("others on another chain", () => {
     assert.deepEqual(scene.news, []);
     await scene.timers.advance(1);
     assert.deepEqual(scene.news, ["heard the others", "fatal LOG_FORKED"]);
+  });
+
+  test("stop it also when it cannot look and cannot hear them; not when its generation is over by then", async () => {
+    for (const over of [false, true]) {
+      scene = new Scene();
+      await scene.reading();
+      const hearing = held();
+      scene.hearing = hearing.promise;
+      scene.generations.forked("member 0");
+      await settled();
+      if (over) scene.generation = 1n;
+      hearing.fail(new Error("no connections are left"));
+      await settled();
+      assert.deepEqual(scene.news, over ? [] : ["fatal LOG_FORKED"]);
+      assert.equal(scene.generations.forking, false);
+    }
   });
 
   test("hear a member that has not taken part yet for two slots", async () => {

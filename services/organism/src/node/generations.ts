@@ -267,10 +267,20 @@ export class Generations {
   /** f + 1 others are on another chain: either the stream has replaced what this member read, or the broker forks. */
   forked(detail: string): void {
     if (this.forking) return;
-    const looking = this.#lookAtFork(detail).finally(() => {
-      if (this.#forking?.looking === looking) this.#forking = undefined;
-    });
-    this.#forking = { generation: this.#options.committee.generation, looking };
+    const { committee, halt, logger } = this.#options;
+    const { generation } = committee;
+    const looking = this.#lookAtFork(detail)
+      .catch((error: unknown) => {
+        if (halt.silent) throw error;
+        if (this.#ending || halt.draining || committee.generation !== generation) return;
+        // What the others have read is known without it.
+        logger.error("what the log shows now cannot be looked at", errorFields(error));
+        halt.fail("LOG_FORKED", detail);
+      })
+      .finally(() => {
+        if (this.#forking?.looking === looking) this.#forking = undefined;
+      });
+    this.#forking = { generation, looking };
   }
 
   async #lookAtFork(detail: string): Promise<void> {

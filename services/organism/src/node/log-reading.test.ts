@@ -5,6 +5,7 @@ import { HistoryGone, LogLost } from "../ports.ts";
 import { ManualTimers, settled } from "../testing/manual-timers.ts";
 import { ScriptedLog } from "../testing/scripted-log.ts";
 import { Halt } from "./halt.ts";
+import type { VerifyElsewhere } from "./intake.ts";
 import { endOfLog, LogReading } from "./log-reading.ts";
 
 let log: ScriptedLog;
@@ -15,6 +16,8 @@ let over: boolean;
 /** What the member is told, in order. */
 let told: string[];
 let reading: LogReading;
+/** Cannot be applied. */
+let failsAt: bigint | undefined;
 
 beforeEach(() => {
   log = new ScriptedLog();
@@ -23,7 +26,12 @@ beforeEach(() => {
   over = false;
   told = [];
   halt = new Halt({ onSilent: () => undefined, onFatal: (reason) => void told.push(`fatal ${reason}`) });
-  reading = new LogReading({
+  failsAt = undefined;
+  reading = newReading();
+});
+
+function newReading(verify?: VerifyElsewhere): LogReading {
+  return new LogReading({
     log,
     committee: {
       get position() {
@@ -31,12 +39,13 @@ beforeEach(() => {
       },
     },
     deliver: ({ position }) => {
+      if (position === failsAt) throw new Error("an invariant does not hold");
       applied = position;
       reading.moved();
     },
     signedBy: () => undefined,
     keyOf: () => undefined,
-    verify: undefined,
+    verify,
     over: () => over,
     onLost: ({ reason }) => void told.push(`lost ${reason}`),
     halt,
@@ -44,7 +53,7 @@ beforeEach(() => {
     timers,
     logger: { debug: () => undefined, info: () => undefined, warn: () => undefined, error: () => undefined },
   });
-});
+}
 
 describe("the end of a log, before anything of it is read", () => {
   test("is where it ends when it has what was read", async () => {
@@ -153,6 +162,21 @@ describe("what ends a reading", () => {
       log.break(error);
       await running;
       assert.deepEqual(told, [expected]);
+    });
+  }
+
+  for (const [name, verify] of [
+    ["one after another", undefined],
+    ["in a burst", async () => true],
+  ] as const) {
+    test(`an entry that cannot be applied, ${name}: fatal APPLY_FAILED, and nothing is applied twice or behind it`, async () => {
+      reading = newReading(verify);
+      const running = reading.run();
+      failsAt = 7n;
+      for (let position = 1n; position <= 12n; position++) log.put(position);
+      await running;
+      await settled();
+      assert.deepEqual([applied, told, log.readers], [6n, ["fatal APPLY_FAILED"], 0]);
     });
   }
 

@@ -25,7 +25,7 @@ export interface LogReadingOptions extends Pick<IntakeOptions, "signedBy" | "key
   /** Nothing is to be read any more: the member ends, or the generation does. */
   readonly over: () => boolean;
   readonly onLost: (loss: Loss) => void;
-  readonly halt: Pick<Halt, "fail" | "signal">;
+  readonly halt: Pick<Halt, "fail" | "signal" | "silent">;
   readonly slotMs: number;
   readonly timers: Timers;
   readonly logger: Logger;
@@ -47,7 +47,13 @@ export class LogReading {
     const signal = AbortSignal.any([halt.signal, reading]);
     const intake = new Intake({
       deliver: (message, read) => {
-        if (!reading.aborted) deliver(message, read);
+        if (reading.aborted) return;
+        try {
+          deliver(message, read);
+        } catch (error) {
+          if (halt.silent) throw error;
+          this.#failed(message, error);
+        }
       },
       signedBy,
       keyOf,
@@ -65,6 +71,14 @@ export class LogReading {
       else if (error instanceof LogLost && error.history) onLost({ reason: "LOG_LOST", detail: error.message });
       else halt.fail("LOG_LOST", error instanceof Error ? error.message : "the log cannot be read");
     }
+  }
+
+  /** Half of it may be in the state: were it handed on again, as a log does that is read on, this member would go another way than the others. */
+  #failed({ position }: LogMessage, error: unknown): void {
+    const { halt } = this.#options;
+    this.end();
+    const problem = error instanceof Error ? error.message : String(error);
+    halt.fail("APPLY_FAILED", `the entry at position ${position} cannot be applied: ${problem}`);
   }
 
   /** Resolves once everything up to `target` is applied, or nothing is to be read any more. */
