@@ -6,8 +6,8 @@
  * refused; otherwise it is the tail that a crash tore, acknowledged to nobody, and is cut off. (Writes of one batch
  * may reach the disk in any order, so a whole record behind a torn one proves nothing by itself.)
  */
-import { fstatSync, readSync } from "node:fs";
-import { type FileHandle, mkdir, open } from "node:fs/promises";
+import { fstatSync, readSync, statSync } from "node:fs";
+import { type FileHandle, mkdir, open, rename } from "node:fs/promises";
 import { dirname } from "node:path";
 import { crc32 } from "node:zlib";
 
@@ -50,12 +50,12 @@ function parseFrame(bytes: Buffer): Frame | undefined {
 }
 
 export interface AppendFileOptions {
-  /** Refuse to acknowledge once the file has another name or none: somebody has taken it over (`FileJournal`). */
+  /** Refuse to acknowledge once the file has a further name, another one or none: somebody has taken it over (`FileJournal`). */
   readonly exclusive?: boolean;
 }
 
 export class AppendFile {
-  readonly path: string;
+  #path: string;
   readonly #file: FileHandle;
   readonly #exclusive: boolean;
   #size: number;
@@ -64,7 +64,7 @@ export class AppendFile {
   #failed: unknown;
 
   private constructor(path: string, file: FileHandle, size: number, exclusive: boolean) {
-    this.path = path;
+    this.#path = path;
     this.#file = file;
     this.#size = size;
     this.#exclusive = exclusive;
@@ -91,6 +91,16 @@ export class AppendFile {
       await file.close();
       throw error;
     }
+  }
+
+  get path(): string {
+    return this.#path;
+  }
+
+  /** Gives it another name, in the place of whatever has that one. */
+  async rename(path: string): Promise<void> {
+    await rename(this.#path, path);
+    this.#path = path;
   }
 
   /** Bytes in the file that are on disk. */
@@ -131,8 +141,8 @@ export class AppendFile {
         const data = Buffer.concat(batch.map(({ frame }) => frame));
         await writeFully(this.#file, data);
         await this.#file.datasync();
-        // Only now: who takes the file over reads it after this link shows, and so reads what is acknowledged here.
-        if (this.#exclusive && fstatSync(this.#file.fd).nlink !== 1) {
+        // Only now: who takes the file over reads it after this shows, and so reads what is acknowledged here.
+        if (this.#exclusive && this.#isTaken()) {
           throw new FileTaken(`${this.path}: another process has taken the file over`);
         }
         let offset = this.#placeOf(data);
@@ -148,6 +158,12 @@ export class AppendFile {
     }
     // In the same turn as the check of the queue: an append that comes later starts a flush of its own.
     this.#flushing = undefined;
+  }
+
+  /** Links first: of a file that was replaced, and is still held by whoever did that, there is one again, under another name. */
+  #isTaken(): boolean {
+    const { nlink, ino } = fstatSync(this.#file.fd);
+    return nlink !== 1 || statSync(this.#path, { throwIfNoEntry: false })?.ino !== ino;
   }
 
   /**

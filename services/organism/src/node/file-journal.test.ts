@@ -8,6 +8,7 @@ import {
   open,
   readdir,
   readFile,
+  rename,
   rm,
   stat,
   writeFile,
@@ -354,6 +355,19 @@ describe("a journal has one owner", () => {
     const again = await FileJournal.open(directory);
     assert.deepEqual(again.promised("b"), bytes("newer"));
     await again.close();
+  });
+
+  test("who has written nothing meanwhile acknowledges nothing either while the newer one's link is the last", async () => {
+    const directory = join(root, "idle");
+    const path = join(directory, "journal");
+    const older = await FileJournal.open(directory);
+    await older.promise("a", 1n, bytes("a"));
+    // A newer one was stopped when it had put its own file in the place of this one.
+    await link(path, `${path}.newer.taken`);
+    await copyFile(path, `${path}.newer.new`);
+    await rename(`${path}.newer.new`, path);
+    await assert.rejects(older.promise("b", 1n, bytes("older")), FileTaken);
+    await older.close();
   });
 
   test("what the older one acknowledged while the newer one opened, the newer one knows", async () => {

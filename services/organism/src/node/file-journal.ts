@@ -1,14 +1,14 @@
 /**
  * The journal on disk: one append-only file, compacted at open and when it has grown.
  *
- * One process owns it. Opening takes the file over: a second link is made before it is read, and whoever wrote to it
- * until then finds that link before it acknowledges anything more, and fails. So two processes started on one folder
- * never both believe that they promise.
+ * One process owns it. Opening takes the file over: a second link is made before it is read, another file is put in its place,
+ * and then that link goes. Whoever wrote to it until then finds it so before it acknowledges anything more, and fails. So two
+ * processes started on one folder never both believe that they promise.
  *
  * Long promises (vectors, chunks of them) stay on disk, with their hash and place in memory.
  */
 import { randomBytes } from "node:crypto";
-import { link, mkdir, open, readdir, rename, rm, stat } from "node:fs/promises";
+import { link, mkdir, open, readdir, rm, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { bytes, decode, encode, equalBytes, fixed, type Infer, struct, text, u64, union } from "../codec/codec.ts";
 import { hashBytes } from "../crypto/hash.ts";
@@ -314,7 +314,7 @@ export class FileJournal implements MemberJournal {
         await rm(temporary, { force: true });
         return false;
       }
-      await rename(temporary, this.#path);
+      await fresh.rename(this.#path);
     } catch (error) {
       await fresh.close();
       // On a full disk it would lie there until the next try.
