@@ -1,6 +1,6 @@
 /** What `builder ceremony …` does. Every function returns the exit code; data goes to stdout, everything else to stderr. */
 import { randomBytes } from "node:crypto";
-import { existsSync, mkdirSync, statSync } from "node:fs";
+import { existsSync, statSync } from "node:fs";
 import { join } from "node:path";
 import type { Blame, Ceremony } from "@lattice/organism/ceremony/ceremony.ts";
 import {
@@ -23,6 +23,7 @@ import { JetStreamLog } from "@lattice/organism/log/jetstream-log.ts";
 import { EXIT } from "@lattice/organism/node/exit.ts";
 import { FileJournal } from "@lattice/organism/node/file-journal.ts";
 import { type KeyFile, rostersToJson } from "@lattice/organism/node/kit.ts";
+import { makeFolder } from "@lattice/organism/node/make-folder.ts";
 import { z } from "zod";
 import { expectedProblem } from "../cli/expected.ts";
 import { writeWhole } from "../cli/whole-file.ts";
@@ -334,7 +335,7 @@ export function assembleLattice(options: {
   return readably(async () => {
     await initCrypto();
     const { config, rosters } = assemble(readFounding(options.founding), options.results.map(readResult));
-    mkdirSync(options.directory, { recursive: true });
+    makeFolder(options.directory);
     for (const [name, content] of [
       ["lattice.hex", `${configToHex(config)}\n`],
       ["rosters.json", rostersToJson(rosters)],

@@ -15,6 +15,7 @@ import { agreementKey } from "@lattice/organism/crypto/x25519.ts";
 import { ORGANISMS, type Organism } from "@lattice/organism/identity/organisms.ts";
 import { syncDirectory } from "@lattice/organism/node/append-file.ts";
 import type { KeyFile } from "@lattice/organism/node/kit.ts";
+import { makeFolder } from "@lattice/organism/node/make-folder.ts";
 import { wipeFile, writeWholeFile } from "@lattice/organism/node/whole-file.ts";
 import { z } from "zod";
 import { secp256k1Secret } from "../dealer/kit-folder.ts";
@@ -75,7 +76,7 @@ export class MemberFolder {
       ...(organism === "tally" ? { signerKey: kept.signerKey ?? toHex(secp256k1Secret()) } : {}),
       ...(organism === "zipnet" ? { serverKey: fresh(), operatorKey: kept.operatorKey ?? fresh() } : {}),
     };
-    await mkdir(this.directory, { recursive: true, mode: 0o700 });
+    makeFolder(this.directory, 0o700);
     await writeWholeFile(this.ownKeysFile, `${JSON.stringify(keys)}\n`, { mode: 0o400 });
     return keys;
   }

@@ -1,11 +1,11 @@
 /** `builder fraud fetch`: the proofs by which a committee has blocked keys, judged here and written down for `fraud verify`. */
-import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { toHex } from "@lattice/organism/codec/codec.ts";
 import { fraudProofHash } from "@lattice/organism/committee/fraud.ts";
 import type { Organism } from "@lattice/organism/identity/organisms.ts";
 import { EXIT } from "@lattice/organism/node/exit.ts";
 import { KitProblem } from "@lattice/organism/node/kit.ts";
+import { makeFolder } from "@lattice/organism/node/make-folder.ts";
 import { CeremonyProblem } from "../ceremony/member-folder.ts";
 import { look } from "../roster/commands.ts";
 import { isCalledBlocked } from "../roster/committee-view.ts";
@@ -32,7 +32,7 @@ export async function runFraudFetch(options: FraudFetchOptions, output: Output =
       proven.add(toHex(fraud.memberKey));
       const hash = toHex(fraudProofHash(proof));
       const path = join(out, hash);
-      mkdirSync(out, { recursive: true });
+      makeFolder(out);
       writeWhole(path, proof);
       if (json) output.data(JSON.stringify({ schema_version: 1, file: path, ...accusedToJson(organism, hash, fraud) }));
       else output.data(`${path}: ${sayAccused(organism, fraud)}`);

@@ -87,6 +87,18 @@ describe("builder", () => {
       /other\.json.*is not a folder \(ENOTDIR\)$/,
     ],
     [
+      "a folder where none can be made",
+      ["ceremony", "member", "--organism", "unseal", "--directory", "/proc/lattice/new"],
+      EXIT.precondition,
+      /^\/proc.*: .*\(E[A-Z]+\)$/,
+    ],
+    [
+      "a local lattice where no folder can be made",
+      ["local", "up", "--embedded", "--directory", "/proc/lattice/new"],
+      EXIT.precondition,
+      /^\/proc.*: .*\(E[A-Z]+\)$/,
+    ],
+    [
       "a file of another kind",
       ["roster", "status", "--succession", path("other.json"), "--endpoints", path("absent.json")],
       EXIT.precondition,

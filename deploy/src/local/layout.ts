@@ -1,7 +1,8 @@
 /** Where everything of a local lattice lies below its folder, and on which ports it answers. */
-import { lstatSync, mkdirSync, readFileSync } from "node:fs";
+import { lstatSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { ORGANISMS, type Organism } from "@lattice/organism/identity/organisms.ts";
+import { makeFolder } from "@lattice/organism/node/make-folder.ts";
 import { writeWhole } from "../cli/whole-file.ts";
 import { memberFolder } from "../dealer/kit-folder.ts";
 import type { NatsPorts } from "../nats/nats-cluster.ts";
@@ -77,7 +78,7 @@ export class Layout {
   readonly directory: string;
   constructor(directory: string) {
     this.directory = directory;
-    mkdirSync(directory, { recursive: true, mode: 0o700 });
+    makeFolder(directory, 0o700);
   }
 
   path(...parts: string[]): string {

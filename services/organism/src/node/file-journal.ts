@@ -8,12 +8,13 @@
  * Long promises (vectors, chunks of them) stay on disk, with their hash and place in memory.
  */
 import { randomBytes } from "node:crypto";
-import { link, mkdir, open, readdir, rm, stat } from "node:fs/promises";
+import { link, open, readdir, rm, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { bytes, decode, encode, equalBytes, fixed, type Infer, struct, text, u64, union } from "../codec/codec.ts";
 import { hashBytes } from "../crypto/hash.ts";
 import { type MemberJournal, PromiseConflict } from "../ports.ts";
 import { AppendFile, CorruptFile, FileTaken, syncDirectory } from "./append-file.ts";
+import { makeFolder } from "./make-folder.ts";
 
 const VALUE_BYTES_MAX = 32 * 1024 * 1024;
 /** Most of a journal is entries that have landed long ago: what a restart reads of them should not take long. */
@@ -428,7 +429,7 @@ async function takeLink(path: string, taken: string): Promise<boolean> {
 }
 
 async function makeEmpty(path: string): Promise<void> {
-  await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+  makeFolder(dirname(path), 0o700);
   await (await open(path, "a", 0o600)).close();
 }
 

@@ -37,6 +37,7 @@ import {
   readRosters,
   verifyKeys,
 } from "./kit.ts";
+import { makeFolder } from "./make-folder.ts";
 import { Member } from "./member.ts";
 import { memberClock } from "./member-clock.ts";
 import { openArchive } from "./open-archive.ts";
@@ -154,7 +155,7 @@ async function run<State, Command, D extends Duty, Settings extends Record<strin
     lattice: config.name,
   });
   await initCrypto();
-  mkdirSync(shared.LATTICE_DATA_DIR, { recursive: true, mode: 0o700 });
+  makeFolder(shared.LATTICE_DATA_DIR, 0o700);
   const epochKeys = await FileEpochKeys.open({
     config,
     organism: definition.organism,

@@ -3,7 +3,7 @@
  * is read is judged again, by the lattice config alone: a folder is no more trusted than a peer.
  * Files as in snapshot-file.ts, named `<generation>.<position>`.
  */
-import { type FileHandle, mkdir, open, readdir, rm } from "node:fs/promises";
+import { type FileHandle, open, readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { equalBytes } from "../codec/codec.ts";
 import { type CertifiedCheckpoint, type Checkpoint, checkCheckpoint, stateHash } from "../committee/checkpoint.ts";
@@ -11,6 +11,7 @@ import type { LatticeConfig } from "../identity/lattice-config.ts";
 import type { Organism } from "../identity/organisms.ts";
 import type { Refusal } from "../machine.ts";
 import type { KnownEras } from "./era-book.ts";
+import { makeFolder } from "./make-folder.ts";
 import {
   decodeSnapshotHead,
   encodeSnapshotHead,
@@ -76,7 +77,7 @@ export class FileSnapshotStore implements SnapshotStore {
     kept = SNAPSHOTS_KEPT,
     eras?: KnownEras,
   ): Promise<FileSnapshotStore> {
-    await mkdir(folder, { recursive: true, mode: 0o700 });
+    makeFolder(folder, 0o700);
     const store = new FileSnapshotStore(folder, config, organism, kept, eras);
     await store.refresh();
     return store;

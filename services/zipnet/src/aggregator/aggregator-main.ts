@@ -1,6 +1,6 @@
 /** One aggregator as a process: settings → config → feed → server → signals. */
 import { randomBytes } from "node:crypto";
-import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { CodecError, fromHex, toHex } from "@lattice/organism/codec/codec.ts";
 import { generateSigningKey, type SigningKey } from "@lattice/organism/crypto/ed25519.ts";
@@ -10,6 +10,7 @@ import { committeeId, latticeId } from "@lattice/organism/identity/lattice-confi
 import { CorruptFile } from "@lattice/organism/node/append-file.ts";
 import { EraWatch } from "@lattice/organism/node/era-watch.ts";
 import { KitProblem, parseConfigHex, readConfig, readEndpoints } from "@lattice/organism/node/kit.ts";
+import { makeFolder } from "@lattice/organism/node/make-folder.ts";
 import { startHttpEndpoint } from "@lattice/organism/observe/http.ts";
 import { createLogger } from "@lattice/organism/observe/logger.ts";
 import { createMeters } from "@lattice/organism/observe/meters-otel.ts";
@@ -44,7 +45,7 @@ function readKey(settings: AggregatorSettings): SigningKey {
 async function run(settings: AggregatorSettings): Promise<void> {
   const { LATTICE_CONFIG_HEX: hex, LATTICE_CONFIG_FILE: file, LATTICE_DATA_DIR: directory } = settings;
   const config = hex !== undefined ? parseConfigHex(hex) : readConfig(file ?? "");
-  mkdirSync(directory, { recursive: true, mode: 0o700 });
+  makeFolder(directory, 0o700);
   const key = readKey(settings);
   const named = settings.AGGREGATOR_SERVERS?.split(",");
   const servers = (): readonly string[] => named ?? readEndpoints(settings.LATTICE_ENDPOINTS_FILE ?? "").zipnet;
