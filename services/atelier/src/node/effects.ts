@@ -1,6 +1,6 @@
 /** Carrying out atelier's duties: propose a block, and judge the blocks that are proposed. */
 import { setTimeout as pause } from "node:timers/promises";
-import { decode, equalBytes } from "@lattice/organism/codec/codec.ts";
+import { decode, equalBytes, toHex } from "@lattice/organism/codec/codec.ts";
 import { initCrypto } from "@lattice/organism/crypto/engine.ts";
 import { assertNever } from "@lattice/organism/fault.ts";
 import { slotAt } from "@lattice/organism/identity/lattice-config.ts";
@@ -16,6 +16,7 @@ import {
   type AtelierDuty,
   CANDIDATE_TOPIC,
   type JudgeDuty,
+  type Proposal,
   type ProposeDuty,
   STAGE,
 } from "../core/types.ts";
@@ -106,7 +107,7 @@ class Effects {
 
   /** Goes through the proposals in log order until one is right; waits for what it cannot judge yet. */
   async #judge({ slot }: JudgeDuty): Promise<Submission<AtelierCommand> | undefined> {
-    const refused = new Set<bigint>();
+    const refused = new Set<string>();
     const wanted = (): boolean => !this.#over(slot) && this.#host.outcome(STAGE, slot)?.kind !== "skipped";
     for (;;) {
       const sources = await this.#sourcesOf(slot, wanted);
@@ -116,14 +117,16 @@ class Effects {
         .state()
         .slots.get(slot)
         ?.proposals.find(
-          ({ parentHash, position, sealedBody }) =>
-            !refused.has(position) && sealedBody.length > 0 && equalBytes(parentHash, sources.attributes.parentHash),
+          (proposal) =>
+            proposal.sealedBody.length > 0 &&
+            equalBytes(proposal.parentHash, sources.attributes.parentHash) &&
+            !refused.has(nameOf(proposal)),
         );
       if (next === undefined) {
         await pause(POLL_MS);
         continue;
       }
-      const { commitment, position, author } = next;
+      const { commitment, author } = next;
       const { bodyHash } = decode(CANDIDATE, commitment);
       const judgement = await whenKnown(workshop.inTurn(() => workshop.judge(sources, next, bodyHash)));
       if (judgement === undefined) {
@@ -133,7 +136,7 @@ class Effects {
         this.#settled.add(slot);
         return { type: "saw", topic: CANDIDATE_TOPIC, slot, fact: candidateFact(commitment) };
       } else {
-        refused.add(position);
+        refused.add(nameOf(next));
         const { objection } = judgement;
         const reason = "CANDIDATE_REFUSED";
         this.#host.log.error(FAULTS[reason].meaning, { reason, slot, author, objection });
@@ -190,6 +193,11 @@ class Effects {
       }
     }
   }
+}
+
+/** Which proposal of a slot: positions begin again with every generation of the log. */
+function nameOf({ position, author, commitment }: Proposal): string {
+  return `${position}/${author}/${toHex(commitment)}`;
 }
 
 /** Undefined instead of UNKNOWN_PARENT: the chain has moved on below our feet, or is not there yet. */

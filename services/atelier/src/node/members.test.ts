@@ -11,6 +11,7 @@ import { sealToAll } from "@lattice/organism/crypto/box.ts";
 import { initCrypto } from "@lattice/organism/crypto/engine.ts";
 import { slotStartMs } from "@lattice/organism/identity/lattice-config.ts";
 import { EmbeddedLog } from "@lattice/organism/log/embedded-log.ts";
+import type { Submission } from "@lattice/organism/machine.ts";
 import { FileJournal } from "@lattice/organism/node/file-journal.ts";
 import { Member } from "@lattice/organism/node/member.ts";
 import { createLogger } from "@lattice/organism/observe/logger.ts";
@@ -32,7 +33,7 @@ import { verifyPublishedCandidate } from "../client/verify-candidate.ts";
 import { type AtelierSettings, SETTINGS } from "../config.ts";
 import { blockAttributes } from "../core/attributes.ts";
 import { CANDIDATE, CANDIDATE_BODY, type CandidateBody } from "../core/candidate.ts";
-import { BODY_BOX_INFO, bodyAad, type SignedAttributes } from "../core/codec.ts";
+import { BODY_BOX_INFO, bodyAad, candidateFact, type SignedAttributes } from "../core/codec.ts";
 import { proposesFromMs } from "../core/duties.ts";
 import { type AtelierCommand, type AtelierDuty, type AtelierState, CANDIDATE_TOPIC, STAGE } from "../core/types.ts";
 import { definition } from "../definition.ts";
@@ -337,6 +338,35 @@ describe("three members build", () => {
     nowMs = proposesFromMs(config, slot, 2, readyMs);
     const body = await landed(slot);
     assert.equal(body.entries.length, 2);
+  });
+
+  test("what was refused in a generation that is over says nothing of what stands at its position in the next", async () => {
+    const slot = 7n;
+    const [member] = members;
+    const record = member?.host.state().slots.get(slot);
+    const [wrong, right] = record?.proposals ?? [];
+    assert.ok(member !== undefined && record !== undefined && wrong !== undefined && right !== undefined);
+    let standing = wrong;
+    const own = createNoMeters();
+    const node = definition.createNode({
+      ...member.host,
+      directory: join(directory, "two-generations"),
+      meters: own,
+      state: () => ({ slots: new Map([[slot, { ...record, proposals: [standing] }]]) }),
+    });
+    await node.start?.();
+    try {
+      let said: Submission<AtelierCommand> | undefined;
+      void node.execute({ type: "judge", key: `candidate/${slot}/0`, slot, promise: true }).then((submission) => {
+        said = submission;
+      });
+      await until(() => [...own.all().keys()].some((name) => name.startsWith("lattice_atelier_candidates_refused")));
+      standing = { ...right, position: wrong.position };
+      await until(() => said !== undefined);
+      assert.deepEqual(said, { type: "saw", topic: CANDIDATE_TOPIC, slot, fact: candidateFact(right.commitment) });
+    } finally {
+      await node.stop?.();
+    }
   });
 
   test("a member that comes back executes the chain from genesis and takes part; a reorganisation is followed", async () => {

@@ -45,7 +45,8 @@ export function createEffects(
   const { patienceMs, bundleBytes } = config.offer.content;
   const rules = rulesOf(config);
   const { committee } = host;
-  const values = new Map<bigint, OpenedValues>();
+  /** By slot, and of which contestants: after a generation of the log has ended they may be others. */
+  const values = new Map<bigint, { readonly of: string; readonly opened: OpenedValues }>();
   const bundles = new Map<bigint, Map<string, Judged<Uint8Array>>>();
   let chainPauseUntilMs = 0;
 
@@ -73,11 +74,12 @@ export function createEffects(
   }
 
   async function openedValues(slot: bigint, slotState: SlotState, pool: Pool): Promise<OpenedValues | undefined> {
+    const of = slotState.contestants.map(toHex).join();
     const known = values.get(slot);
-    if (known !== undefined) return known;
+    if (known?.of === of) return known.opened;
     const bids = slotState.contestants.flatMap((id) => slotState.bids.get(toHex(id)) ?? []);
     const opened = await openings.values(slot, bids, new Map(slotState.slotShares), pool, rules);
-    if (opened !== undefined) values.set(slot, opened);
+    if (opened !== undefined) values.set(slot, { of, opened });
     return opened;
   }
 
@@ -98,7 +100,8 @@ export function createEffects(
       if (opened === undefined) return undefined;
       known.set(key, judgeBundle(bid, promised, opened.plain, pool, bundleBytes));
     }
-    return known;
+    // No others: they may have been opened in a generation that is over, and are not in this one.
+    return new Map([...known].filter(([key]) => winners.some(({ bid }) => toHex(bid.id) === key)));
   }
 
   async function verdict(topic: VerdictTopic, slot: bigint): Promise<Submission<Command> | undefined> {
