@@ -1,11 +1,12 @@
 /** Real member processes on a real nats-server: doubled, killed, wrongly keyed. Every end has an exit code and a line. */
 import assert from "node:assert/strict";
-import { cp, mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { EXIT } from "@lattice/organism/node/exit.ts";
+import { copyFolder } from "@lattice/organism/testing/copy-folder.ts";
 import { Program } from "../src/chain/child-process.ts";
 import { deal } from "../src/dealer/deal.ts";
 import { freePorts } from "../src/local/free-ports.ts";
@@ -103,7 +104,7 @@ describe("member processes", { skip: "missing" in found ? found.missing : false 
     assert.ok(older !== undefined && other !== undefined);
 
     const [grpc = 0, metricsPort = 0] = await freePorts(2);
-    await cp(layout.data(ORGANISM, 0), join(folder, "copy"), { recursive: true });
+    await copyFolder(layout.data(ORGANISM, 0), join(folder, "copy"));
     const newer = await start(0, "newer", {
       LATTICE_DATA_DIR: join(folder, "copy"),
       LATTICE_LISTEN: at(grpc),
@@ -154,7 +155,7 @@ describe("member processes", { skip: "missing" in found ? found.missing : false 
     assert.ok(await until(true), "member 1 runs alone");
 
     const host = join(folder, "another-host");
-    await cp(layout.member(ORGANISM, 2), host, { recursive: true });
+    await copyFolder(layout.member(ORGANISM, 2), host);
     const [grpc = 0, metricsPort = 0] = await freePorts(2);
     const moved = await start(2, "moved", {
       LATTICE_KEY_FILE: join(host, "key.json"),

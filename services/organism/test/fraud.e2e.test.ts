@@ -1,6 +1,6 @@
 /** Real members and one that says two things: it is proven, committed and served; who crashes, loses or doubles is not. */
 import assert from "node:assert/strict";
-import { cp, rm } from "node:fs/promises";
+import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, before, beforeEach, describe, test } from "node:test";
 import { CommitteeService } from "@lattice/proto/lattice/committee/v1/committee_service_pb.ts";
@@ -9,6 +9,7 @@ import type { CommitteeCommand } from "../src/committee/commands.ts";
 import { verifyFraudProof } from "../src/committee/fraud.ts";
 import { initCrypto } from "../src/crypto/engine.ts";
 import { FraudCollector } from "../src/node/fraud-collector.ts";
+import { copyFolder } from "../src/testing/copy-folder.ts";
 import { type CorruptMember, type Process, WatchedCommittee } from "./watched-committee.ts";
 
 const skip = (toSlot: bigint): CommitteeCommand => ({ type: "skip", stage: "accepted", toSlot });
@@ -237,9 +238,7 @@ describe("an honest member is never taken for a fraud", () => {
     const [a, , c] = all;
     assert.ok(a !== undefined && c !== undefined);
     await committee.certified(a, 1n);
-    await cp(join(committee.directory, "disk", "member-2"), join(committee.directory, "backup", "member-2"), {
-      recursive: true,
-    });
+    await copyFolder(join(committee.directory, "disk", "member-2"), join(committee.directory, "backup", "member-2"));
     for (const slot of [2n, 3n]) await committee.certified(a, slot);
     await committee.crash(c);
     await committee.start(2, "backup");
@@ -250,9 +249,7 @@ describe("an honest member is never taken for a fraud", () => {
     const [a] = all;
     assert.ok(a !== undefined);
     await committee.certified(a, 1n);
-    await cp(join(committee.directory, "disk", "member-2"), join(committee.directory, "copy", "member-2"), {
-      recursive: true,
-    });
+    await copyFolder(join(committee.directory, "disk", "member-2"), join(committee.directory, "copy", "member-2"));
     await Promise.all([committee.start(2, "copy"), committee.certified(a, 2n)]);
     await assertNobodyIsAccused(2n);
   });
@@ -262,9 +259,7 @@ describe("an honest member is never taken for a fraud", () => {
     assert.ok(a !== undefined && c !== undefined);
     await committee.certified(a, 1n);
     await committee.crash(c);
-    await cp(join(committee.directory, "disk", "member-2"), join(committee.directory, "copy", "member-2"), {
-      recursive: true,
-    });
+    await copyFolder(join(committee.directory, "disk", "member-2"), join(committee.directory, "copy", "member-2"));
     // One of them may be told to fall silent before it has begun.
     await Promise.allSettled([committee.start(2), committee.start(2, "copy")]);
     await assertNobodyIsAccused(2n);

@@ -13,6 +13,7 @@ import { slotStartMs } from "../src/identity/lattice-config.ts";
 import { EmbeddedLog } from "../src/log/embedded-log.ts";
 import { FileSnapshotStore } from "../src/node/snapshot-store.ts";
 import type { Log } from "../src/ports.ts";
+import { copyFolder } from "../src/testing/copy-folder.ts";
 import { PATIENCE_MS } from "./patience.ts";
 import { certifyState, dealCommittee, startToyMember } from "./test-lattice.ts";
 
@@ -222,7 +223,7 @@ describe("one voice per key", () => {
     const [a, b, c] = await Promise.all([0, 1, 2].map((index) => start(index)));
     assert.ok(a !== undefined && b !== undefined && c !== undefined);
     await certified(c, 1n);
-    await cp(join(directory, "first", "member-2"), join(directory, "backup", "member-2"), { recursive: true });
+    await copyFolder(join(directory, "first", "member-2"), join(directory, "backup", "member-2"));
     // Since then it has promised more, of which the backup knows nothing.
     for (const slot of [2n, 3n, 4n]) await certified(c, slot);
     await stop(c);
@@ -259,7 +260,7 @@ describe("one voice per key", () => {
     };
     const [a, b, c] = await Promise.all([start(0), start(1), start(2, "first", "first/2", leaky)]);
     await certified(c, 1n);
-    await cp(join(directory, "first", "member-2"), join(directory, "backup", "member-2"), { recursive: true });
+    await copyFolder(join(directory, "first", "member-2"), join(directory, "backup", "member-2"));
     const { incarnation, ctl } = c.committee.author(2) ?? assert.fail("it has joined");
     loses = true;
     c.host.submit(add(9n)).catch(() => undefined);
@@ -286,7 +287,7 @@ describe("one voice per key", () => {
     const [a, b, c] = await Promise.all([0, 1, 2].map((index) => start(index)));
     assert.ok(a !== undefined && b !== undefined && c !== undefined);
     await certified(c, 1n);
-    await cp(join(directory, "first", "member-2"), join(directory, "copy", "member-2"), { recursive: true });
+    await copyFolder(join(directory, "first", "member-2"), join(directory, "copy", "member-2"));
     // The newer process has caught up and its journal knows all that the log has; its Join is on its way.
     const wire = log.member(2);
     const { promise: leaves, resolve: leave } = Promise.withResolvers<void>();
@@ -435,7 +436,7 @@ describe("one voice per key", () => {
     await certified(c, 2n);
     // Its folder as kill -9 leaves it: no snapshot was due, nothing was noted at the end.
     const killed = join(directory, "killed");
-    await cp(join(directory, "first"), killed, { recursive: true });
+    await copyFolder(join(directory, "first"), killed);
     const startOn = async (kept: EmbeddedLog) =>
       startToyMember({
         committee,
