@@ -234,7 +234,7 @@ export const COMMON_FAULTS = {
   },
   STREAMS_BUSY: {
     code: "RESOURCE_EXHAUSTED",
-    meaning: "This member has as many streams open as it serves at once, and this connection more than others.",
+    meaning: "This member has as many streams open as it serves at once, and this caller more than others.",
     remedy: "Open fewer, or ask another member.",
     retry: true,
   },

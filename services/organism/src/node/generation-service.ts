@@ -2,14 +2,16 @@
 import type { CommitteeService } from "@lattice/proto/lattice/committee/v1/committee_service_pb.ts";
 import { count, type Infer, struct, u64 } from "../codec/codec.ts";
 import type { Roster } from "../committee/roster.ts";
-import { type SigningKey, signTagged, verifyTagged } from "../crypto/ed25519.ts";
+import { type SigningKey, signTagged } from "../crypto/ed25519.ts";
 import { hash } from "../crypto/hash.ts";
 import { COMMON_FAULTS, faultsOf } from "../fault.ts";
 import type { Organism } from "../identity/organisms.ts";
 import { UNIQUE_ID } from "../identity/unique-id.ts";
 import type { Clock } from "../ports.ts";
 import type { Handlers } from "../rpc/define.ts";
+import { StreamPlaces } from "../rpc/stream-places.ts";
 import type { EntryTail } from "./entry-tail.ts";
+import { signerOf } from "./snapshot-service.ts";
 
 /** A signed request is good for this long either way. */
 const REQUEST_AGE_MAX_MS = 30_000;
@@ -17,6 +19,8 @@ const REQUEST_TAG = "lattice/entries/request/v1";
 /** Messages of one exchange, and bytes of them: a report is 64 KiB at most, a proposal holds one of each member. */
 const MESSAGES_MAX = 128;
 const EXCHANGE_BYTES_MAX = 2 * 1024 * 1024;
+/** Streams of entries at the same time. */
+const ENTRY_STREAMS_MAX = 8;
 
 const REQUEST = struct({
   committee: UNIQUE_ID,
@@ -44,7 +48,7 @@ export interface GenerationServiceOptions {
   readonly committee: Uint8Array;
   readonly rosters: () => readonly Roster[];
   readonly clock: Clock;
-  readonly tail: EntryTail | undefined;
+  readonly tail: Pick<EntryTail, "read"> | undefined;
   readonly gossip: () => EndGossip | undefined;
 }
 
@@ -79,6 +83,7 @@ export function generationMethods(
 ): Pick<Handlers<typeof CommitteeService>, "exchangeGenerationEnd" | "fetchEntries"> {
   const { organism, committee, rosters, clock, tail, gossip } = options;
   const fault = faultsOf(organism, COMMON_FAULTS);
+  const places = new StreamPlaces<AbortController>(ENTRY_STREAMS_MAX);
   return {
     async exchangeGenerationEnd({ generation, known, messages }) {
       const own = gossip();
@@ -92,18 +97,21 @@ export function generationMethods(
 
     async *fetchEntries({ generation, fromPosition, toPosition, requesterIndex, signedAtMs, signature }, call) {
       const request = { committee, generation, fromPosition, toPosition, index: requesterIndex, signedAtMs };
-      const admitted =
-        Math.abs(clock.nowMs() - Number(signedAtMs)) <= REQUEST_AGE_MAX_MS &&
-        rosters().some(({ members }) => {
-          const requester = members[requesterIndex];
-          const digest = hash(REQUEST_TAG, REQUEST, request);
-          return requester !== undefined && verifyTagged(requester.memberKey, REQUEST_TAG, digest, signature);
-        });
-      if (!admitted) throw fault("SNAPSHOT_NOT_ADMITTED");
-      for (let position = fromPosition; position <= toPosition && !call.signal.aborted; position++) {
-        const raw = await tail?.read(generation, position);
-        if (raw === undefined) throw fault("LOG_TOO_OLD", `this member does not hold position ${position} any more`);
-        yield { position, raw };
+      const recent = Math.abs(clock.nowMs() - Number(signedAtMs)) <= REQUEST_AGE_MAX_MS;
+      const digest = hash(REQUEST_TAG, REQUEST, request);
+      const requester = recent ? signerOf(rosters(), requesterIndex, REQUEST_TAG, digest, signature) : undefined;
+      if (requester === undefined) throw fault("SNAPSHOT_NOT_ADMITTED");
+      const own = new AbortController();
+      places.take(requester, own)?.abort();
+      try {
+        for (let position = fromPosition; position <= toPosition && !call.signal.aborted; position++) {
+          if (own.signal.aborted) throw fault("STREAMS_BUSY");
+          const raw = await tail?.read(generation, position);
+          if (raw === undefined) throw fault("LOG_TOO_OLD", `this member does not hold position ${position} any more`);
+          yield { position, raw };
+        }
+      } finally {
+        places.leave(requester, own);
       }
     },
   };

@@ -1,6 +1,6 @@
 /** `GetCheckpoint` and `FetchSnapshot`: what a member holds on disk, for peers that join and for whoever trims the log. */
 import type { CommitteeService } from "@lattice/proto/lattice/committee/v1/committee_service_pb.ts";
-import { type Codec, count, fixed, type Infer, list, struct, u64 } from "../codec/codec.ts";
+import { type Codec, count, fixed, type Infer, list, struct, toHex, u64 } from "../codec/codec.ts";
 import type { CertifiedCheckpoint } from "../committee/checkpoint.ts";
 import type { Roster } from "../committee/roster.ts";
 import { type SigningKey, signTagged, verifyTagged } from "../crypto/ed25519.ts";
@@ -10,11 +10,12 @@ import type { Organism } from "../identity/organisms.ts";
 import { UNIQUE_ID } from "../identity/unique-id.ts";
 import type { Clock } from "../ports.ts";
 import type { Handlers } from "../rpc/define.ts";
+import { StreamPlaces } from "../rpc/stream-places.ts";
 import { toWireCheckpoint } from "./committee-wire.ts";
 import type { SnapshotStore } from "./snapshot-store.ts";
 
 export const SNAPSHOT_CHUNK_BYTES = 256 * 1024;
-/** Snapshots sent at the same time; more would hold up what the member is for. */
+/** Snapshots sent at the same time; more would hold up what the member is for. Nobody keeps all of them from the others. */
 export const SNAPSHOT_STREAMS_MAX = 4;
 /** A signed request is good for this long either way. */
 const REQUEST_AGE_MAX_MS = 30_000;
@@ -66,6 +67,21 @@ export function signSnapshotRequest(key: SigningKey, request: SnapshotRequest): 
   return signTagged(key, REQUEST_TAG, hash(REQUEST_TAG, REQUEST, request));
 }
 
+/** The key of the member that signed a request, in hex: as one of these rosters has it in that seat. */
+export function signerOf(
+  rosters: readonly Roster[],
+  index: number,
+  tag: string,
+  digest: Uint8Array,
+  signature: Uint8Array,
+): string | undefined {
+  for (const { members } of rosters) {
+    const key = members[index]?.memberKey;
+    if (key !== undefined && verifyTagged(key, tag, digest, signature)) return toHex(key);
+  }
+  return undefined;
+}
+
 export interface SnapshotServiceOptions {
   readonly organism: Organism;
   readonly committee: Uint8Array;
@@ -82,7 +98,7 @@ export function snapshotMethods(
 ): Pick<Handlers<typeof CommitteeService>, "getCheckpoint" | "fetchSnapshot"> {
   const { organism, committee, self, rosters, memberKey, store, clock } = options;
   const fault = faultsOf(organism, COMMON_FAULTS);
-  let streams = 0;
+  const places = new StreamPlaces<AbortController>(SNAPSHOT_STREAMS_MAX);
   return {
     async getCheckpoint() {
       const held = store.held().slice(0, HELD_MAX);
@@ -93,14 +109,10 @@ export function snapshotMethods(
 
     async *fetchSnapshot({ generation, position, offset, requesterIndex, signedAtMs, signature }, call) {
       const request = { committee, generation, position, index: requesterIndex, signedAtMs };
-      const admitted =
-        Math.abs(clock.nowMs() - Number(signedAtMs)) <= REQUEST_AGE_MAX_MS &&
-        rosters().some(({ members }) => {
-          const requester = members[requesterIndex];
-          const digest = hash(REQUEST_TAG, REQUEST, request);
-          return requester !== undefined && verifyTagged(requester.memberKey, REQUEST_TAG, digest, signature);
-        });
-      if (!admitted) throw fault("SNAPSHOT_NOT_ADMITTED");
+      const recent = Math.abs(clock.nowMs() - Number(signedAtMs)) <= REQUEST_AGE_MAX_MS;
+      const digest = hash(REQUEST_TAG, REQUEST, request);
+      const requester = recent ? signerOf(rosters(), requesterIndex, REQUEST_TAG, digest, signature) : undefined;
+      if (requester === undefined) throw fault("SNAPSHOT_NOT_ADMITTED");
       const total = store
         .held()
         .find(({ checkpoint: each }) => each.generation === generation && each.position === position)
@@ -108,10 +120,11 @@ export function snapshotMethods(
       if (total === undefined || offset > BigInt(total)) {
         throw fault("CHECKPOINT_UNKNOWN", `this member has no snapshot of position ${position} with ${offset} bytes`);
       }
-      if (streams >= SNAPSHOT_STREAMS_MAX) throw fault("SNAPSHOTS_BUSY");
-      streams += 1;
+      const own = new AbortController();
+      places.take(requester, own)?.abort();
       try {
         for (let at = Number(offset); at < total && !call.signal.aborted; ) {
+          if (own.signal.aborted) throw fault("SNAPSHOTS_BUSY");
           const data = await store.read({ generation, position }, at, SNAPSHOT_CHUNK_BYTES);
           if (data === undefined || data.length === 0) {
             throw fault("CHECKPOINT_UNKNOWN", `the snapshot of position ${position} is gone`);
@@ -120,7 +133,7 @@ export function snapshotMethods(
           at += data.length;
         }
       } finally {
-        streams -= 1;
+        places.leave(requester, own);
       }
     },
   };
