@@ -254,7 +254,8 @@ describe("the appender", () => {
     slow.nextIncarnation = (atLeast) => journal.nextIncarnation(atLeast);
     slow.entry = () => new Promise((resolve) => release.push(resolve));
     appender.close();
-    appender = make({ journal: slow });
+    // Nothing is said again meanwhile.
+    appender = make({ journal: slow, resendAfterMs: 600_000 });
     const joining = appender.join();
     while (release.length === 0) await settled();
     release.shift()?.();
