@@ -8,6 +8,7 @@ import { after, before, test } from "node:test";
 import { initCrypto } from "@lattice/organism/crypto/engine.ts";
 import { publicOf, recoverSecret } from "@lattice/organism/crypto/shamir.ts";
 import { ORGANISMS } from "@lattice/organism/identity/organisms.ts";
+import { EXIT } from "@lattice/organism/node/exit.ts";
 import { KitProblem, readConfig, readKeyFile, readRosters } from "@lattice/organism/node/kit.ts";
 import { choosePorts, Layout } from "../src/local/layout.ts";
 import { DEALER_SCRIPT, memberEnvironment } from "../src/local/members.ts";
@@ -24,11 +25,9 @@ const parameters = {
   members: MEMBERS,
   settlement: "11".repeat(20),
 };
-const runDealer = (input: unknown) =>
-  spawnSync(process.execPath, ["--disable-warning=ExperimentalWarning", DEALER_SCRIPT], {
-    input: JSON.stringify(input),
-    encoding: "utf8",
-  });
+const spawnDealer = (input: string) =>
+  spawnSync(process.execPath, ["--disable-warning=ExperimentalWarning", DEALER_SCRIPT], { input, encoding: "utf8" });
+const runDealer = (input: unknown) => spawnDealer(JSON.stringify(input));
 
 before(async () => {
   await initCrypto();
@@ -39,7 +38,8 @@ after(() => rmSync(scratch, { recursive: true, force: true }));
 
 test("the dealer prints nothing secret, ends, and refuses to deal over an earlier deal", () => {
   const again = runDealer(parameters);
-  assert.notEqual(again.status, 0);
+  assert.equal(again.status, EXIT.precondition);
+  assert.match(again.stderr, /^dealer: .*lattice\.hex: exists already \(EEXIST\)\n$/);
   const printed = `${again.stdout}${again.stderr}`;
   for (const organism of ORGANISMS) {
     for (let index = 0; index < MEMBERS; index++) {
@@ -55,6 +55,20 @@ test("wrong parameters are all named at once, with exit code 2", () => {
   const result = runDealer({ ...parameters, members: 2, settlement: "zz", surprise: 1 });
   assert.equal(result.status, 2);
   for (const name of ["members", "settlement", "surprise"]) assert.match(result.stderr, new RegExp(name));
+});
+
+test("parameters that make no lattice are one line each, with exit code 2", () => {
+  for (const [input, line] of [
+    [JSON.stringify({ ...parameters, name: "No Name" }), /^dealer: name: 1 to 64 of a-z/],
+    [JSON.stringify({ ...parameters, chainId: "0" }), /^dealer: chainId: must be above 0/],
+    ["", /^dealer: standard input: one JSON object/],
+    ["{", /^dealer: standard input: one JSON object/],
+  ] as const) {
+    const result = spawnDealer(input);
+    assert.equal(result.status, EXIT.usage);
+    assert.match(result.stderr, line);
+    assert.equal(result.stderr.trim().split("\n").length, 1, result.stderr);
+  }
 });
 
 test("each key file is its owner's alone (0400) and holds one member's secrets; no secret stands in two places", () => {

@@ -5,16 +5,21 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { concat } from "@lattice/organism/codec/codec.ts";
+import type { CommitteeCommand } from "@lattice/organism/committee/commands.ts";
 import { genesisHead, nextHead } from "@lattice/organism/committee/entry.ts";
 import { frameRecord, LOG_EXPORT_MAGIC, type LogRecord } from "@lattice/organism/committee/log-export.ts";
+import { RULES } from "@lattice/organism/committee/rules.ts";
 import { initCrypto } from "@lattice/organism/crypto/engine.ts";
 import { committeeId, configToHex } from "@lattice/organism/identity/lattice-config.ts";
+import { CommitteeDriver } from "@lattice/organism/testing/committee-driver.ts";
+import { definition as relay } from "@lattice/relay/definition.ts";
 import { dealCommittee } from "../../services/organism/test/test-lattice.ts";
 import { runLogExport } from "../src/cli/log-export.ts";
 import { runLogVerify } from "../src/cli/log-verify.ts";
 
 describe("builder log", () => {
-  const { config, certifiedRoster } = dealCommittee(3);
+  const dealt = dealCommittee(3);
+  const { config, certifiedRoster } = dealt;
   let folder: string;
   before(async () => {
     await initCrypto();
@@ -65,6 +70,43 @@ describe("builder log", () => {
     assert.equal(found.holds, false);
     assert.deepEqual([found.wrong["reason"], found.wrong["position"]], ["BAD_ENTRY", "1"]);
     assert.match(problems[0] ?? "", /^does not hold: BAD_ENTRY at position 1: /);
+  });
+
+  test("a log under rules that this build lacks is not called wrong", async () => {
+    const { config, certifiedRoster, rosters, secrets } = dealt;
+    const newer = RULES.highest + 1;
+    const driver = new CommitteeDriver({
+      config,
+      roster: rosters.relay,
+      secrets,
+      createMachine: () => relay.createMachine(config, rosters.relay),
+      replicas: 1,
+      rules: { lowest: RULES.lowest, highest: newer },
+    });
+    driver.nowMs = config.genesisMs;
+    driver.joinAll();
+    const says: CommitteeCommand = { type: "rules", highest: newer, build: "newer" };
+    for (const author of driver.authors) author.say(says);
+    // What nobody vouches for yet: whoever can go on finds it cleared by a later certificate, or not.
+    driver.apply(raw);
+    while (driver.committee.rules.active < newer) driver.author(0).say(says);
+    const entries = driver.log.map(
+      (each, index) => ({ type: "entry", position: BigInt(index + 1), raw: each }) as const,
+    );
+    const position = BigInt(entries.length);
+    const end = { type: "end", position, head: driver.committee.head, entries: position } as const;
+    const { code, data, problems } = await verify(
+      fileOf([
+        { type: "header", version: 1, config, organism: "relay", generation: 0n },
+        { type: "roster", certified: certifiedRoster },
+        ...entries,
+        { ...end, records: entries.length + 2 },
+      ]),
+    );
+    assert.equal(code, 5);
+    const found = JSON.parse(data[0] ?? "") as { holds: boolean; wrong: Record<string, unknown> };
+    assert.deepEqual([found.holds, found.wrong["reason"]], [false, "RULES_UNKNOWN"]);
+    assert.match(problems[0] ?? "", new RegExp(`^cannot be judged: RULES_UNKNOWN at position .*rules ${newer} govern`));
   });
 
   test("files that are none, cut or of another version are refused", async () => {

@@ -92,7 +92,9 @@ try {
     for (const problem of error.problems) process.stderr.write(`gateway: ${problem}\n`);
     process.exit(EXIT.usage);
   }
-  const expected = error instanceof KitProblem || error instanceof Fault || error instanceof CorruptFile;
+  // A full disk, a folder without rights: the operating system's own line says it.
+  const system = error instanceof Error && "syscall" in error && "code" in error;
+  const expected = system || [KitProblem, Fault, CorruptFile].some((kind) => error instanceof kind);
   process.stderr.write(
     `gateway: ${error instanceof Error ? (expected ? error.message : error.stack) : String(error)}\n`,
   );

@@ -1,6 +1,7 @@
 /** What may go wrong with a command without being a defect of it: one readable line and an exit code of docs/operators.md. */
 import { CeremonyInterrupted } from "@lattice/organism/ceremony/run-ceremony.ts";
 import { CodecError } from "@lattice/organism/codec/codec.ts";
+import { RulesUnknown } from "@lattice/organism/committee/rules.ts";
 import { UnfitServer } from "@lattice/organism/log/fit-server.ts";
 import { CorruptFile } from "@lattice/organism/node/append-file.ts";
 import { EXIT } from "@lattice/organism/node/exit.ts";
@@ -13,7 +14,7 @@ export class UsageProblem extends Error {
   override readonly name = "UsageProblem";
 }
 
-const PRECONDITIONS = [CeremonyProblem, KitProblem, UnfitServer] as const;
+const PRECONDITIONS = [CeremonyProblem, KitProblem, RulesUnknown, UnfitServer] as const;
 const FAILURES = [LogLost, LogRefusal, PromiseConflict, CorruptFile, CodecError] as const;
 
 /** Undefined: nobody expects that, and whoever mends it needs to see where it came from. */

@@ -10,10 +10,11 @@ import type { Duty } from "@lattice/organism/machine.ts";
 import { EraWatch } from "@lattice/organism/node/era-watch.ts";
 import { EXIT } from "@lattice/organism/node/exit.ts";
 import { Guest, GuestProblem } from "@lattice/organism/node/guest.ts";
-import { KitProblem, readConfig, readEndpoints } from "@lattice/organism/node/kit.ts";
+import { readConfig, readEndpoints } from "@lattice/organism/node/kit.ts";
 import { nodeTimers } from "@lattice/organism/node/node-timers.ts";
 import type { OrganismDefinition } from "@lattice/organism/service.ts";
 import { withDefinition } from "./definitions.ts";
+import { expectedProblem } from "./expected.ts";
 import type { Output } from "./fraud-verify.ts";
 import { readGuestState, readSeed, readTickets, writeGuestState, writeSeed } from "./guest-files.ts";
 
@@ -22,20 +23,19 @@ const STANDARD: Output = {
   problem: (line) => process.stderr.write(`${line}\n`),
 };
 
-/** Says what came of it as an exit code; kit problems are one line. */
+/** Says what came of it as an exit code; what may be expected to go wrong is one line. */
 async function guarded(output: Output, work: () => Promise<number> | number): Promise<number> {
   try {
     return await work();
   } catch (error) {
-    if (error instanceof KitProblem) {
-      output.problem(error.message);
-      return EXIT.precondition;
-    }
     if (error instanceof GuestProblem) {
       output.problem(`guest: ${error.message}`);
       return EXIT.failed;
     }
-    throw error;
+    const expected = expectedProblem(error);
+    if (expected === undefined) throw error;
+    output.problem(expected.line);
+    return expected.code;
   }
 }
 
@@ -87,7 +87,7 @@ export interface GuestFollowCommand {
 
 /**
  * Follows until `signal` aborts, or as many checkpoints as were asked for.
- * @returns the exit code: 0 ended as asked, 1 nobody serves it or a quorum has another state, 5 the kit is not as it must be
+ * @returns the exit code: 0 ended as asked, 1 nobody serves it or a quorum has another state, 5 the kit is not as it must be, the state cannot be kept, or this build lacks the log's rules
  */
 export function runGuestFollow(
   options: GuestFollowCommand,

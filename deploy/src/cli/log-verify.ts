@@ -74,7 +74,7 @@ function malformed(detail: string): LogProblem {
   return { reason: "MALFORMED", position: undefined, author: undefined, detail };
 }
 
-/** @returns the exit code: 0 it holds, 1 it does not, 5 a file cannot be read */
+/** @returns the exit code: 0 it holds, 1 it does not, 5 a file cannot be read, or this build lacks the log's rules */
 export async function runLogVerify(
   file: string,
   options: LogVerifyOptions,
@@ -107,8 +107,10 @@ export async function runLogVerify(
       const place = { position: position?.toString(), author };
       output.data(JSON.stringify({ schema_version: 1, holds: false, wrong: { reason, ...place, detail } }));
     }
-    output.problem(`does not hold: ${reason}${at}${by}: ${detail}`);
-    return EXIT.failed;
+    // Nothing is wrong with the log: a newer build can judge it.
+    const unknown = reason === "RULES_UNKNOWN";
+    output.problem(`${unknown ? "cannot be judged" : "does not hold"}: ${reason}${at}${by}: ${detail}`);
+    return unknown ? EXIT.precondition : EXIT.failed;
   }
   const found = verdict.holds;
   if (options.json) output.data(JSON.stringify({ schema_version: 1, holds: true, ...findingsToJson(found) }));

@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { after, describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
+import { RULES, RulesUnknown } from "@lattice/organism/committee/rules.ts";
 import { EXIT } from "@lattice/organism/node/exit.ts";
 import { KitProblem } from "@lattice/organism/node/kit.ts";
 import type { Command } from "commander";
@@ -141,6 +142,9 @@ describe("what may go wrong", () => {
     assert.equal(expectedProblem(new TypeError("undefined is not a function")), undefined);
     assert.equal(expectedProblem("a word"), undefined);
     assert.equal(expectedProblem(new KitProblem("no"))?.code, EXIT.precondition);
+    const unknown = expectedProblem(new RulesUnknown(RULES.highest + 1, RULES, 7n));
+    assert.equal(unknown?.code, EXIT.precondition);
+    assert.match(unknown?.line ?? "", /govern from position 7 on, .*: install one that speaks/);
   });
 
   test("a full disk is said with the file's name, and leaves no half of it", () => {

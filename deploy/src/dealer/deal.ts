@@ -17,7 +17,12 @@ import { generateSigningKey } from "@lattice/organism/crypto/ed25519.ts";
 import { addressOfSecret } from "@lattice/organism/crypto/secp256k1.ts";
 import { type Dealing, generateSecret, publicOf, splitSecret } from "@lattice/organism/crypto/shamir.ts";
 import { agreementKey } from "@lattice/organism/crypto/x25519.ts";
-import { committeeId, configProblems, type LatticeConfig } from "@lattice/organism/identity/lattice-config.ts";
+import {
+  ConfigProblems,
+  committeeId,
+  configProblems,
+  type LatticeConfig,
+} from "@lattice/organism/identity/lattice-config.ts";
 import { ORGANISMS, type Organism } from "@lattice/organism/identity/organisms.ts";
 import type { KeyFile } from "@lattice/organism/node/kit.ts";
 import { localConfig, type ProfileOptions } from "../local/profile.ts";
@@ -53,7 +58,7 @@ export interface Dealt {
   readonly signers: readonly Uint8Array[];
 }
 
-/** Deals everything into `directory`; refuses to overwrite an earlier deal. */
+/** Deals everything into `directory`; refuses to overwrite an earlier deal. @throws ConfigProblems */
 export function deal(directory: string, options: ProfileOptions): Dealt {
   const { members } = options;
   const quorum = quorumOf(members, 0);
@@ -87,7 +92,7 @@ export function deal(directory: string, options: ProfileOptions): Dealt {
     sequencer: addressOfSecret(sequencerKey),
   });
   const problems = configProblems(config);
-  if (problems.length > 0) throw new Error(`the profile does not make a lattice: ${problems.join("; ")}`);
+  if (problems.length > 0) throw new ConfigProblems(problems);
 
   const rosters = perOrganism((organism) => {
     const roster: Roster = {

@@ -5,9 +5,11 @@
 import { readFileSync, statSync } from "node:fs";
 import { isOrganism, type Organism } from "@lattice/organism/identity/organisms.ts";
 import { EXIT } from "@lattice/organism/node/exit.ts";
+import { shapeProblems } from "@lattice/organism/node/kit.ts";
 import { SettingsProblems } from "@lattice/organism/node/settings.ts";
 import { startHttpEndpoint } from "@lattice/organism/observe/http.ts";
 import type { Logger } from "@lattice/organism/observe/logger.ts";
+import { z } from "zod";
 import type { LogCredentials } from "./nats-config.ts";
 
 export interface Rounds {
@@ -21,10 +23,39 @@ export interface Rounds {
   look(organism: Organism, own: LogCredentials): Promise<void>;
 }
 
-/** Credentials by organism. @throws Error when others than the owner may read the file; `setting` is what names it */
-export function readCredentials(setting: string, file: string): Record<string, LogCredentials> {
-  if ((statSync(file).mode & 0o077) !== 0) throw new Error(`${setting} is open to others; mode 400 expected`);
-  return JSON.parse(readFileSync(file, "utf8"));
+const CREDENTIALS = z
+  .record(
+    z.string(),
+    z.looseObject({
+      user: z.string(),
+      password: z.string(),
+      stream: z.string(),
+      subject: z.string(),
+      inboxPrefix: z.string(),
+    }),
+  )
+  // Whoever holds none would go its rounds for ever, look at nothing, and say that it is ready.
+  .refine((all) => Object.keys(all).some(isOrganism), "credentials of one organism at least expected, by its name");
+
+/** Credentials by organism. @throws Error when others than the owner may read the file, or it is none; `setting` is what names it */
+export function readCredentials(setting: string, file: string): Readonly<Record<string, LogCredentials>> {
+  let text: string;
+  try {
+    if ((statSync(file).mode & 0o077) !== 0) throw new Error(`${setting} is open to others; mode 400 expected`);
+    text = readFileSync(file, "utf8");
+  } catch (error) {
+    const code = (error as NodeJS.ErrnoException).code;
+    throw code === undefined ? error : new Error(`${setting}: cannot read ${file}: ${code}`);
+  }
+  let json: unknown;
+  try {
+    json = JSON.parse(text);
+  } catch {
+    throw new Error(`${setting}: ${file} is not JSON`);
+  }
+  const parsed = CREDENTIALS.safeParse(json);
+  if (!parsed.success) throw new Error(`${setting}: ${file}: ${shapeProblems(parsed.error)}`);
+  return parsed.data;
 }
 
 /** Goes its rounds until SIGTERM or SIGINT. @throws Fault ADDRESS_IN_USE, ADDRESS_REFUSED (domain rpc.lattice) */

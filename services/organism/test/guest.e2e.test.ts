@@ -200,6 +200,32 @@ describe("guests", () => {
     }
   });
 
+  test("what its owner cannot keep is no member's fault: it ends with that", async () => {
+    warned.length = 0;
+    const full = Object.assign(new Error("no space left on the disk"), { code: "ENOSPC" });
+    const guest = await Guest.begin(
+      options({
+        onCertified: () => {
+          throw full;
+        },
+      }),
+    );
+    const stop = new AbortController();
+    let ended: unknown;
+    const following = guest.follow(stop.signal).catch((error: unknown) => {
+      ended = error;
+    });
+    try {
+      await slots(6n);
+      await until("it has ended", () => ended !== undefined);
+      assert.equal(ended, full);
+      assert.deepEqual(warned, []);
+    } finally {
+      stop.abort();
+      await following;
+    }
+  });
+
   /** Member 1's service with some methods of its own. */
   function liar(name: string, changes: Record<string, unknown>): string {
     const service = members[1]?.services.find(({ descriptor }) => descriptor.typeName === CommitteeService.typeName);

@@ -277,7 +277,8 @@ export class LogVerifier<State, Command, D extends Duty> {
       return this.#blame("HOLE", `position ${position} follows ${committee.position}`, position);
     }
     const unknown = committee.unknownRules;
-    if (unknown !== undefined) return this.#blame("RULES_UNKNOWN", unknown.message, position);
+    // Nobody is blamed: what would clear a suspect lies beyond, where this build cannot go.
+    if (unknown !== undefined) return problem("RULES_UNKNOWN", unknown.message, position);
     this.#entries += 1n;
     const applied = committee.apply(position, raw);
     for (const outcome of applied.decided) {

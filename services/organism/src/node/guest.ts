@@ -60,6 +60,18 @@ const AGAIN_MS = 250;
 /** Guest states kept until they are certified. */
 const PENDING_MAX = 4;
 
+/** What the guest's owner does with what it is told has failed: no member's fault. */
+class OwnersFailure extends Error {}
+
+/** @throws OwnersFailure */
+function told(tell: () => void): void {
+  try {
+    tell();
+  } catch (error) {
+    throw new OwnersFailure("the guest's owner failed", { cause: error });
+  }
+}
+
 interface Certified {
   readonly certified: CertifiedCheckpoint;
   readonly view: Uint8Array;
@@ -140,6 +152,7 @@ export class Guest<State, Command, D extends Duty> {
    * Follows the log until `signal` aborts.
    * @throws GuestProblem when a quorum certified another state than the log leads to, or nobody serves what follows
    * @throws RulesUnknown when the log goes on by rules that this build does not have
+   * @throws what `onOutcome` or `onCertified` throws
    */
   async follow(signal: AbortSignal): Promise<void> {
     const { addresses, timers, logger } = this.#options;
@@ -151,6 +164,7 @@ export class Guest<State, Command, D extends Duty> {
       try {
         await this.#followOne(address, signal);
       } catch (error) {
+        if (error instanceof OwnersFailure) throw error.cause;
         if (signal.aborted) return;
         if (error instanceof GuestProblem || error instanceof RulesUnknown) throw error;
         logger.warn("a member does not go on; the next one is asked", { address, ...errorFields(error) });
@@ -241,7 +255,8 @@ export class Guest<State, Command, D extends Duty> {
       if (this.#told.has(key) || this.#toldBefore.has(key)) continue;
       this.#told.add(key);
       const votes = committee.votes(outcome.stage, outcome.slot);
-      onOutcome?.({ outcome, ...this.#combine(outcome.epoch, votes) });
+      const certificate = this.#combine(outcome.epoch, votes);
+      told(() => onOutcome?.({ outcome, ...certificate }));
     }
     if (checkpoint !== undefined) {
       this.#pending.set(checkpoint.checkpoint.position, checkpoint.guest);
@@ -272,7 +287,7 @@ export class Guest<State, Command, D extends Duty> {
     this.#strangers.clear();
     this.#toldBefore = this.#told;
     this.#told = new Set();
-    this.#options.onCertified?.(certified, view);
+    told(() => this.#options.onCertified?.(certified, view));
   }
 
   #combine(

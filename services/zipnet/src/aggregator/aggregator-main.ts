@@ -122,7 +122,9 @@ if ("problems" in read) {
 try {
   await run(read.settings);
 } catch (error) {
-  const expected = [KitProblem, Fault, CorruptFile, CodecError].some((kind) => error instanceof kind);
+  // A full disk, a folder without rights: the operating system's own line says it.
+  const system = error instanceof Error && "syscall" in error && "code" in error;
+  const expected = system || [KitProblem, Fault, CorruptFile, CodecError].some((kind) => error instanceof kind);
   process.stderr.write(`zipnet-aggregator: ${error instanceof Error ? error.message : String(error)}\n`);
   if (!expected && error instanceof Error) process.stderr.write(`${error.stack}\n`);
   process.exit(expected ? EXIT.precondition : EXIT.failed);
