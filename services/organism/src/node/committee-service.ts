@@ -1,5 +1,6 @@
 /** `lattice.committee.v1.CommitteeService`: what every member answers, whatever its organism. */
 import { CommitteeService } from "@lattice/proto/lattice/committee/v1/committee_service_pb.ts";
+import { stateHash } from "../committee/checkpoint.ts";
 import type { Committee } from "../committee/committee.ts";
 import { guestViewOf } from "../committee/guest-view.ts";
 import { type CertifiedOutcome, checkOutcome, type Outcome } from "../committee/outcome.ts";
@@ -29,6 +30,20 @@ import type { KeptBodies } from "./storage.ts";
 
 /** A signed body request is good for this long either way. */
 const REQUEST_AGE_MAX_MS = 30_000;
+/** Whoever asks for the status of a member makes it hash its state: one of so many bytes not more often than that. */
+const LARGE_STATE_BYTES = 1024 * 1024;
+const LARGE_STATE_MS = 250;
+/** Outcomes looked for in the archive outside at the same time, whoever asks. */
+const LOOKING_MAX = 16;
+
+interface Hashed {
+  readonly generation: bigint;
+  readonly position: bigint;
+  readonly head: Uint8Array;
+  readonly hash: Uint8Array;
+  /** Until then it is what is told of, though more may have been applied. */
+  readonly standsUntilMs: number;
+}
 
 export interface CommitteeServiceOptions<State, Command, D extends Duty> {
   readonly config: LatticeConfig;
@@ -66,16 +81,20 @@ export function committeeService<State, Command, D extends Duty>(
   const { config, organism, self, committee, archive, bodies, clock } = options;
   const fault = faultsOf(organism, COMMON_FAULTS);
   const { stages } = committee.machine;
-  // The hash of the whole state costs a full encoding: once per position, on demand.
-  let hashed: { generation: bigint; position: bigint; hash: Uint8Array } | undefined;
-
-  const stateHash = (): Uint8Array => {
-    const { generation, position } = committee;
-    if (hashed?.position !== position || hashed.generation !== generation) {
-      hashed = { generation, position, hash: committee.stateHash() };
-    }
-    return hashed.hash;
+  // The hash of the whole state costs a full encoding: once per position, on demand; of a large state, now and then.
+  let hashed: Hashed | undefined;
+  const hashedState = (): Hashed => {
+    const { generation, position, head } = committee;
+    const nowMs = options.timers.elapsedMs();
+    const stands = hashed?.generation === generation && (hashed.position === position || nowMs < hashed.standsUntilMs);
+    if (hashed !== undefined && stands) return hashed;
+    const state = committee.snapshot();
+    const standsMs = state.length < LARGE_STATE_BYTES ? 0 : (state.length / LARGE_STATE_BYTES) * LARGE_STATE_MS;
+    hashed = { generation, position, head, hash: stateHash(state), standsUntilMs: nowMs + standsMs };
+    return hashed;
   };
+  /** Outcomes that are being looked for in the archive outside. */
+  let looking = 0;
 
   const decidedSlot = (): bigint => {
     let lowest: bigint | undefined;
@@ -99,7 +118,16 @@ export function committeeService<State, Command, D extends Duty>(
   async function archived(stage: string, slot: bigint): Promise<CertifiedOutcome | undefined> {
     // Whoever waits for a decision asks again and again: the archive cannot have it before this member has.
     if (!stages.includes(stage) || (slot >= committee.floor(stage) && slot > (archive.newest(stage) ?? 0n))) return;
-    const found = await options.archiveOutside?.outcome(stage, slot);
+    if (options.archiveOutside === undefined) return;
+    if (looking >= LOOKING_MAX)
+      throw fault("NOT_READY", "as many outcomes as may be are being looked for in the archive");
+    looking += 1;
+    let found: CertifiedOutcome | undefined;
+    try {
+      found = await options.archiveOutside.outcome(stage, slot);
+    } finally {
+      looking -= 1;
+    }
     return found !== undefined && checkOutcome(config, organism, found, committee.eras()) === undefined
       ? found
       : undefined;
@@ -141,6 +169,7 @@ export function committeeService<State, Command, D extends Duty>(
     }),
 
     async getStatus() {
+      const { position, head, hash } = hashedState();
       return {
         identity: {
           name: config.name,
@@ -157,9 +186,9 @@ export function committeeService<State, Command, D extends Duty>(
         faultCount: committee.quorum.faults,
         quorum: committee.quorum.quorum,
         generation: committee.generation,
-        position: committee.position,
-        chainHead: committee.head,
-        stateHash: stateHash(),
+        position,
+        chainHead: head,
+        stateHash: hash,
         caughtUp: options.caughtUp(),
         members: committee.roster.members.map((member) => {
           const author = committee.author(member.index);
@@ -226,7 +255,8 @@ export function committeeService<State, Command, D extends Duty>(
     },
 
     async getBody(request) {
-      const policy = options.policies[request.stage];
+      // By its own name only: every object has a `constructor`.
+      const policy = Object.hasOwn(options.policies, request.stage) ? options.policies[request.stage] : undefined;
       if (policy === undefined) throw fault("OUTCOME_UNKNOWN", `${organism}/${request.stage} has no bodies`);
       const readers: readonly Organism[] = policy.readers === "everyone" ? [] : policy.readers;
       const isPublic = policy.readers === "everyone" || (policy.publicWhenLanded && bodies.landed(request.slot));

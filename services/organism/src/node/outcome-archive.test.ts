@@ -4,8 +4,11 @@ import { mkdir, mkdtemp, readdir, rm, rmdir } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import type { CertifiedOutcome } from "../committee/outcome.ts";
 import { Fault } from "../fault.ts";
+import type { RecordFile } from "../ports.ts";
 import { OutcomeArchive, WATCH_BUFFER_MAX } from "./outcome-archive.ts";
 
 function certified(slot: bigint, stage = "first", mark = 1): CertifiedOutcome {
@@ -128,6 +131,63 @@ describe("the outcome archive", () => {
     await archive.close();
     assert.equal((await next).done, true);
     assert.equal((await reading.next()).done, true);
+  });
+
+  test("watchers that begin with the oldest do not each have a list of all that is held", async () => {
+    const records: Uint8Array[] = [];
+    const file: RecordFile = {
+      append: async (payload) => records.push(payload) - 1,
+      read: async (offset) => records[offset] ?? assert.fail(),
+      close: async () => undefined,
+    };
+    const archive = await OutcomeArchive.over(async () => file, "relay");
+    const slots = 8192;
+    for (let slot = 1; slot <= slots; slot++) await archive.put(certified(BigInt(slot)));
+    const { signal } = new AbortController();
+    setFlagsFromString("--expose-gc");
+    const collect = runInNewContext("gc") as () => void;
+    const begun = async () => {
+      const watching = archive.watch(["first"], 1n, signal);
+      assert.equal((await watching.next()).value?.outcome.slot, 1n);
+      return watching;
+    };
+    await begun();
+    collect();
+    const before = process.memoryUsage().heapUsed;
+    const watchers = await Promise.all(Array.from({ length: 100 }, begun));
+    collect();
+    const each = (process.memoryUsage().heapUsed - before) / watchers.length;
+    assert.ok(each < slots * 16, `${Math.round(each)} bytes for each`);
+    let last = 1n;
+    for await (const { outcome } of watchers[0] ?? assert.fail()) {
+      assert.equal(outcome.slot, last + 1n);
+      last = outcome.slot;
+      if (last === BigInt(slots)) break;
+    }
+    await archive.close();
+  });
+
+  test("what comes while what is held is read is given once, wherever it belongs", async () => {
+    const archive = await OutcomeArchive.open(fresh(), "relay");
+    for (const slot of [1n, 3n, 2000n]) await archive.put(certified(slot));
+    const stop = new AbortController();
+    const watching = archive.watch(["first", "second"], 1n, stop.signal);
+    const seen: string[] = [];
+    const read = async (): Promise<void> => {
+      const { value } = await watching.next();
+      seen.push(value === undefined ? "the end" : name(value));
+    };
+    await read();
+    await archive.put(certified(2n));
+    await archive.put(certified(3n, "second"));
+    await archive.put(certified(1999n));
+    for (let turn = 0; turn < 5; turn++) await read();
+    const whole = ["1/first", "3/first", "3/second", "2000/first", "2/first", "1999/first"];
+    assert.deepEqual(seen, whole);
+    await archive.put(certified(4n));
+    await read();
+    assert.equal(seen.at(-1), "4/first");
+    await archive.close();
   });
 
   test("an outcome still on its way to the disk is not missed and not given twice", async () => {

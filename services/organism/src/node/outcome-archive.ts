@@ -14,6 +14,8 @@ import { AppendFile, syncDirectory } from "./append-file.ts";
 /** Events a watcher may lag behind before its stream is ended. */
 export const WATCH_BUFFER_MAX = 1024;
 const RECENT = 256;
+/** Slots that a watcher is given before it is looked what is held further on. */
+const SLOTS_AT_ONCE = 512n;
 /** Outcomes that the disk has not taken, and that are tried again; more go to the other members for them. */
 const UNKEPT_MAX = 256;
 
@@ -224,6 +226,24 @@ export class OutcomeArchive {
     return slots;
   }
 
+  /**
+   * Slots of which anything is held, from `from` on and in order, and the one to go on with: few at a time, because whoever
+   * watches is one of many.
+   */
+  #slotsFrom(stages: readonly string[], from: bigint): { readonly slots: bigint[]; readonly next: bigint | undefined } {
+    const below = from + SLOTS_AT_ONCE;
+    const slots = new Set<bigint>();
+    let next: bigint | undefined;
+    const see = (slot: bigint): void => {
+      if (slot < from) return;
+      if (slot < below) slots.add(slot);
+      else if (next === undefined || slot < next) next = slot;
+    };
+    for (const stage of stages) for (const slot of this.#index.get(stage)?.keys() ?? []) see(slot);
+    for (const { outcome } of this.#recent.values()) if (stages.includes(outcome.stage)) see(outcome.slot);
+    return { slots: [...slots].sort((a, b) => (a < b ? -1 : 1)), next };
+  }
+
   /** The oldest slot held for a stage. */
   oldest(stage: string): bigint | undefined {
     let oldest: bigint | undefined;
@@ -258,15 +278,20 @@ export class OutcomeArchive {
     this.#watching.add(stop);
     signal.addEventListener("abort", stop);
     try {
-      const sent = new Set<string>();
-      if (fromSlot > 0n) {
-        for (const { stage, slot } of this.held(stages, fromSlot)) {
-          if (over()) return;
-          const certified = await this.get(stage, slot);
-          if (certified === undefined) continue;
-          sent.add(`${stage}/${slot}`);
-          yield certified;
+      for (let from = fromSlot > 0n ? fromSlot : undefined; from !== undefined; ) {
+        const { slots, next } = this.#slotsFrom(stages, from);
+        for (const slot of slots) {
+          for (const stage of stages) {
+            if (over()) return;
+            const certified = await this.get(stage, slot);
+            if (certified === undefined) continue;
+            // It may have come meanwhile.
+            const live = queue.findIndex(({ outcome }) => outcome.slot === slot && outcome.stage === stage);
+            if (live >= 0) queue.splice(live, 1);
+            yield certified;
+          }
         }
+        from = next;
       }
       while (!over()) {
         if (overflow) throw faultsOf(this.#organism, COMMON_FAULTS)("SLOW_CONSUMER");
@@ -276,7 +301,7 @@ export class OutcomeArchive {
             wake = resolve;
             if (queue.length > 0 || over()) resolve();
           });
-        } else if (!sent.has(`${next.outcome.stage}/${next.outcome.slot}`)) yield next;
+        } else yield next;
       }
     } finally {
       this.#listeners.delete(listener);
