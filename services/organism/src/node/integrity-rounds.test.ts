@@ -125,6 +125,22 @@ test("a round that is cut short waits for nobody but whom it is asking for a pro
   assert.equal(asked, 1);
 });
 
+test("what a member said before, passed on by another, does not stand for what it says now", async () => {
+  const before = other(1);
+  driver.author(2).say(note("later"));
+  const now = other(1);
+  for (const peers of [
+    [before.peer, now.peer],
+    [now.peer, before.peer],
+  ]) {
+    const { watch } = watching(peers, driver.log.length);
+    const heads = await watch.heads(2n ** 63n);
+    assert.deepEqual([...heads.keys()], [1]);
+    assert.equal(heads.get(1)?.newest, BigInt(driver.log.length));
+    await watch.close();
+  }
+});
+
 test("a round that ends in a later generation tells nothing of it", async () => {
   const { promise, done } = held();
   const others = [other(1), other(2), other(3, promise)];

@@ -315,7 +315,10 @@ export class IntegrityWatch<State, Command, D extends Duty> {
     const found = new Map<number, ReadHead>();
     for (const answer of answers) {
       if (answer === undefined || answer.statement.member === self) continue;
-      found.set(answer.statement.member, answer.statement);
+      const { member, newest } = answer.statement;
+      // Anybody can pass on what another one said before.
+      const known = found.get(member);
+      if (known === undefined || newest > known.newest) found.set(member, answer.statement);
     }
     return found;
   }
