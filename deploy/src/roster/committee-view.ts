@@ -9,7 +9,7 @@ import { checkRoster, type Quorum, type Roster, rosterQuorum } from "@lattice/or
 import { HEADS_KEPT } from "@lattice/organism/committee/state.ts";
 import { committeeId, type LatticeConfig } from "@lattice/organism/identity/lattice-config.ts";
 import type { Organism } from "@lattice/organism/identity/organisms.ts";
-import { fromWireOutcome } from "@lattice/organism/node/committee-wire.ts";
+import { rostersTold } from "@lattice/organism/node/committee-wire.ts";
 import { EraBook } from "@lattice/organism/node/era-book.ts";
 import { takeTold } from "@lattice/organism/node/era-watch.ts";
 import { fromWireHead } from "@lattice/organism/node/integrity-wire.ts";
@@ -153,7 +153,7 @@ export async function askCommittee(
             ...(status.rules === undefined ? {} : { rules: status.rules.active }),
             // Also those that have no seat any more.
             blocked: frauds.map(({ memberKey }) => memberKey),
-            told: rosters.flatMap((wire) => fromWireOutcome(wire) ?? []),
+            told: rostersTold(rosters),
           };
         } catch (error) {
           return { index, address, problem: error instanceof Error ? error.message : String(error) };

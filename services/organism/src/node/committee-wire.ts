@@ -11,7 +11,9 @@ import {
 } from "@lattice/proto/lattice/committee/v1/outcome_pb.ts";
 import { CodecError, decode, encode } from "../codec/codec.ts";
 import { CERTIFIED_CHECKPOINT, type CertifiedCheckpoint } from "../committee/checkpoint.ts";
+import { ERAS_MAX } from "../committee/eras.ts";
 import { CERTIFIED, type CertifiedOutcome, type OutcomeKind } from "../committee/outcome.ts";
+import { ROSTERS_MAX } from "../committee/state.ts";
 
 const TO_WIRE: Readonly<Record<OutcomeKind, WireKind>> = {
   result: WireKind.RESULT,
@@ -37,6 +39,17 @@ export function toWireOutcome(certified: CertifiedOutcome): MessageInitShape<typ
     signers: [...signers],
   };
 }
+
+/**
+ * Rosters as a member tells of them, of which those that are malformed are left out, and whatever is more than a committee
+ * can have: those of its eras and those of its slots. Each costs a pairing to judge.
+ */
+export function rostersTold(wire: readonly WireOutcome[]): CertifiedOutcome[] {
+  return wire.slice(0, ERAS_MAX + ROSTERS_MAX).flatMap((each) => fromWireOutcome(each) ?? []);
+}
+
+/** So many rosters that do not stand, and whoever tells of them is not listened to any further. */
+export const BAD_ROSTERS_MAX = 16;
 
 /** Undefined when a length or a value is out of range; the certificate itself is not checked here. */
 export function fromWireOutcome(wire: WireOutcome): CertifiedOutcome | undefined {

@@ -56,3 +56,21 @@ test("what is known stays, whatever is told, and reads the same from a file", ()
   assert.deepEqual(again.of("relay"), eras.of("relay"));
   assert.match(new EraBook(dealt.config).learnAll({ relay: [two.certified] }) ?? "", /relay: era after 0/);
 });
+
+test("whoever tells of many links that do not stand is not listened to for long", (context) => {
+  const eras = new EraBook(dealt.config);
+  const { outcome } = one.certified;
+  const forged = Array.from({ length: 1000 }, (_, index) => ({
+    ...one.certified,
+    outcome: { ...outcome, generation: BigInt(index + 1) },
+  }));
+  const judged = context.mock.method(eras, "of");
+  const told = new Map([
+    ["liar", [...forged, one.certified]],
+    ["a", [one.certified]],
+    ["b", [one.certified]],
+  ]);
+  takeTold({ config: dealt.config, eras }, "relay", told);
+  assert.deepEqual(eras.links("relay"), [one.certified]);
+  assert.ok(judged.mock.callCount() < 100, `${judged.mock.callCount()} links judged: each costs a pairing`);
+});

@@ -9,7 +9,7 @@ import { checkRoster, rosterQuorum } from "../committee/roster.ts";
 import { committeeId, type LatticeConfig } from "../identity/lattice-config.ts";
 import type { Organism } from "../identity/organisms.ts";
 import { errorFields, type Logger } from "../observe/logger.ts";
-import { fromWireOutcome } from "./committee-wire.ts";
+import { BAD_ROSTERS_MAX, rostersTold } from "./committee-wire.ts";
 import { EraBook, type KnownEras } from "./era-book.ts";
 import { type CommitteeClient, type ConnectCommittee, connectOverGrpc } from "./outcome-follower.ts";
 
@@ -46,7 +46,9 @@ export function takeTold(
     const tellers = new Map<string, { readonly link: CertifiedOutcome; readonly needed: number; count: number }>();
     for (const rosters of told.values()) {
       const named = new Set<string>();
+      let bad = 0;
       for (const link of rosters) {
+        if (bad >= BAD_ROSTERS_MAX) break;
         const digest = toHex(outcomeDigest(link.outcome));
         if (named.has(digest)) continue;
         named.add(digest);
@@ -56,6 +58,7 @@ export function takeTold(
           continue;
         }
         const checked = checkRoster(config, organism, link, eras.of(organism));
+        if ("problem" in checked) bad += 1;
         if ("problem" in checked || checked.begins === undefined) continue;
         const needed = rosterQuorum(config, organism, checked.roster).faults + 1;
         tellers.set(digest, { link, needed, count: 1 });
@@ -106,10 +109,7 @@ export class EraWatch implements EraSource {
           try {
             client = connect(address, committeeId(config, organism));
             const { rosters } = await client.getRosters({}, { deadlineMs: ASK_DEADLINE_MS });
-            told.set(
-              address,
-              rosters.flatMap((wire) => fromWireOutcome(wire) ?? []),
-            );
+            told.set(address, rostersTold(rosters));
           } catch (error) {
             log?.debug("no rosters from a member", { of: organism, ...errorFields(error) });
           } finally {

@@ -17,7 +17,7 @@ import type { Organism } from "../identity/organisms.ts";
 import type { Duty, Machine } from "../machine.ts";
 import { errorFields, type Logger } from "../observe/logger.ts";
 import { type Clock, type LogMessage, pause, type Timers } from "../ports.ts";
-import { fromWireOutcome } from "./committee-wire.ts";
+import { rostersTold } from "./committee-wire.ts";
 import { type EraSource, EraWatch } from "./era-watch.ts";
 import { type ConnectCommittee, connectOverGrpc } from "./outcome-follower.ts";
 import { fetchSnapshot, guestSource } from "./snapshot-fetcher.ts";
@@ -355,10 +355,9 @@ async function firstRoster<State, Command, D extends Duty>(options: GuestOptions
     const client = connect(address, committeeId(config, organism));
     try {
       const { rosters } = await client.getRosters({});
-      const known = rosters.flatMap((wire) => {
-        const certified = fromWireOutcome(wire);
-        const checked = certified === undefined ? undefined : checkRoster(config, organism, certified);
-        return checked === undefined || "problem" in checked ? [] : [checked.roster];
+      const known = rostersTold(rosters).flatMap((certified) => {
+        const checked = checkRoster(config, organism, certified);
+        return "problem" in checked ? [] : [checked.roster];
       });
       const [first] = known.sort((a, b) => (a.epoch < b.epoch ? -1 : 1));
       if (first !== undefined) return first;

@@ -14,7 +14,7 @@ import { Fault } from "../fault.ts";
 import { committeeId, type LatticeConfig } from "../identity/lattice-config.ts";
 import type { Organism } from "../identity/organisms.ts";
 import type { Clock, LogMessage } from "../ports.ts";
-import { fromWireCheckpoint, fromWireOutcome } from "./committee-wire.ts";
+import { fromWireCheckpoint, fromWireOutcome, rostersTold } from "./committee-wire.ts";
 import { EraWatch } from "./era-watch.ts";
 import { fromWireHead } from "./integrity-wire.ts";
 import { type CommitteeClient, type ConnectCommittee, connectOverGrpc } from "./outcome-follower.ts";
@@ -147,7 +147,7 @@ async function firstOf<T>(peers: readonly Peer[], ask: (peer: Peer) => Promise<T
 
 async function rosters({ config, organism }: LogExportOptions, peers: readonly Peer[], eras: Eras) {
   const { rosters: found } = await firstOf(peers, ({ client }) => client.getRosters({}));
-  const certified = found.flatMap((wire) => fromWireOutcome(wire) ?? []);
+  const certified = rostersTold(found);
   const bad = certified.find((each) => "problem" in checkRoster(config, organism, each, eras));
   if (certified.length === 0 || bad !== undefined) throw new ExportProblem("the member's rosters do not verify");
   return certified.sort((a, b) => (a.outcome.epoch < b.outcome.epoch ? -1 : 1));

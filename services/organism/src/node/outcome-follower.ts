@@ -53,6 +53,8 @@ export interface FollowerOptions {
 }
 
 const RECONNECT_MS = 250;
+/** Outcomes in one stream that do not verify before another member is asked: each costs a pairing, and some lines of log. */
+const REFUSED_MAX = 64;
 /** Outcomes kept that did not verify; whoever lies can fill this up, and then what it pushed out comes with the next stream. */
 const UNVERIFIED_MAX = 256;
 
@@ -117,6 +119,7 @@ export class OutcomeFollower {
             { stage: "", fromSlot: this.#options.fromSlot() },
             { signal },
           );
+          let refused = 0;
           for await (const { event } of stream) {
             heard();
             heard = listen();
@@ -124,7 +127,8 @@ export class OutcomeFollower {
             if (event.case !== "outcome") continue;
             const certified = fromWireOutcome(event.value);
             if (certified === undefined || stages?.includes(certified.outcome.stage) === false) continue;
-            this.#take(organism, certified);
+            if (!this.#take(organism, certified)) refused += 1;
+            if (refused >= REFUSED_MAX) break;
           }
         } catch (error) {
           if (!this.#stop.signal.aborted)
@@ -149,9 +153,10 @@ export class OutcomeFollower {
     }
   }
 
-  #take(organism: Organism, certified: CertifiedOutcome): void {
+  /** @returns false for what does not verify */
+  #take(organism: Organism, certified: CertifiedOutcome): boolean {
     const { config, known, log, onOutcome, onUnverified, fromSlot, eras } = this.#options;
-    if (certified.outcome.slot < fromSlot() || known(organism, certified.outcome)) return;
+    if (certified.outcome.slot < fromSlot() || known(organism, certified.outcome)) return true;
     const refusal = checkOutcome(config, organism, certified, eras?.(organism));
     if (refusal !== undefined) {
       if (refusal.reason === "BAD_CERTIFICATE" && eras !== undefined) {
@@ -162,9 +167,10 @@ export class OutcomeFollower {
         upstream: organism,
         reason: refusal.reason,
       });
-      return;
+      return false;
     }
     onOutcome(organism, certified);
+    return true;
   }
 
   #keepUnverified(organism: Organism, certified: CertifiedOutcome, eras: number): void {

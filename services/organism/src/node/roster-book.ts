@@ -15,7 +15,7 @@ import type { LatticeConfig } from "../identity/lattice-config.ts";
 import { ORGANISMS, type Organism } from "../identity/organisms.ts";
 import { errorFields, type Logger } from "../observe/logger.ts";
 import type { Meters } from "../observe/meters.ts";
-import { fromWireOutcome } from "./committee-wire.ts";
+import { BAD_ROSTERS_MAX, rostersTold } from "./committee-wire.ts";
 import { EraBook } from "./era-book.ts";
 import type { CommitteeClient, Endpoints } from "./outcome-follower.ts";
 
@@ -99,18 +99,18 @@ export class RosterBook implements RosterView {
     this.#hear(organism, certified, undefined);
   }
 
-  /** From a member of that committee, whom nobody has to believe alone. */
-  hear(organism: Organism, certified: CertifiedOutcome, teller: string): void {
-    this.#hear(organism, certified, teller);
+  /** From a member of that committee, whom nobody has to believe alone. @returns false for what does not stand */
+  hear(organism: Organism, certified: CertifiedOutcome, teller: string): boolean {
+    return this.#hear(organism, certified, teller);
   }
 
-  #hear(organism: Organism, certified: CertifiedOutcome, teller: string | undefined): void {
+  #hear(organism: Organism, certified: CertifiedOutcome, teller: string | undefined): boolean {
     const { config, rosters, log } = this.#options;
     const { epoch } = certified.outcome;
     const first = rosters[organism];
     const known = this.#known[organism];
     const forgotten = known[0] !== undefined && epoch < known[0].epoch;
-    if (epoch < first.epoch || forgotten) return;
+    if (epoch < first.epoch || forgotten) return true;
     const heard = this.#heard[organism].get(epoch) ?? new Map<string, Candidate>();
     const digest = toHex(outcomeDigest(certified.outcome));
     const candidate = heard.get(digest);
@@ -120,9 +120,9 @@ export class RosterBook implements RosterView {
       const checked = checkRoster(config, organism, certified, erasBefore(eras, epoch));
       if ("problem" in checked) {
         log.warn("a roster that does not stand was passed over", { organism, problem: checked.problem });
-        return;
+        return false;
       }
-      if (heard.size >= CANDIDATES_MAX) return;
+      if (heard.size >= CANDIDATES_MAX) return true;
       const { roster } = checked;
       const kits = epoch === first.epoch && equalBytes(encode(ROSTER, roster), encode(ROSTER, first));
       const tellers = new Set(teller === undefined ? [] : [teller]);
@@ -135,6 +135,7 @@ export class RosterBook implements RosterView {
     } else if (teller === undefined) candidate.own = true;
     else candidate.tellers.add(teller);
     this.#judge(organism);
+    return true;
   }
 
   /** Which rosters stand, oldest first, each beginning after the one before. */
@@ -216,9 +217,10 @@ export class RosterBook implements RosterView {
   ): Promise<void> {
     try {
       const { rosters } = await client(organism, address).getRosters({}, { deadlineMs: ASK_DEADLINE_MS });
-      for (const wire of rosters) {
-        const certified = fromWireOutcome(wire);
-        if (certified !== undefined) this.hear(organism, certified, address);
+      let bad = 0;
+      for (const certified of rostersTold(rosters)) {
+        if (!this.hear(organism, certified, address)) bad += 1;
+        if (bad >= BAD_ROSTERS_MAX) return;
       }
     } catch (error) {
       this.#options.log.debug("no rosters from a member", { organism, ...errorFields(error) });

@@ -13,7 +13,7 @@ import { blsSign } from "../crypto/bls.ts";
 import { initCrypto } from "../crypto/engine.ts";
 import { recoverSecret } from "../crypto/shamir.ts";
 import type { Timers } from "../ports.ts";
-import { toWireOutcome } from "./committee-wire.ts";
+import { BAD_ROSTERS_MAX, toWireOutcome } from "./committee-wire.ts";
 import type { CommitteeClient } from "./outcome-follower.ts";
 import { RosterBook } from "./roster-book.ts";
 import { RosterWatch } from "./roster-watch.ts";
@@ -118,6 +118,22 @@ describe("a book of rosters", () => {
     directory = await mkdtemp(join(tmpdir(), "lattice-book-"));
   });
   after(() => rm(directory, { recursive: true, force: true }));
+
+  test("whoever tells of many that do not stand is not listened to for long", async () => {
+    let passedOver = 0;
+    const book = new RosterBook({ config, rosters, log: { ...log, warn: () => passedOver++ } });
+    const forged = Array.from({ length: 1000 }, (_, index) => {
+      const outcome = successor({ sealingUntilSlot: BigInt(index + 100) });
+      return { outcome, signature: new Uint8Array(96), signers: [] };
+    });
+    const client = (_: string, address: string) => {
+      const told = [...(address === "a:1" ? forged : []), certified(one)];
+      return { getRosters: async () => ({ rosters: told.map(toWireOutcome) }) } as unknown as CommitteeClient;
+    };
+    await book.ask(["relay"], 0, endpoints, client);
+    assert.equal(passedOver, BAD_ROSTERS_MAX, "each costs a pairing");
+    assert.equal(book.newest("relay").epoch, 1n);
+  });
 
   test("f + 1 members must tell of a roster: one of four is not enough, two are; the same one twice is one", () => {
     const { book, x } = bookOf("third", 4);
