@@ -117,7 +117,7 @@ describe("an operator replaces a member", { skip: binary === undefined ? "no nat
     const activation = await epoch.propose();
     assert.deepEqual(failed, []);
     await epoch.reshare();
-    await epoch.reached("announced", 30);
+    await epoch.reached("announced", 180);
     assert.deepEqual(failed, []);
 
     const [grpc = 0, metrics = 0] = await freePorts(2);
@@ -132,7 +132,7 @@ describe("an operator replaces a member", { skip: binary === undefined ? "no nat
     const endpoints = await readFile(layout.endpoints, "utf8");
     const before = readEndpoints(layout.endpoints)[ORGANISM][SEAT] ?? "";
     await writeFile(layout.endpoints, endpoints.replace(before, at(grpc)));
-    await epoch.reached("joined", 30);
+    await epoch.reached("joined", 180);
     assert.deepEqual(failed, []);
     assert.equal(await c.ended, `exit code ${EXIT.failed}`);
     assert.match(await readFile(layout.log("member-2"), "utf8"), /"reason":"SUCCEEDED"/);

@@ -71,7 +71,8 @@ function listeningUrl(child: ChildProcess): Promise<string> {
 /** Reading, test and sending clients of a started chain. */
 export function clients(url: string, chainId: number = anvilChain.id) {
   const chain = { ...anvilChain, id: chainId };
-  const transport = http(url);
+  // What is asked again after a time-out may have been done the first time.
+  const transport = http(url, { timeout: 120_000 });
   return {
     reader: createPublicClient({ chain, transport, pollingInterval: 20, cacheTime: 0 }),
     tester: createTestClient({ chain, transport, mode: "anvil" }),
