@@ -4,13 +4,14 @@
  */
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
-import { chmodSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { initCrypto } from "@lattice/organism/crypto/engine.ts";
 import { EXIT } from "@lattice/organism/node/exit.ts";
+import { BUILDER } from "../src/ceremony/local-ceremony.ts";
 import { deal } from "../src/dealer/deal.ts";
 import { choosePorts, Layout, type Ports } from "../src/local/layout.ts";
 import {
@@ -37,9 +38,13 @@ after(() => rmSync(scratch, { recursive: true, force: true }));
 
 type Environment = Readonly<Record<string, string>>;
 
-function run(script: string, environment: Environment): Promise<{ code: number | null; said: string[] }> {
+function run(
+  script: string,
+  environment: Environment,
+  args: readonly string[] = [],
+): Promise<{ code: number | null; said: string[] }> {
   return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, ["--disable-warning=ExperimentalWarning", script], {
+    const child = spawn(process.execPath, ["--disable-warning=ExperimentalWarning", script, ...args], {
       env: { PATH: process.env["PATH"], ...environment },
       stdio: ["ignore", "pipe", "pipe"],
     });
@@ -196,6 +201,24 @@ describe("a process that cannot start says why in one line", () => {
       /^sequencer: /,
     ],
   ];
+  test("a kit's rosters are judged, and who could not be asked is named", async () => {
+    const other = new Layout(path("other"));
+    const settlement = new Uint8Array(20);
+    const profile = { name: "other", chainId: 31_337n, genesisMs: Date.now(), slotMs: 4000, members: 3, settlement };
+    deal(other.directory, profile);
+    const given = ["--config", layout.config, "--endpoints", layout.endpoints, "--out", path("rosters.new.json")];
+    const kit = (rosters: string) => run(BUILDER, {}, ["roster", "kit", ...given, "--rosters", rosters]);
+    const foreign = await kit(other.rosters);
+    assert.equal(foreign.code, EXIT.precondition);
+    assert.match(foreign.said.join(), /^roster of zipnet: certified for another committee/);
+    assert.ok(!existsSync(path("rosters.new.json")));
+    const alone = await kit(layout.rosters);
+    assert.equal(alone.code, EXIT.degraded);
+    assert.equal(alone.said.length, 6, alone.said.join("\n"));
+    assert.match(alone.said[0] ?? "", /^zipnet: 0 of 3 members answered, 1 are needed: an era may be missing$/);
+    assert.equal(readFileSync(path("rosters.new.json"), "utf8"), readFileSync(layout.rosters, "utf8"));
+  });
+
   for (const [what, script, environment, code, line] of cases) {
     test(what, async () => {
       const ended = await run(script, environment());

@@ -9,6 +9,19 @@ function positive(text: string): number {
   return value;
 }
 
+function port(text: string): number {
+  const value = Number(text);
+  if (!Number.isInteger(value) || value < 1 || value > 65_535) throw new InvalidArgumentError("1 to 65535 expected");
+  return value;
+}
+
+/** As many as a ceremony may have. */
+function participants(text: string): number {
+  const value = Number(text);
+  if (!Number.isInteger(value) || value < 2 || value > 16) throw new InvalidArgumentError("2 to 16 expected");
+  return value;
+}
+
 const servers = (text: string): string[] => text.split(",");
 const collect = (text: string, earlier: readonly string[]): string[] => [...earlier, text];
 
@@ -90,9 +103,9 @@ export function addCeremonyCommands(program: Command): void {
     .command("broker")
     .description("runs a nats-server for ceremonies until it is stopped, with a credential a participant")
     .requiredOption("--directory <path>", "where participant-<i>.json and the log lie")
-    .requiredOption("--participants <n>", "of a resharing: the old members, then whoever is new", positive)
+    .requiredOption("--participants <n>", "of a resharing: the old members, then whoever is new", participants)
     .option("--host <address>", "where it listens", "127.0.0.1")
-    .option("--port <port>", "default: any free one", positive)
+    .option("--port <port>", "default: any free one", port)
     .action(async (options: { directory: string; participants: number; host: string; port?: number }) => {
       process.exitCode = await (await import("./broker.ts")).runCeremonyBroker(options);
     });

@@ -1,6 +1,12 @@
 /** The founding file: the drafted config and every member's public keys, which all operators hold alike; and what comes of it. */
 import { readFileSync } from "node:fs";
-import { type Founding, type FoundingMember, foundedConfig } from "@lattice/organism/ceremony/founding.ts";
+import {
+  type Founding,
+  type FoundingMember,
+  foundedConfig,
+  foundingPlan,
+} from "@lattice/organism/ceremony/founding.ts";
+import { planProblems } from "@lattice/organism/ceremony/plan.ts";
 import { CodecError, decode, encode, fromHex, toHex } from "@lattice/organism/codec/codec.ts";
 import { CERTIFIED, type CertifiedOutcome } from "@lattice/organism/committee/outcome.ts";
 import { checkRoster } from "@lattice/organism/committee/roster.ts";
@@ -88,8 +94,37 @@ export function foundingToJson({ draft, members }: Founding): string {
   return `${JSON.stringify(json, null, 2)}\n`;
 }
 
+/** What would be found wrong only once all six ceremonies are over, or by the lattice that comes of them. */
+function foundingProblems(founding: Founding): string[] {
+  const { draft, members } = founding;
+  const problems = configProblems(draft).map((problem) => `draft: ${problem}`);
+  if (draft.keys !== "ceremony") problems.push("draft: keys: ceremony expected");
+  for (const organism of ORGANISMS) {
+    const { membersMin, membersMax } = draft[organism].policy;
+    const own = members[organism];
+    if (own.length < membersMin || own.length > membersMax)
+      problems.push(`${organism}: ${own.length} members; the draft's policy has ${membersMin} to ${membersMax}`);
+    problems.push(...planProblems(foundingPlan(founding, organism)).map((problem) => `${organism}: ${problem}`));
+    if (new Set(own.map(({ boxKey }) => toHex(boxKey))).size < own.length)
+      problems.push(`${organism}: a box key stands twice`);
+  }
+  const operators = draft.zipnet.content.operators.map(toHex).join();
+  if (members.zipnet.map(({ operator }) => toHex(operator ?? new Uint8Array())).join() !== operators)
+    problems.push("zipnet: the members' operator keys, in their order, are not those of the draft");
+  const signers = members.tally.flatMap(({ signer }) => (signer === undefined ? [] : [toHex(signer)]));
+  if (new Set(signers).size < members.tally.length) problems.push("tally: each member needs a signer of its own");
+  return problems;
+}
+
 /** @throws CeremonyProblem */
 export function readFounding(path: string): Founding {
+  const founding = parseFounding(path);
+  const problems = foundingProblems(founding);
+  if (problems.length > 0) throw new CeremonyProblem(`founding file: ${path}: ${problems.join("; ")}`);
+  return founding;
+}
+
+function parseFounding(path: string): Founding {
   const file = parseFile(FOUNDING_FILE, path, "founding file");
   const members = Object.fromEntries(
     ORGANISMS.map((organism) => [organism, file.members[organism].map(memberFromJson)]),

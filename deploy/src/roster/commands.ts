@@ -5,7 +5,7 @@ import { type Succession, successionPlan } from "@lattice/organism/ceremony/succ
 import { equalBytes, toHex } from "@lattice/organism/codec/codec.ts";
 import { certificateKeyOf, type Eras, eraNumberOf } from "@lattice/organism/committee/eras.ts";
 import { type CertifiedOutcome, checkOutcome } from "@lattice/organism/committee/outcome.ts";
-import { ROSTER_STAGE, type Roster } from "@lattice/organism/committee/roster.ts";
+import { ROSTER_STAGE, type Roster, rosterQuorum } from "@lattice/organism/committee/roster.ts";
 import { initCrypto } from "@lattice/organism/crypto/engine.ts";
 import { committeeId, latticeId, slotAt } from "@lattice/organism/identity/lattice-config.ts";
 import { ORGANISMS, type Organism } from "@lattice/organism/identity/organisms.ts";
@@ -17,6 +17,7 @@ import {
   readConfig,
   readEndpoints,
   readEras,
+  readRosters,
   rostersToJson,
 } from "@lattice/organism/node/kit.ts";
 import { connectAny } from "@lattice/organism/rpc/client.ts";
@@ -192,20 +193,39 @@ export interface KitOptions {
   readonly out: string;
 }
 
-/** Writes a kit's rosters with the links of every era that f + 1 members of its committee tell of. */
+/**
+ * Writes a kit's rosters with the links of every era that f + 1 members of its committee tell of. Exits 3 when so few of a
+ * committee answered that it may have begun an era that is missing.
+ */
 export function writeKit(options: KitOptions): Promise<number> {
   return readably(async () => {
     await initCrypto();
     const config = readConfig(options.config);
     const certified = readCertifiedRosters(options.rosters);
+    const rosters = readRosters(options.rosters, config);
     const addresses = readEndpoints(options.endpoints);
     const kits = readEras(options.rosters, config);
-    const watch = new EraWatch({ config, addresses: (organism) => addresses[organism], eras: kits });
+    const silent: unknown[] = [];
+    const watch = new EraWatch({
+      config,
+      addresses: (organism) => addresses[organism],
+      eras: kits,
+      // Said of each member that does not answer.
+      log: { debug: (_, fields) => silent.push(fields?.["of"]), info: () => undefined, warn: say },
+    });
     await Promise.all(ORGANISMS.map((organism) => watch.ask(organism)));
     writeWhole(options.out, rostersToJson(certified, watch.book.all));
     const eras = ORGANISMS.map((organism) => [organism, watch.of(organism).length - 1] as const);
     process.stdout.write(`${JSON.stringify({ eras: Object.fromEntries(eras) })}\n`);
-    return EXIT.ok;
+    const unheard = ORGANISMS.filter((organism) => {
+      const asked = new Set(addresses[organism]).size;
+      const answered = asked - silent.filter((of) => of === organism).length;
+      const needed = rosterQuorum(config, organism, rosters[organism]).faults + 1;
+      if (answered < needed)
+        say(`${organism}: ${answered} of ${asked} members answered, ${needed} are needed: an era may be missing`);
+      return answered < needed;
+    });
+    return unheard.length === 0 ? EXIT.ok : EXIT.degraded;
   });
 }
 

@@ -224,6 +224,7 @@ describe("the next roster", () => {
     const view = viewOf(everybody());
     const seated = roster.members[0] ?? assert.fail();
     refused(view, { ...replacing, with: { ...newcomer, memberKey: seated.memberKey } }, /member 0 has that member key/);
+    refused(view, { ...replacing, with: { ...newcomer, memberKey: new Uint8Array(32).fill(0xff) } }, /not an Ed25519/);
     const gone = everybody().map((each) => ({ ...each, blocked: [newcomer.memberKey] }));
     refused(viewOf(gone), replacing, /proven to say two things.*it needs another/);
     accepted(viewOf(gone), {

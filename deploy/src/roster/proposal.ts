@@ -10,6 +10,7 @@ import { ERAS_MAX, eraNumberOf } from "@lattice/organism/committee/eras.ts";
 import { sealingThreshold } from "@lattice/organism/committee/roster.ts";
 import { ERAS } from "@lattice/organism/committee/rules.ts";
 import { WINDOW_AHEAD } from "@lattice/organism/committee/state.ts";
+import { isSigningPublicKey } from "@lattice/organism/crypto/ed25519.ts";
 import type { Organism } from "@lattice/organism/identity/organisms.ts";
 import { type Answer, type CommitteeView, isCalledBlocked } from "./committee-view.ts";
 
@@ -87,6 +88,7 @@ function newcomerProblems(view: CommitteeView, seat: number, newcomer: FoundingM
     if (equalBytes(memberKey, newcomer.memberKey)) problems.push(`member ${index} has that member key already`);
     if (equalBytes(boxKey, newcomer.boxKey)) problems.push(`member ${index} has that box key already`);
   }
+  if (!isSigningPublicKey(newcomer.memberKey)) problems.push("its member key is not an Ed25519 public key");
   if (isCalledBlocked(answers, quorum, newcomer.memberKey)) {
     problems.push("that member key was proven to say two things, and nothing is taken from it: it needs another");
   }
