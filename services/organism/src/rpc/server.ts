@@ -51,7 +51,7 @@ export interface ServerLimits {
   readonly drainMs: number;
   /** Calls at once on one connection. */
   readonly callsPerConnection: number;
-  /** Connections at once; more are closed at the door. */
+  /** Connections at once. One more, and whoever has most from one address loses its newest; it may be this one. */
   readonly connections: number;
   /** Streams at once, on all connections together. */
   readonly streams: number;
@@ -559,14 +559,15 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
   // The listener is ours: grpc-js (1.14) does not bound connections, forgets them in forceShutdown when channelz is off,
   // and in tryShutdown does not wait for them on a Node whose http2 server closes its own sessions.
   const injector = server.createConnectionInjector(options.credentials ?? ServerCredentials.createInsecure());
-  const sockets = new Set<Socket>();
+  const sockets = new StreamPlaces<Socket>(limits.connections);
   const listener = createServer({ noDelay: true }, (socket) => {
-    sockets.add(socket);
-    socket.once("close", () => sockets.delete(socket));
+    const { remoteAddress } = socket;
     socket.on("error", () => undefined);
-    injector.injectConnection(socket);
+    socket.once("close", () => sockets.leave(remoteAddress, socket));
+    const crowdedOut = sockets.take(remoteAddress, socket);
+    crowdedOut?.destroy();
+    if (crowdedOut !== socket) injector.injectConnection(socket);
   });
-  listener.maxConnections = limits.connections;
   const port = await listenOn(listener, options.address);
   const closed = new Promise<void>((resolve) => listener.once("close", resolve));
   const cut = (): void => {

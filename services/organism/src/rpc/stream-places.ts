@@ -1,5 +1,5 @@
 /**
- * Streams that are open at once, those of all callers together. When there are as many as there may be, the caller with
+ * Streams, or connections, that are open at once, those of all callers together. When there are as many as there may be, the caller with
  * most gives up its newest, so that whoever opens many shuts nobody else out.
  */
 export class StreamPlaces<Stream> {
