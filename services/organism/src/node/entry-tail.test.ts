@@ -34,6 +34,20 @@ test("what was read is there again after a start, and goes on", async () => {
   await again.close();
 });
 
+test("a message larger than any entry, which a broker may deliver all the same, cuts nothing off", async () => {
+  const tail = await FileEntryTail.open(folder);
+  fill(tail, 1n, 2n);
+  const large = new Uint8Array(5 * 1024 * 1024).fill(7);
+  tail.append(0n, 3n, large);
+  fill(tail, 4n, 5n);
+  await tail.close();
+  const again = await FileEntryTail.open(folder);
+  assert.equal(again.newest(0n), 5n);
+  assert.deepEqual(await again.read(0n, 3n), large);
+  assert.deepEqual(await again.read(0n, 5n), raw(5n));
+  await again.close();
+});
+
 test("checkpoints cut it; another generation and a jump begin anew", async () => {
   const tail = await FileEntryTail.open(folder);
   fill(tail, 1n, 4n);

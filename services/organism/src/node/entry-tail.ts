@@ -15,7 +15,8 @@ import { crc32 } from "node:zlib";
 import { hashBytes } from "../crypto/hash.ts";
 
 const FRAME_BYTES = 8;
-const ENTRY_BYTES_MAX = 4 * 1024 * 1024;
+/** The largest message that a broker can deliver, whatever its stream was told to take: NATS carries no larger one. */
+const MESSAGE_BYTES_MAX = 64 * 1024 * 1024;
 
 export interface EntryTail {
   /** The newest position held of a generation; undefined when none is. */
@@ -201,7 +202,7 @@ async function readSegment(path: string, generation: bigint, from: bigint): Prom
   while (segment.size + FRAME_BYTES <= size) {
     await file.read(head, 0, FRAME_BYTES, segment.size);
     const length = head.readUInt32BE(0);
-    if (length > ENTRY_BYTES_MAX || segment.size + FRAME_BYTES + length > size) break;
+    if (length > MESSAGE_BYTES_MAX || segment.size + FRAME_BYTES + length > size) break;
     const raw = Buffer.alloc(length);
     await file.read(raw, 0, length, segment.size + FRAME_BYTES);
     if (crc32(raw) !== head.readUInt32BE(4)) break;
