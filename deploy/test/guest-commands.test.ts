@@ -17,7 +17,9 @@ import { runGuestFollow, runGuestKey, runGuestTicket } from "../src/cli/guest.ts
 import { readGuestState, readSeed, writeGuestState } from "../src/cli/guest-files.ts";
 
 describe("builder guest", () => {
-  const committee = dealCommittee(3);
+  const seed = random(32);
+  const issuer = generateSigningKey(seed).publicKey;
+  const committee = dealCommittee(3, {}, "third", [{ kind: "jwt", parameters: issuer }]);
   const { config } = committee;
   let folder: string;
   const path = (name: string): string => join(folder, name);
@@ -53,28 +55,54 @@ describe("builder guest", () => {
   });
 
   test("a ticket admits one key to one committee's guests", async () => {
-    const seed = random(32);
     writeFileSync(path("issuer.json"), JSON.stringify({ seed: toHex(seed) }), { mode: 0o400 });
     const guest = generateSigningKey(random(32)).publicKey;
     const made = said();
     const options = {
       config: path("lattice.hex"),
       issuer: path("issuer.json"),
-      organism: "offer" as const,
+      organism: "relay" as const,
       slots: 10n,
     };
     assert.equal(await runGuestTicket({ ...options, guest: toHex(guest) }, made.output), 0);
     const ticket = new TextEncoder().encode(made.lines[0] ?? "");
-    const issuer = generateSigningKey(seed).publicKey;
     const slot = slotAt(config, Date.now());
-    const audience = guestAudience(committeeId(config, "offer"));
+    const audience = guestAudience(committeeId(config, "relay"));
     const judge = (changes: Partial<Parameters<typeof checkJwt>[2]>): boolean =>
       checkJwt(issuer, ticket, { audience, subject: guest, slot, throwAway: true, ...changes }).admitted;
     assert.ok(judge({}));
-    assert.ok(!judge({ audience: committeeId(config, "offer") }), "not to write");
-    assert.ok(!judge({ audience: guestAudience(committeeId(config, "relay")) }), "not another committee's");
+    assert.ok(!judge({ audience: committeeId(config, "relay") }), "not to write");
+    assert.ok(!judge({ audience: guestAudience(committeeId(config, "offer")) }), "not another committee's");
     assert.ok(!judge({ subject: random(32) }));
     assert.ok(!judge({ slot: slot + 20n }));
+  });
+
+  test("a ticket that no member would take is not made", async () => {
+    writeFileSync(path("own.json"), JSON.stringify({ seed: toHex(seed) }), { mode: 0o400 });
+    writeFileSync(path("strange.json"), JSON.stringify({ seed: toHex(random(32)) }), { mode: 0o400 });
+    const options = { organism: "relay" as const, guest: toHex(random(32)), slots: 10n };
+    for (const [acl, changes, code, lines, line] of [
+      [[], {}, 5, 0, /^lattice config: relay admits everybody, without a ticket$/],
+      [[{ kind: "tdx", parameters: random(48) }], {}, 5, 0, /^lattice config: relay admits nobody by a ticket$/],
+      [
+        [{ kind: "jwt", parameters: issuer }],
+        { issuer: path("strange.json") },
+        5,
+        0,
+        /takes tickets of [0-9a-f]{64}, not/,
+      ],
+      // What such a rule wants, and so a command's output that may be used like any other ticket.
+      [[{ kind: "mock", parameters: new Uint8Array() }], {}, 0, 1, /^relay has a mock rule/],
+    ] as const) {
+      const { config: other } = dealCommittee(3, {}, "third", [...acl]);
+      writeFileSync(path("other.hex"), configToHex(other));
+      const made = said();
+      const given = { ...options, config: path("other.hex"), issuer: path("own.json"), ...changes };
+      assert.equal(await runGuestTicket(given, made.output), code);
+      assert.equal(made.lines.join(""), "");
+      assert.equal(made.lines.length, lines);
+      assert.match(made.problems.join(), line);
+    }
   });
 
   test("a kept state is read back as it was, and no other one", () => {
@@ -99,8 +127,7 @@ describe("builder guest", () => {
   });
 
   test("where nobody answers, it says so and ends", async () => {
-    const seed = JSON.stringify({ seed: toHex(random(32)) });
-    writeFileSync(path("key.json"), seed, { mode: 0o400 });
+    writeFileSync(path("key.json"), JSON.stringify({ seed: toHex(random(32)) }), { mode: 0o400 });
     const nobody = ["127.0.0.1:9"];
     const endpoints = { zipnet: nobody, unseal: nobody, offer: nobody, atelier: nobody, relay: nobody, tally: nobody };
     writeFileSync(path("endpoints.json"), JSON.stringify(endpoints));

@@ -1,5 +1,5 @@
 /** `builder guest …`: following a committee as somebody who is not of it. */
-import { toHex } from "@lattice/organism/codec/codec.ts";
+import { equalBytes, toHex } from "@lattice/organism/codec/codec.ts";
 import type { CertifiedOutcome } from "@lattice/organism/committee/outcome.ts";
 import { guestAudience } from "@lattice/organism/committee/reader.ts";
 import { signTicket } from "@lattice/organism/committee/ticket.ts";
@@ -10,7 +10,7 @@ import type { Duty } from "@lattice/organism/machine.ts";
 import { EraWatch } from "@lattice/organism/node/era-watch.ts";
 import { EXIT } from "@lattice/organism/node/exit.ts";
 import { Guest, GuestProblem } from "@lattice/organism/node/guest.ts";
-import { readConfig, readEndpoints } from "@lattice/organism/node/kit.ts";
+import { KitProblem, readConfig, readEndpoints } from "@lattice/organism/node/kit.ts";
 import { nodeTimers } from "@lattice/organism/node/node-timers.ts";
 import type { OrganismDefinition } from "@lattice/organism/service.ts";
 import { withDefinition } from "./definitions.ts";
@@ -55,19 +55,34 @@ export interface GuestTicketCommand {
   readonly slots: bigint;
 }
 
-/** A ticket that admits one key to read one committee's log. */
+/**
+ * A ticket that admits one key to read one committee's log.
+ * @returns the exit code: 5 also when no member would take it
+ */
 export function runGuestTicket(options: GuestTicketCommand, output: Output = STANDARD): Promise<number> {
   return guarded(output, () => {
+    const { organism, guest, slots } = options;
     const config = readConfig(options.config);
     const issuer = readSeed(options.issuer, "ticket issuer");
-    const expSlot = slotAt(config, Date.now()) + options.slots;
-    const audience = guestAudience(committeeId(config, options.organism));
-    const ticket = signTicket(issuer, {
-      audience,
-      subject: Uint8Array.from(Buffer.from(options.guest, "hex")),
-      expSlot,
-    });
-    output.data(Buffer.from(ticket).toString("latin1"));
+    const { acl } = config[organism];
+    const named = acl.flatMap(({ kind, parameters }) => (kind === "jwt" ? [parameters] : []));
+    if (named.some((key) => equalBytes(key, issuer.publicKey))) {
+      const expSlot = slotAt(config, Date.now()) + slots;
+      const audience = guestAudience(committeeId(config, organism));
+      const subject = Uint8Array.from(Buffer.from(guest, "hex"));
+      output.data(Buffer.from(signTicket(issuer, { audience, subject, expSlot })).toString("latin1"));
+      return EXIT.ok;
+    }
+    if (named.length > 0) {
+      const keys = named.map(toHex).join(", ");
+      throw new KitProblem(`ticket issuer: ${organism} takes tickets of ${keys}, not of ${toHex(issuer.publicKey)}`);
+    }
+    if (!acl.some(({ kind }) => kind === "mock")) {
+      const who = config.throwAway && acl.length === 0 ? "everybody, without a ticket" : "nobody by a ticket";
+      throw new KitProblem(`lattice config: ${organism} admits ${who}`);
+    }
+    output.problem(`${organism} has a mock rule, which only throw-away lattices may have: its ticket is empty`);
+    output.data("");
     return EXIT.ok;
   });
 }

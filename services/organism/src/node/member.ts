@@ -344,7 +344,6 @@ export class Member<State, Command, D extends Duty, Settings> {
   #noteReading(target: bigint): void {
     const { logger, config } = this.#options;
     logger.info("member starts", {
-      lattice: config.name,
       lattice_id: Buffer.from(latticeId(config)).toString("hex"),
       key_origin: config.keys,
       throw_away: config.throwAway,
