@@ -8,31 +8,51 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
-const stamp = join(root, "node_modules", ".lattice-installed");
-const lock = createHash("sha256")
-  .update(readFileSync(join(root, "package-lock.json")))
-  .digest("hex");
+const modules = join(root, "node_modules");
+const stamp = join(modules, ".lattice-installed");
+const lockfile = join(root, "package-lock.json");
+const lock = createHash("sha256").update(readFileSync(lockfile)).digest("hex");
 const say = (line) => process.stderr.write(`${line}\n`);
+const bundledNode = () =>
+  [`node-${process.platform}-${process.arch}`, "node"]
+    .map((name) => join(modules, name, "bin", "node"))
+    .find((path) => existsSync(path));
+
+/** What npm itself notes in node_modules once all of it is there: somebody has run `npm ci` without us. */
+function isInstalled() {
+  const packagesOf = (path) => {
+    try {
+      return JSON.parse(readFileSync(path, "utf8")).packages ?? {};
+    } catch {
+      return {};
+    }
+  };
+  const there = packagesOf(join(modules, ".package-lock.json"));
+  const wanted = Object.entries(packagesOf(lockfile)).filter(([name, { optional }]) => name !== "" && !optional);
+  const same = ([name, { version, integrity }]) =>
+    name in there && there[name].version === version && there[name].integrity === integrity;
+  return bundledNode() !== undefined && wanted.every(same);
+}
 
 if (!existsSync(stamp) || readFileSync(stamp, "utf8") !== lock) {
-  say("installing packages (npm ci); needed once, and again when package-lock.json changes");
-  const npm = process.env.npm_execpath;
-  const [command, args] = npm?.endsWith(".js") ? [process.execPath, [npm]] : ["npm", []];
-  const result = spawnSync(command, [...args, "ci", "--no-audit", "--no-fund", "--loglevel=error"], {
-    cwd: root,
-    stdio: ["ignore", 2, 2],
-  });
-  if (result.status !== 0) {
-    say("npm ci failed; see above");
-    process.exit(1);
+  if (!isInstalled()) {
+    say("installing packages (npm ci); needed once, and again when package-lock.json changes");
+    const npm = process.env.npm_execpath;
+    const [command, args] = npm?.endsWith(".js") ? [process.execPath, [npm]] : ["npm", []];
+    const result = spawnSync(command, [...args, "ci", "--no-audit", "--no-fund", "--loglevel=error"], {
+      cwd: root,
+      stdio: ["ignore", 2, 2],
+    });
+    if (result.status !== 0) {
+      say("npm ci failed; see above");
+      process.exit(1);
+    }
   }
-  mkdirSync(dirname(stamp), { recursive: true });
+  mkdirSync(modules, { recursive: true });
   writeFileSync(stamp, lock);
 }
 
-const bundled = [`node-${process.platform}-${process.arch}`, "node"]
-  .map((name) => join(root, "node_modules", name, "bin", "node"))
-  .find((path) => existsSync(path));
+const bundled = bundledNode();
 const node = bundled ?? process.execPath;
 if (bundled === undefined && Number(process.versions.node.split(".")[0]) < 24) {
   say(
