@@ -591,6 +591,19 @@ describe("the appender", () => {
     assert.equal(await said, undefined);
   });
 
+  test("once its log is lost it speaks as nobody, since the next one may know its older processes by higher numbers", async () => {
+    await joinNow();
+    const before = appender.incarnation;
+    assert.ok(before > 0n);
+    appender.suspend();
+    assert.equal(appender.incarnation, 0n);
+    const resumed = appender.resume();
+    await log.until(2);
+    land(log.published[1]);
+    assert.equal(await resumed, undefined);
+    assert.ok(appender.incarnation > before);
+  });
+
   test("a log that is lost while the number of a Join is still being written: the next log hears one Join, and both have an end", async () => {
     let write = (): void => undefined;
     const writing = new Promise<void>((resolve) => {

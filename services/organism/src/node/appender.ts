@@ -238,6 +238,8 @@ export class Appender {
   suspend(): void {
     this.#suspended = true;
     this.#key = undefined;
+    // Its number was of this log: in the next, which may never have heard of it, its older processes may stand with higher ones.
+    this.#incarnation = 0n;
     this.#joining?.pending.done(ENDED);
     this.#joining = undefined;
   }
