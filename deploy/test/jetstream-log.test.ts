@@ -1,6 +1,6 @@
 /** The committee log on a real nats-server: the contract of every log, and what only a server can do to one. */
 import assert from "node:assert/strict";
-import { cp, mkdtemp, rename, rm } from "node:fs/promises";
+import { cp, mkdtemp, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { type AddressInfo, connect as connectTcp, createServer, type Server, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -298,6 +298,27 @@ describe("on a nats-server", { skip }, () => {
       LogLost,
     );
     await a.close();
+  });
+
+  test("a member whose password was changed at the server ends, and says that its credential is refused", async () => {
+    const account = await freshCommittee();
+    const log = await open(account, 1);
+    const config = join(folder, "server", "server.conf");
+    const before = await readFile(config, "utf8");
+    try {
+      await stored(log, "before");
+      const reading = log.consume(1n, () => undefined, new AbortController().signal);
+      await writeFile(config, before.replace(account.members[1]?.password ?? "?", "another"));
+      process.kill(server.program.pid, "SIGHUP");
+      await assert.rejects(
+        reading,
+        (error: unknown) => error instanceof LogLost && /ended .* for good: .*authori[sz]ation/i.test(error.message),
+      );
+    } finally {
+      await log.close();
+      await writeFile(config, before);
+      process.kill(server.program.pid, "SIGHUP");
+    }
   });
 
   test("a reader that is told to end ends, whatever it was at", async () => {

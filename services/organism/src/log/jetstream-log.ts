@@ -279,7 +279,9 @@ export class JetStreamLog implements Log {
         if (error instanceof LogLost) throw error;
         if (signal.aborted || this.#connection.closing) break;
         if (this.#connection.nats.isClosed()) {
-          throw new LogLost(this.#unfit ?? "nats-server has ended this member's connection for good");
+          const why = await this.#connection.nats.closed();
+          const detail = why instanceof Error ? `: ${describe(why)}` : "";
+          throw new LogLost(this.#unfit ?? `nats-server has ended this member's connection for good${detail}`);
         }
         if (isStreamMissing(error)) {
           behindAt ??= performance.now();
