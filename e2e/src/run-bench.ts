@@ -19,6 +19,7 @@ const DEADLINE_MS = 600_000;
 /** What the project aims at, by benchmark: its `ratio` against the peer measured beside it. */
 const AIMS: Readonly<Record<string, { readonly at: "most" | "least"; readonly ratio: number; readonly what: string }>> =
   {
+    checkpoint: { at: "most", ratio: 0.5, what: "a checkpoint's pause over the same two encodings made plainly" },
     ceremony: { at: "most", ratio: 1, what: "5-of-7 key generation over 3 s, resharing over 2 s: the larger" },
     join: { at: "most", ratio: 1, what: "a fresh member's join with a 10 MB snapshot over 5 s" },
     "log-cluster": {

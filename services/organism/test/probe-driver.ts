@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { before, beforeEach } from "node:test";
 import { encode, toHex } from "../src/codec/codec.ts";
+import type { CheckpointSchedule } from "../src/committee/checkpoint-votes.ts";
 import { commandDigest } from "../src/committee/chunks.ts";
 import type { CommitteeCommand } from "../src/committee/commands.ts";
 import type { Applied } from "../src/committee/committee.ts";
@@ -83,8 +84,9 @@ export function joinedBeforeEach(
 
 export class ProbeDriver extends CommitteeDriver<ProbeState, ProbeCommand, Duty> {
   /** Nobody has joined. */
-  constructor({ config, rosters, secrets }: TestCommittee, replicas = 2) {
-    super({ config, roster: rosters.relay, secrets, createMachine: probeMachine, replicas });
+  constructor({ config, rosters, secrets }: TestCommittee, replicas = 2, checkpointEvery?: CheckpointSchedule) {
+    const options = { config, roster: rosters.relay, secrets, createMachine: probeMachine, replicas };
+    super(checkpointEvery === undefined ? options : { ...options, checkpointEvery });
   }
 
   /** All have joined; log time is in slot 10. */

@@ -5,14 +5,13 @@ import {
   type Codec,
   count,
   fixed,
-  fromHex,
+  hex,
   list,
   literal,
   map,
   oneOf,
   optional,
   struct,
-  toHex,
   u64,
   u256,
   union,
@@ -26,12 +25,6 @@ import type { AccountState, Command, Debt, EscrowQuery, LiveBid, SlotState, Stat
 
 /** A member's share sealed to at most 16 members (`crypto/box.ts`). */
 export const SHARE_BOX_BYTES_MAX = 4096;
-
-/** Maps are keyed by hex in memory and by bytes in the encoding. */
-function hexOf(length: number): Codec<string> {
-  const inner = fixed(length);
-  return { write: (writer, value) => inner.write(writer, fromHex(value)), read: (reader) => toHex(inner.read(reader)) };
-}
 
 const LIVE_BID = struct<{ [K in keyof LiveBid]: LiveBid[K] }>({
   id: fixed(32),
@@ -50,20 +43,20 @@ const STANDING = struct({
 const BOXES = map(count, bytes(SHARE_BOX_BYTES_MAX), 16);
 
 const SLOT_STATE: Codec<SlotState> = struct<{ [K in keyof SlotState]: SlotState[K] }>({
-  bids: map(hexOf(32), LIVE_BID, BID_COUNT_CEILING),
-  standings: map(hexOf(32), STANDING, STANDINGS_MAX),
-  nonces: map(hexOf(20), list(u64, STANDINGS_MAX), STANDINGS_MAX),
+  bids: map(hex(32), LIVE_BID, BID_COUNT_CEILING),
+  standings: map(hex(32), STANDING, STANDINGS_MAX),
+  nonces: map(hex(20), list(u64, STANDINGS_MAX), STANDINGS_MAX),
   blindClosed: bool,
   blindIds: list(fixed(32), BID_COUNT_CEILING),
   phase: oneOf("bidding", "closed", "opening", "reopened", "done"),
   contestants: list(fixed(32), BID_COUNT_CEILING),
   slotShares: BOXES,
   opened: list(fixed(32), 128),
-  bundleShares: map(hexOf(32), BOXES, 128),
+  bundleShares: map(hex(32), BOXES, 128),
 });
 
 const ACCOUNT: Codec<AccountState> = struct<{ [K in keyof AccountState]: AccountState[K] }>({
-  searchers: map(hexOf(20), u64, SEARCHERS_PER_ACCOUNT),
+  searchers: map(hex(20), u64, SEARCHERS_PER_ACCOUNT),
   sinceSlot: u64,
 });
 const QUERY = struct({
@@ -76,11 +69,11 @@ const DEBT = struct<{ [K in keyof Debt]: Debt[K] }>({ account: fixed(20), wei: u
 const VERSIONED_STATE = struct({
   version: literal(1),
   slots: map(u64, SLOT_STATE, 100_000),
-  accounts: map(hexOf(20), ACCOUNT, ACCOUNTS_MAX),
-  escrow: map(hexOf(20), u256, ACCOUNTS_MAX),
+  accounts: map(hex(20), ACCOUNT, ACCOUNTS_MAX),
+  escrow: map(hex(20), u256, ACCOUNTS_MAX),
   escrowSlot: u64,
   query: optional(QUERY as Codec<EscrowQuery>),
-  debts: map(hexOf(32), DEBT, DEBTS_MAX),
+  debts: map(hex(32), DEBT, DEBTS_MAX),
 });
 
 export const STATE: Codec<State> = {

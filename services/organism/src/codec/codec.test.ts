@@ -14,6 +14,7 @@ import {
   equalBytes,
   fixed,
   fromHex,
+  hex,
   list,
   literal,
   map,
@@ -48,6 +49,7 @@ const LEAVES: readonly Sample[] = [
   sample(u256, fc.bigInt(0n, 2n ** 256n - 1n)),
   sample(bool, fc.boolean()),
   sample(fixed(3), raw(3, 3)),
+  sample(hex(3), raw(3, 3).map(toHex)),
   sample(bytes(5), raw(5)),
   sample(text(20), words),
   sample(oneOf("a", "b", "c"), fc.constantFrom("a" as const, "b" as const, "c" as const)),
@@ -307,6 +309,17 @@ describe("hex", () => {
     fc.assert(fc.property(raw(40), (value) => assert.deepEqual(fromHex(toHex(value)), value)));
     assert.deepEqual(fromHex("0xAb01"), new Uint8Array([0xab, 1]));
     for (const bad of ["abc", "0x0", "zz", "0x0x00", "00 ", "00\n"]) assert.throws(() => fromHex(bad), CodecError);
+  });
+
+  test("as a key of a map: the bytes, whatever the case; anything but digits is refused, also what only looks like them", () => {
+    const codec = hex(2);
+    assert.deepEqual(encode(codec, "00ff"), new Uint8Array([0, 255]));
+    assert.deepEqual(encode(codec, "aBCd"), encode(codec, "abcd"));
+    assert.deepEqual(encode(codec, "0xabcd"), encode(codec, "abcd"));
+    for (const bad of ["", "abc", "abcde", "0xab", "00g0", "00 0", "\u0130000", "\u{1f600}00", "\u066100\u0661"]) {
+      assert.throws(() => encode(codec, bad), CodecError, bad);
+      assert.throws(() => encode(list(codec, 2), ["0000", bad]), CodecError, bad);
+    }
   });
 
   test("a view into a larger buffer shows its own bytes only", () => {

@@ -7,6 +7,8 @@
  * out-of-range bytes, unsorted or repeated map keys: what decodes re-encodes to the same bytes.
  */
 
+import { keyOrder } from "./key-order.ts";
+
 /** Bytes that are not the canonical encoding of a value. `path` names the field, never its content. */
 export class CodecError extends Error {
   override readonly name = "CodecError";
@@ -17,11 +19,26 @@ export class CodecError extends Error {
   }
 }
 
+/** Shorter bytes are copied one by one: asking the engine for it takes longer. */
+const FEW_BYTES = 8;
+/** The same of what can be copied four bytes at a time. */
+const FEW_WORDS = 16;
+
 /** Grows as needed; `bytes()` copies out what was written. */
 export class Writer {
-  #buffer: Uint8Array = new Uint8Array(256);
-  #view = new DataView(this.#buffer.buffer);
+  #buffer: Uint8Array;
+  #view: DataView;
   #length = 0;
+  /** Where the keys of maps are put in order, those of an inner map behind those of the outer one. */
+  #keys: Writer | undefined;
+  /** Long lists and maps that were written, when they may come again. */
+  #written: Map<object, Written> | undefined;
+
+  /** @param capacity what is expected, if it is known */
+  constructor(capacity = 256) {
+    this.#buffer = new Uint8Array(capacity);
+    this.#view = new DataView(this.#buffer.buffer);
+  }
 
   #reserve(count: number): number {
     const at = this.#length;
@@ -39,7 +56,7 @@ export class Writer {
   // `#reserve` may replace the buffer, so it comes in a statement of its own, before the buffer is named.
   u8(value: number): void {
     const at = this.#reserve(1);
-    this.#view.setUint8(at, value);
+    this.#buffer[at] = value;
   }
   u32(value: number): void {
     const at = this.#reserve(4);
@@ -49,22 +66,138 @@ export class Writer {
     const at = this.#reserve(8);
     this.#view.setBigUint64(at, value);
   }
+  /** Eight bytes of a whole number that is exact, without making a bigint of it. */
+  count(value: number): void {
+    const at = this.#reserve(8);
+    this.#view.setUint32(at, value / 2 ** 32);
+    this.#view.setUint32(at + 4, value);
+  }
   raw(bytes: Uint8Array): void {
-    const at = this.#reserve(bytes.length);
-    this.#buffer.set(bytes, at);
+    const { length } = bytes;
+    const at = this.#reserve(length);
+    const buffer = this.#buffer;
+    if (length > FEW_BYTES) buffer.set(bytes, at);
+    else for (let index = 0; index < length; index++) buffer[at + index] = bytes[index] ?? 0;
   }
-  bytes(): Uint8Array {
-    return this.#buffer.slice(0, this.#length);
+  /** Text behind its length, if it is all ASCII. Otherwise nothing is written. */
+  ascii(value: string): boolean {
+    const { length } = value;
+    const at = this.#reserve(4 + length);
+    const buffer = this.#buffer;
+    for (let index = 0; index < length; index++) {
+      const code = value.charCodeAt(index);
+      if (code > 127) {
+        this.#length = at;
+        return false;
+      }
+      buffer[at + 4 + index] = code;
+    }
+    this.#view.setUint32(at, length);
+    return true;
   }
+  /** The bytes that hexadecimal digits stand for, if they are nothing else. Otherwise nothing is written. */
+  hex(digits: string): boolean {
+    const length = digits.length / 2;
+    const at = this.#reserve(length);
+    const buffer = this.#buffer;
+    let all = 0;
+    for (let index = 0; index < length; index++) {
+      const high = digitAt(digits, 2 * index);
+      const low = digitAt(digits, 2 * index + 1);
+      all |= high | low;
+      buffer[at + index] = high * 16 + low;
+    }
+    if (all >= NO_DIGIT) this.#length = at;
+    return all < NO_DIGIT;
+  }
+  bytes(from = 0): Uint8Array {
+    return this.#buffer.slice(from, this.#length);
+  }
+  /** Puts another u32 where one was written. */
+  patchU32(at: number, value: number): void {
+    this.#view.setUint32(at, value);
+  }
+  get length(): number {
+    return this.#length;
+  }
+
+  /** Keys come here before their map is written, and are cut off again when it is. */
+  get keys(): Writer {
+    this.#keys ??= new Writer();
+    return this.#keys;
+  }
+  /** Indexes of the keys that begin at `starts`, as they have to be written; undefined when they stand so. */
+  order(starts: readonly number[]): number[] | undefined {
+    return keyOrder(this.#buffer, starts);
+  }
+  /** Writes what stands from `from` to `to` in another. */
+  copy(source: Writer, from: number, to: number): void {
+    const length = to - from;
+    const at = this.#reserve(length);
+    if (length > FEW_WORDS * 4) {
+      this.#buffer.set(source.#buffer.subarray(from, to), at);
+      return;
+    }
+    const view = this.#view;
+    const bytes = source.#view;
+    let done = 0;
+    for (; done + 4 <= length; done += 4) view.setUint32(at + done, bytes.getUint32(from + done));
+    for (; done < length; done++) view.setUint8(at + done, bytes.getUint8(from + done));
+  }
+  /** Forgets what was written from there on, secrets too. */
+  cut(length: number): void {
+    this.#buffer.fill(0, length, this.#length);
+    this.#length = length;
+  }
+
+  /**
+   * From here on what is long and comes again, the same object under the same codec, is copied from where it stands.
+   * Only for what nobody can change until everything is written.
+   */
+  expectAgain(): void {
+    this.#written = new Map();
+  }
+  /** True when this was written before, and is now once more. */
+  again(codec: object, value: object): boolean {
+    const written = this.#written?.get(value);
+    if (written === undefined || written.codec !== codec) return false;
+    const length = written.to - written.from;
+    const at = this.#reserve(length);
+    this.#buffer.copyWithin(at, written.from, written.to);
+    return true;
+  }
+  /** Says that this was just written, from there on. */
+  wrote(codec: object, value: object, from: number): void {
+    this.#written?.set(value, { codec, from, to: this.#length });
+  }
+
   /** Forgets what was written, secrets too. */
   clear(): void {
-    this.#buffer.fill(0, 0, this.#length);
-    this.#length = 0;
+    this.cut(0);
   }
   get capacity(): number {
-    return this.#buffer.length;
+    return this.#buffer.length + (this.#keys?.capacity ?? 0);
   }
 }
+
+const NO_DIGIT = 0x100;
+/** What a character of ASCII is worth as a hexadecimal digit. */
+const DIGITS = Uint16Array.from({ length: 128 }, (_, code) => {
+  const digit = "0123456789abcdef".indexOf(String.fromCharCode(code).toLowerCase());
+  return digit < 0 ? NO_DIGIT : digit;
+});
+
+function digitAt(text: string, at: number): number {
+  return DIGITS[text.charCodeAt(at)] ?? NO_DIGIT;
+}
+
+interface Written {
+  readonly codec: object;
+  readonly from: number;
+  readonly to: number;
+}
+/** Of lists and maps with fewer entries nobody looks whether they come again. */
+const LONG = 32;
 
 /** Making a buffer costs more than most encodings: one is kept, unless it has grown large. */
 let spare: Writer | undefined;
@@ -181,7 +314,7 @@ export const u8: Codec<number> = {
 export const count: Codec<number> = {
   write(writer, value) {
     if (!Number.isSafeInteger(value) || value < 0) throw new CodecError("", "count out of range");
-    writer.u64(BigInt(value));
+    writer.count(value);
   },
   read(reader) {
     const value = reader.u64();
@@ -202,6 +335,12 @@ export const u64: Codec<bigint> = {
 export const u256: Codec<bigint> = {
   write(writer, value) {
     inRange(value, MAX_U256);
+    if (value <= MAX_U64) {
+      // Most amounts are: the rest needs no arithmetic.
+      for (let limb = 0; limb < 3; limb++) writer.count(0);
+      writer.u64(value);
+      return;
+    }
     for (let shift = 192n; shift >= 0n; shift -= 64n) writer.u64((value >> shift) & MAX_U64);
   },
   read(reader) {
@@ -231,6 +370,18 @@ export function fixed(length: number): Codec<Uint8Array> {
   };
 }
 
+/** Exactly `length` bytes, without a prefix, which are lower-case hex in memory: keys of maps. */
+export function hex(length: number): Codec<string> {
+  const inner = fixed(length);
+  return {
+    write(writer, value) {
+      if (value.length === 2 * length && writer.hex(value)) return;
+      inner.write(writer, fromHex(value));
+    },
+    read: (reader) => toHex(inner.read(reader)),
+  };
+}
+
 /** Up to `max` bytes behind a u32 length. */
 export function bytes(max: number): Codec<Uint8Array> {
   return {
@@ -249,29 +400,18 @@ export function bytes(max: number): Codec<Uint8Array> {
 
 const UTF8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 const UTF8_ENCODER = new TextEncoder();
-/** Tags, stages and topics are few and come again all the time. */
-const ENCODED = new Map<string, Uint8Array>();
-const ENCODED_MAX = 1024;
-const ENCODED_TEXT_MAX = 64;
-
-function encodeText(value: string): Uint8Array {
-  const known = ENCODED.get(value);
-  if (known !== undefined) return known;
-  const encoded = UTF8_ENCODER.encode(value);
-  if (value.length <= ENCODED_TEXT_MAX) {
-    if (ENCODED.size >= ENCODED_MAX) ENCODED.clear();
-    ENCODED.set(value, encoded);
-  }
-  return encoded;
-}
+/** Longer text is encoded by the engine. */
+const FEW_CHARACTERS = 64;
 
 /** UTF-8 text of up to `max` bytes. */
 export function text(max: number): Codec<string> {
   const inner = bytes(max);
+  const few = Math.min(max, FEW_CHARACTERS);
   return {
     write(writer, value) {
+      if (value.length <= few && writer.ascii(value)) return;
       if (!value.isWellFormed()) throw new CodecError("", "text has a lone surrogate");
-      inner.write(writer, encodeText(value));
+      inner.write(writer, UTF8_ENCODER.encode(value));
     },
     read(reader) {
       const raw = inner.read(reader);
@@ -286,11 +426,15 @@ export function text(max: number): Codec<string> {
 
 /** Up to `max` items behind a u32 count. */
 export function list<T>(item: Codec<T>, max: number): Codec<T[]> {
-  return {
+  const codec: Codec<T[]> = {
     write(writer, value) {
-      if (value.length > max) throw new CodecError("", `${value.length} items, at most ${max}`);
-      writer.u32(value.length);
+      const { length } = value;
+      if (length > max) throw new CodecError("", `${length} items, at most ${max}`);
+      if (length >= LONG && writer.again(codec, value)) return;
+      const from = writer.length;
+      writer.u32(length);
       for (const entry of value) item.write(writer, entry);
+      if (length >= LONG) writer.wrote(codec, value, from);
     },
     read(reader) {
       const length = reader.u32();
@@ -300,6 +444,7 @@ export function list<T>(item: Codec<T>, max: number): Codec<T[]> {
       return items;
     },
   };
+  return codec;
 }
 
 export function optional<T>(item: Codec<T>): Codec<T | undefined> {
@@ -344,9 +489,10 @@ export function literal<const V extends number>(value: V): Codec<V> {
 /** Fields in the order they are listed. */
 export function struct<F extends Record<string, unknown>>(fields: { readonly [K in keyof F]: Codec<F[K]> }): Codec<F> {
   const names = Object.keys(fields) as (keyof F & string)[];
+  const each = names.map((name) => ({ name, codec: fields[name] }));
   return {
     write(writer, value) {
-      for (const name of names) fields[name].write(writer, value[name]);
+      for (const { name, codec } of each) codec.write(writer, value[name]);
     },
     read(reader) {
       const value = {} as F;
@@ -362,29 +508,37 @@ export function struct<F extends Record<string, unknown>>(fields: { readonly [K 
 
 /** A map as a list of entries, sorted by encoded key: insertion order never shows. */
 export function map<K, V>(key: Codec<K>, value: Codec<V>, max: number): Codec<Map<K, V>> {
-  return {
+  const codec: Codec<Map<K, V>> = {
     write(writer, entries) {
-      if (entries.size > max) throw new CodecError("", `${entries.size} entries, at most ${max}`);
-      if (entries.size < 2) {
+      const { size } = entries;
+      if (size > max) throw new CodecError("", `${size} entries, at most ${max}`);
+      if (size < 2) {
         // Most are, and there is nothing to sort.
-        writer.u32(entries.size);
+        writer.u32(size);
         for (const [k, v] of entries) {
           key.write(writer, k);
           value.write(writer, v);
         }
         return;
       }
-      const sorted = [...entries].map(([k, v]) => {
-        const encoded = encode(key, k);
-        return { k: encoded, first: firstBytes(encoded), v };
-      });
-      // A large state is sorted at every checkpoint: most keys differ in their first bytes already.
-      sorted.sort((a, b) => a.first - b.first || compareBytes(a.k, b.k));
-      writer.u32(sorted.length);
-      for (const entry of sorted) {
-        writer.raw(entry.k);
-        value.write(writer, entry.v);
+      if (size >= LONG && writer.again(codec, entries)) return;
+      const from = writer.length;
+      writer.u32(size);
+      const { keys } = writer;
+      const starts = [keys.length];
+      for (const k of entries.keys()) {
+        key.write(keys, k);
+        starts.push(keys.length);
       }
+      const values = [...entries.values()];
+      const order = keys.order(starts);
+      for (let at = 0; at < size; at++) {
+        const index = order === undefined ? at : (order[at] ?? 0);
+        writer.copy(keys, starts[index] ?? 0, starts[index + 1] ?? 0);
+        value.write(writer, values[index] as V);
+      }
+      keys.cut(starts[0] ?? 0);
+      if (size >= LONG) writer.wrote(codec, entries, from);
     },
     read(reader) {
       const length = reader.u32();
@@ -403,13 +557,7 @@ export function map<K, V>(key: Codec<K>, value: Codec<V>, max: number): Codec<Ma
       return entries;
     },
   };
-}
-
-/** The first six bytes as a number, in the order of bytes; what is shorter stands like one that goes on with zeros. */
-function firstBytes(bytes: Uint8Array): number {
-  let number = 0;
-  for (let at = 0; at < 6; at++) number = number * 256 + (bytes[at] ?? 0);
-  return number;
+  return codec;
 }
 
 /** Tagged alternatives: `{ type: "vote", … }`, carried as the position of the type. Append only. */

@@ -27,7 +27,7 @@ import { Admission } from "./admission.ts";
 import { blockKey, isBlockedKey } from "./blocked-keys.ts";
 import { Certifier } from "./certifier.ts";
 import { type Checkpoint, STATE_BYTES_MAX, stateHash } from "./checkpoint.ts";
-import { type CheckpointSchedule, CheckpointVotes } from "./checkpoint-votes.ts";
+import { type CheckpointSchedule, CheckpointVotes, type Snapshots } from "./checkpoint-votes.ts";
 import { addChunk } from "./chunks.ts";
 import { Closes } from "./closes.ts";
 import type { CommitteeCommand } from "./commands.ts";
@@ -39,7 +39,7 @@ import type { EraLinks } from "./era-links.ts";
 import type { Eras } from "./eras.ts";
 import { Facts } from "./facts.ts";
 import { type FraudVerdict, verifyFraudProof } from "./fraud.ts";
-import { decodeState, encodeGuestView, encodeState } from "./guest-view.ts";
+import { decodeState, encodeGuestView, encodeSnapshots, encodeState } from "./guest-view.ts";
 import { KnownEras } from "./known-eras.ts";
 import { type CertifiedOutcome, checkOutcome, type Outcome } from "./outcome.ts";
 import { checkRoster, type Quorum, type Roster } from "./roster.ts";
@@ -113,6 +113,8 @@ export class Committee<State, Command, D extends Duty> {
   #inner: State;
   /** Of the entry that is being applied. */
   #effects: Effects = noEffects();
+  /** How much memory the next checkpoint is given at once; says nothing of what is in it. */
+  #snapshotBytes = 0;
   readonly #window: SlotWindow;
   readonly #epochs: Epochs;
   readonly #eras: KnownEras;
@@ -392,18 +394,16 @@ export class Committee<State, Command, D extends Duty> {
   /** A checkpoint, when one is due. */
   #makeCheckpoint(): void {
     if (!this.#checkpoints.takeDue()) return;
-    let state: Uint8Array;
-    let guest: Uint8Array;
+    let snapshots: Snapshots;
     try {
-      state = this.snapshot();
-      guest = this.guestView();
+      snapshots = this.#snapshots();
     } catch (error) {
       // A state beyond its own limits is alike on all members: none of them has a checkpoint here.
       if (!(error instanceof CodecError)) throw error;
       return;
     }
-    if (state.length > STATE_BYTES_MAX) return;
-    this.#effects.checkpoint = { checkpoint: this.#checkpoints.open({ state, guest }), state, guest };
+    if (snapshots.state.length > STATE_BYTES_MAX) return;
+    this.#effects.checkpoint = { checkpoint: this.#checkpoints.open(snapshots), ...snapshots };
   }
 
   #applyEntry(position: bigint, raw: Uint8Array, entry: ReadEntry): Judged {
@@ -588,6 +588,15 @@ export class Committee<State, Command, D extends Duty> {
     this.machine.collapse(this.#inner, below);
   }
 
+  /** As members keep it and as guests are given it, canonically: what a checkpoint is about. */
+  #snapshots(): Snapshots {
+    const snapshots = encodeSnapshots(this.#shared, this.machine, this.#inner, this.#snapshotBytes);
+    const bytes = snapshots.state.length + snapshots.guest.length;
+    // Somewhat more next time, so that a state that grows is not copied for it.
+    this.#snapshotBytes = Math.ceil(bytes * 1.125);
+    return snapshots;
+  }
+
   /** The whole state, canonically. */
   snapshot(): Uint8Array {
     return encodeState(this.#shared, this.machine.state, this.#inner);
@@ -681,7 +690,7 @@ export class Committee<State, Command, D extends Duty> {
   /** The first checkpoint of this generation, with its state. Only at position 0 of a later one than the first. */
   birth(): { readonly checkpoint: Checkpoint; readonly state: Uint8Array } {
     invariant(this.#shared.position === 0n && this.#shared.generation > 0n, "a generation begins at position 0");
-    const state = this.snapshot();
-    return { checkpoint: this.#checkpoints.stated({ state, guest: this.guestView() }), state };
+    const snapshots = this.#snapshots();
+    return { checkpoint: this.#checkpoints.stated(snapshots), state: snapshots.state };
   }
 }

@@ -9,9 +9,10 @@
  * of their state, so a quorum certifies the guest's state at each checkpoint as well. `apply` therefore never judges a
  * later entry by anything that is left out here.
  */
-import { bytes, type Codec, CodecError, decode, encode, literal, struct, Writer } from "../codec/codec.ts";
+import { bytes, type Codec, CodecError, decode, literal, struct, Writer } from "../codec/codec.ts";
 import type { Duty, Machine } from "../machine.ts";
 import { CERTIFIED_CHECKPOINT, type CertifiedCheckpoint, STATE_BYTES_MAX } from "./checkpoint.ts";
+import type { Snapshots } from "./checkpoint-votes.ts";
 import { SHARED_STATE, type SharedState, type SlotRecord } from "./state.ts";
 
 /** What a guest keeps to go on from. Whoever reads it checks the certificate and the hash again. */
@@ -52,15 +53,42 @@ function guestShared(shared: SharedState, decidedBelow: bigint): SharedState {
   };
 }
 
+const SNAPSHOT_BYTES_MIN = 4096;
+
 /** Canonical bytes: u32 length of the shared part ‖ shared part ‖ the organism's. */
-export function encodeState<State>(shared: SharedState, codec: Codec<State>, inner: State): Uint8Array {
-  // One buffer: a large state is not copied about.
-  const first = encode(SHARED_STATE, shared);
-  const writer = new Writer();
-  writer.u32(first.length);
-  writer.raw(first);
+function writeState<State>(writer: Writer, shared: SharedState, codec: Codec<State>, inner: State): void {
+  const lengthAt = writer.length;
+  writer.u32(0);
+  SHARED_STATE.write(writer, shared);
+  writer.patchU32(lengthAt, writer.length - lengthAt - 4);
   codec.write(writer, inner);
+}
+
+/** The state, canonically. */
+export function encodeState<State>(shared: SharedState, codec: Codec<State>, inner: State): Uint8Array {
+  const writer = new Writer();
+  writeState(writer, shared, codec, inner);
   return writer.bytes();
+}
+
+/**
+ * The state as members keep it and as guests are given it. What they have in common is encoded once: nothing is kept
+ * from one checkpoint to the next, so there is nothing that could be older than the state.
+ * @param expectedBytes of both together: what does not grow while it is written is not copied about
+ */
+export function encodeSnapshots<State, Command, D extends Duty>(
+  shared: SharedState,
+  machine: Machine<State, Command, D>,
+  inner: State,
+  expectedBytes = 0,
+): Snapshots {
+  const writer = new Writer(Math.max(expectedBytes, SNAPSHOT_BYTES_MIN));
+  writer.expectAgain();
+  writeState(writer, shared, machine.state, inner);
+  const state = writer.bytes();
+  const decidedBelow = lowestUndecided(shared.floors, shared.collapsedBelow);
+  writeState(writer, guestShared(shared, decidedBelow), machine.state, machine.forGuests(inner, decidedBelow));
+  return { state, guest: writer.bytes(state.length) };
 }
 
 /** What members keep, as it is given to guests. @throws CodecError when the bytes are not a member's state */

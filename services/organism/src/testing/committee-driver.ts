@@ -8,6 +8,7 @@ import { type CertifiedCheckpoint, type Checkpoint, checkpointDigest } from "../
 import { type CommitteeCommand, encodeCommand } from "../committee/commands.ts";
 import { type Applied, Committee } from "../committee/committee.ts";
 import { ENTRY_BODY, ENTRY_TAG, type EntryBody, encodeEntry, entryHash, ZERO_HASH } from "../committee/entry.ts";
+import { decodeState, encodeState, guestViewOf } from "../committee/guest-view.ts";
 import { type CertifiedOutcome, type Outcome, outcomeDigest } from "../committee/outcome.ts";
 import type { Roster } from "../committee/roster.ts";
 import type { RuleRange } from "../committee/rules.ts";
@@ -94,7 +95,17 @@ export class CommitteeDriver<State, Command, D extends Duty> {
     const [first, ...others] = results;
     assert.ok(first !== undefined);
     for (const other of others) assert.deepEqual(other, first);
+    if (first.checkpoint !== undefined) this.#assertMadeAfresh(first.checkpoint);
     return first;
+  }
+
+  /** What a checkpoint is about is what the state and the guests' view come to when they are read and made again. */
+  #assertMadeAfresh({ state, guest }: NonNullable<Applied["checkpoint"]>): void {
+    if (this.committee.isGuest) return;
+    const { machine } = this.committee;
+    const { shared, inner } = decodeState(machine.state, state);
+    assert.deepEqual(encodeState(shared, machine.state, inner), state);
+    assert.deepEqual(guestViewOf(machine, state), guest);
   }
 
   assertAlike(): void {

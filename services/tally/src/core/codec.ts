@@ -3,13 +3,12 @@ import {
   type Codec,
   count,
   fixed,
-  fromHex,
+  hex,
   list,
   literal,
   map,
   optional,
   struct,
-  toHex,
   u64,
   u256,
   union,
@@ -68,10 +67,7 @@ const BATCH = struct({
   postedIn: u64,
 }) as Codec<Batch>;
 
-const BID_KEY: Codec<string> = {
-  write: (writer, value) => HASH.write(writer, fromHex(value)),
-  read: (reader) => toHex(HASH.read(reader)),
-};
+const BID_KEY = hex(32);
 const SLOT = struct({ collected: list(COLLECTED, COLLECTED_WAITING_MAX), scanned: u64 }) as Codec<AttributedSlot>;
 
 export const STATE = struct({

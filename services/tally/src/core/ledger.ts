@@ -2,7 +2,7 @@
  * The cumulative ledger: what every recipient was ever owed. It only grows, so a claim pays the difference to what was
  * claimed before, and a batch that nobody posted is made good by the next. Part of tally's replicated state.
  */
-import { type Codec, CodecError, fixed, fromHex, map, struct, toHex, u256 } from "@lattice/organism/codec/codec.ts";
+import { type Codec, CodecError, fromHex, hex, map, struct, toHex, u256 } from "@lattice/organism/codec/codec.ts";
 import type { AttributionCommitment } from "@lattice/organism/outcomes/tally.ts";
 import { ADDRESS_BYTES } from "./eip712.ts";
 import { type Leaf, type MerkleTree, merkleProof, merkleTree } from "./merkle.ts";
@@ -20,11 +20,7 @@ export interface Ledger {
   remainder: bigint;
 }
 
-const ADDRESS_KEY: Codec<string> = {
-  write: (writer, value) => fixed(ADDRESS_BYTES).write(writer, fromHex(value)),
-  read: (reader) => toHex(fixed(ADDRESS_BYTES).read(reader)),
-};
-const FIELDS = struct({ totals: map(ADDRESS_KEY, u256, RECIPIENTS_MAX), remainder: u256 });
+const FIELDS = struct({ totals: map(hex(ADDRESS_BYTES), u256, RECIPIENTS_MAX), remainder: u256 });
 
 /** For snapshots and the state hash. Refuses recipients with nothing and sums beyond u256. */
 export const LEDGER: Codec<Ledger> = {
