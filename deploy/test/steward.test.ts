@@ -74,7 +74,7 @@ interface RunningSteward {
 
 describe("epochs that start by themselves", {
   skip: binary === undefined ? "there is no nats-server" : false,
-  timeout: 600_000,
+  timeout: 1_500_000,
 }, () => {
   const committee = dealCommittee(SEATS.length, { genesisMs: 1_790_000_000_000, slotMs: 1000 }, "third");
   const { config } = committee;

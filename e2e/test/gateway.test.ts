@@ -29,7 +29,7 @@ const BEACON_ROOT: Hex = `0x${"05".repeat(32)}`;
 const ZERO: Hex = `0x${"0".repeat(64)}`;
 const TO: Hex = `0x${"aa".repeat(20)}`;
 
-describe("wallets through the gateway", { timeout: 240_000 }, () => {
+describe("wallets through the gateway", { timeout: 900_000 }, () => {
   const viemAccount = privateKeyToAccount(generatePrivateKey());
   const ethersKey = generatePrivateKey();
   const log = new LogBook();

@@ -47,14 +47,14 @@ const gone = async (pids: readonly number[]): Promise<void> => {
   while (pids.some(isRunning)) await new Promise((resolve) => setTimeout(resolve, 100));
 };
 
-test("whoever is killed with -9 leaves nobody behind, the guard included", { timeout: 60_000 }, async () => {
+test("whoever is killed with -9 leaves nobody behind, the guard included", { timeout: 300_000 }, async () => {
   const { runner, pids } = await started(true);
   assert.ok(Object.values(pids).every(isRunning));
   runner.kill("SIGKILL");
   await gone(Object.values(pids));
 });
 
-test("without the guard they stay", { timeout: 60_000 }, async () => {
+test("without the guard they stay", { timeout: 300_000 }, async () => {
   const { runner, pids } = await started(false);
   runner.kill("SIGKILL");
   await once(runner, "exit");
@@ -64,7 +64,7 @@ test("without the guard they stay", { timeout: 60_000 }, async () => {
   await gone([member, stubborn]);
 });
 
-test("the guard keeps nobody who ends by itself, and ends with it", { timeout: 60_000 }, async () => {
+test("the guard keeps nobody who ends by itself, and ends with it", { timeout: 300_000 }, async () => {
   const { runner, pids } = await started(true);
   const { guard = 0, member = 0, stubborn = 0 } = pids;
   for (const pid of [member, stubborn]) process.kill(pid, "SIGKILL");
