@@ -97,6 +97,13 @@ export class ProbeDriver extends CommitteeDriver<ProbeState, ProbeCommand, Duty>
     return driver;
   }
 
+  /** All say that they can follow these rules, and go on until they govern. */
+  takeUp(version: number): void {
+    for (const author of this.authors) author.say({ type: "rules", highest: version, build: "test" });
+    while (this.committee.rules.active < version) this.author(0).say(note());
+    assert.equal(this.committee.rules.active, version);
+  }
+
   /** Refused, and nothing but the head has moved: neither state nor lane. */
   refusedOutright(run: () => Applied, reason: string, author?: number): void {
     const before = this.#inert();

@@ -5,10 +5,13 @@
 import { toHex } from "../codec/codec.ts";
 import { type Refusal, refuse } from "../machine.ts";
 import type { Epochs } from "./epochs.ts";
+import { LISTED_ONCE } from "./rules.ts";
 import type { SlotWindow } from "./slot-window.ts";
 import { CLOSE_INPUTS_PER_AUTHOR, CLOSES_PER_AUTHOR, type CloseRecord, type SharedState } from "./state.ts";
 
 interface Awaited {
+  /** Whether a member that lists an input twice counts once. */
+  readonly once: boolean;
   readonly hashes: readonly Uint8Array[];
   missing: Uint8Array | undefined;
 }
@@ -19,11 +22,18 @@ export class Closes {
   readonly #epochs: Epochs;
   /** Of closes that wait: what they wait for, and which of it was missing when last looked. Undefined after another word. */
   readonly #awaited = new WeakMap<CloseRecord, Awaited>();
+  /** Below this slot nothing listed is kept; undefined: that is to be looked at. */
+  #forgottenBelow: bigint | undefined;
 
   constructor(shared: SharedState, window: SlotWindow, epochs: Epochs) {
     this.#shared = shared;
     this.#window = window;
     this.#epochs = epochs;
+  }
+
+  /** The state has become another: what was derived of it is looked up anew. */
+  reread(): void {
+    this.#forgottenBelow = undefined;
   }
 
   add(author: number, stage: string, slot: bigint, inputs: Uint8Array[]): Refusal | undefined {
@@ -55,6 +65,7 @@ export class Closes {
   ): void {
     // In slot and stage order: a restored snapshot holds the same entries in another insertion order.
     const lowest = this.#window.lowest;
+    const once = this.#shared.rules.active >= LISTED_ONCE;
     const waiting: bigint[] = [];
     for (const [slot, { closes }] of this.#shared.slots) if (slot >= lowest && isWaiting(closes)) waiting.push(slot);
     for (const slot of waiting.sort((a, b) => (a < b ? -1 : 1))) {
@@ -64,7 +75,9 @@ export class Closes {
         const record = closes.get(stage);
         if (record === undefined || record.done || record.by.size < quorum) continue;
         // One member may list many, and may make all wait: they are counted and looked up once, not after every entry.
-        const awaited = this.#awaited.get(record) ?? { hashes: listedBy(record, faults + 1), missing: undefined };
+        const known = this.#awaited.get(record);
+        const awaited: Awaited =
+          known?.once === once ? known : { once, hashes: listedBy(record, faults + 1, once), missing: undefined };
         this.#awaited.set(record, awaited);
         const lacks = (hash: Uint8Array): boolean => !hasInput(stage, slot, hash);
         if (awaited.missing !== undefined && lacks(awaited.missing)) continue;
@@ -72,6 +85,21 @@ export class Closes {
         if (awaited.missing !== undefined) continue;
         record.done = true;
         closed(stage, slot);
+      }
+    }
+    if (once) this.#forget();
+    else this.#forgottenBelow = undefined;
+  }
+
+  /** Megabytes of each author and slot that nobody reads any more; who has closed is still known. */
+  #forget(): void {
+    const { lowest } = this.#window;
+    if (this.#forgottenBelow === lowest) return;
+    this.#forgottenBelow = lowest;
+    for (const [slot, { closes }] of this.#shared.slots) {
+      if (slot >= lowest) continue;
+      for (const { by } of closes.values()) {
+        for (const [author, inputs] of by) if (inputs.length > 0) by.set(author, []);
       }
     }
   }
@@ -83,12 +111,18 @@ function isWaiting(closes: ReadonlyMap<string, CloseRecord>): boolean {
   return false;
 }
 
-/** Inputs that at least so many members listed. A member that lists one twice counts twice. */
-function listedBy({ by }: CloseRecord, members: number): Uint8Array[] {
+/**
+ * Inputs that at least so many members listed.
+ * @param once false: a member that lists one twice counts twice
+ */
+function listedBy({ by }: CloseRecord, members: number, once: boolean): Uint8Array[] {
   const listed = new Map<string, { hash: Uint8Array; times: number }>();
   for (const inputs of by.values()) {
+    const own = new Set<string>();
     for (const hash of inputs) {
       const key = toHex(hash);
+      if (once && own.has(key)) continue;
+      own.add(key);
       listed.set(key, { hash, times: (listed.get(key)?.times ?? 0) + 1 });
     }
   }

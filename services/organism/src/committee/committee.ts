@@ -649,6 +649,7 @@ export class Committee<State, Command, D extends Duty> {
     this.#inner = inner;
     this.#decisions.reread();
     this.#eras.reread();
+    this.#closes.reread();
     this.#checkpoints.forget();
   }
 

@@ -18,7 +18,7 @@ export interface RuleRange {
 /** The rules that every log begins with. */
 export const FIRST_RULES = 1;
 /** What this build can follow. A new version is one more, and has a line in docs/protocol/rules.md. */
-export const RULES: RuleRange = { lowest: 1, highest: 6 };
+export const RULES: RuleRange = { lowest: 1, highest: 7 };
 /** How many entries lie between the quorum and the first entry under the new rules: time to see who is left behind. */
 export const ACTIVATION_ENTRIES = 64n;
 
@@ -51,6 +51,12 @@ export const ERAS = 5;
  * over and forgotten (fraud.ts). Before, it is refused.
  */
 export const PROOFS_BY_SEAT = 6;
+
+/**
+ * From here on a close waits for what f + 1 different members list, and what was listed for decided slots is forgotten
+ * (closes.ts). Before, whoever listed an input f + 1 times made all wait for it.
+ */
+export const LISTED_ONCE = 7;
 
 /** A build's name, for people. */
 export const BUILD = text(32);
