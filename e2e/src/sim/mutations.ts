@@ -413,13 +413,19 @@ export const MUTATIONS: readonly Mutation[] = [
     ...quick,
   },
   {
-    name: "guests are given who closed slots that are decided",
+    name: "guests are given what was listed for slots that are decided",
     caughtBy: "guests are given nothing of what is over",
     edits: [
       {
         file: "organism/src/committee/guest-view.ts",
         find: "closes: decided ? new Map() : record.closes,",
         replace: "closes: record.closes,",
+      },
+      // As before rules 7, by which members themselves forget what was listed.
+      {
+        file: "organism/src/committee/closes.ts",
+        find: "if (once) this.#forget();",
+        replace: "if (false) this.#forget();",
       },
     ],
     mode: "calm",
