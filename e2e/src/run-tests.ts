@@ -61,8 +61,10 @@ function run(name: string, files: readonly string[], concurrency: number, scratc
   try {
     const counts = JSON.parse(readFileSync(result, "utf8")) as Counts;
     const slowest = Object.entries(counts.seconds).sort(([, a], [, b]) => b - a);
-    const named = slowest.slice(0, SLOWEST).map(([file, took]) => `${relative(ROOT, file)} ${took.toFixed(0)} s`);
-    process.stdout.write(`# took ${((performance.now() - began) / 1000).toFixed(0)} s; longest: ${named.join(", ")}\n`);
+    const longest = slowest.slice(0, SLOWEST).map(([file, took]) => `${relative(ROOT, file)} ${took.toFixed(0)} s`);
+    process.stdout.write(
+      `# took ${((performance.now() - began) / 1000).toFixed(0)} s; longest: ${longest.join(", ")}\n`,
+    );
     const unexplained = tests.status !== 0 && counts.failures.length === 0;
     return unexplained ? { ...counts, failures: [ended(name, tests.status)] } : counts;
   } catch {

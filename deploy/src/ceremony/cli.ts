@@ -15,7 +15,7 @@ function port(text: string): number {
   return value;
 }
 
-/** As many as a ceremony may have. */
+/** As many as a ceremony may have: PARTICIPANTS_MAX, whose module loads more than a help text needs. */
 function participants(text: string): number {
   const value = Number(text);
   if (!Number.isInteger(value) || value < 2 || value > 16) throw new InvalidArgumentError("2 to 16 expected");

@@ -205,21 +205,14 @@ export function writeKit(options: KitOptions): Promise<number> {
     const rosters = readRosters(options.rosters, config);
     const addresses = readEndpoints(options.endpoints);
     const kits = readEras(options.rosters, config);
-    const silent: unknown[] = [];
-    const watch = new EraWatch({
-      config,
-      addresses: (organism) => addresses[organism],
-      eras: kits,
-      // Said of each member that does not answer.
-      log: { debug: (_, fields) => silent.push(fields?.["of"]), info: () => undefined, warn: say },
-    });
+    const watch = new EraWatch({ config, addresses: (organism) => addresses[organism], eras: kits });
     await Promise.all(ORGANISMS.map((organism) => watch.ask(organism)));
     writeWhole(options.out, rostersToJson(certified, watch.book.all));
     const eras = ORGANISMS.map((organism) => [organism, watch.of(organism).length - 1] as const);
     process.stdout.write(`${JSON.stringify({ eras: Object.fromEntries(eras) })}\n`);
     const unheard = ORGANISMS.filter((organism) => {
       const asked = new Set(addresses[organism]).size;
-      const answered = asked - silent.filter((of) => of === organism).length;
+      const answered = watch.answered(organism);
       const needed = rosterQuorum(config, organism, rosters[organism]).faults + 1;
       if (answered < needed)
         say(`${organism}: ${answered} of ${asked} members answered, ${needed} are needed: an era may be missing`);

@@ -76,10 +76,16 @@ export class EraWatch implements EraSource {
   readonly #options: EraWatchOptions;
   readonly #asking = new Map<Organism, Promise<void>>();
   readonly #askedMs = new Map<Organism, number>();
+  readonly #answered = new Map<Organism, number>();
 
   constructor(options: EraWatchOptions) {
     this.#options = options;
     this.book = options.eras ?? new EraBook(options.config);
+  }
+
+  /** How many members of a committee answered when they were asked last. */
+  answered(organism: Organism): number {
+    return this.#answered.get(organism) ?? 0;
   }
 
   readonly of: KnownEras = (organism) => this.book.of(organism);
@@ -117,6 +123,7 @@ export class EraWatch implements EraSource {
           }
         }),
       );
+      this.#answered.set(organism, told.size);
       takeTold({ config, eras: this.book }, organism, told);
     } catch (error) {
       log?.warn("members cannot be asked for their eras", { of: organism, ...errorFields(error) });
